@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bezoar - live on when a page of memory is lost.
+ *
+ * When an uncorrected memory error hits a page, Linux sends SIGBUS to the
+ * program with the address that is gone. bezoar takes that signal, finds out
+ * whose memory it was, gets the good bytes from where the owner said they
+ * are, puts a fresh page in place and lets the failed instruction run again.
+ *
+ *	static char table[1 << 20], copy[1 << 20];   (page-aligned, in real life)
+ *
+ *	struct bez_source from = bez_source_mirror(copy);
+ *	struct bez_policy policy = BEZ_POLICY_INIT;
+ *	bez_region_t region;
+ *
+ *	policy.name = "table";
+ *	policy.source = &from;
+ *	bez_start(NULL);
+ *	bez_region_add(table, sizeof(table), &policy, &region);
+ *
+ * From here on a lost page of `table` is replaced from `copy`, by whichever
+ * thread touches it first. That is the whole of the simple use; the rest of
+ * this file is in the order of need: start, threads, regions, sources, what
+ * happened.
+ *
+ * Words: a *region* is memory you registered; an *extent* is what one fault
+ * takes away, its *width* the size of that; a *source* has the good bytes; the
+ * *ladder* is the order of actions; an *outcome* is what recovery did.
+ *
+ * CAVEATS - what one lost page can still break:
+ *
+ *  - Thread-local storage. The kernel itself reads it (rseq) and kills the
+ *    thread with SIGSEGV before any handler can run.
+ *  - The alternate signal stack, and bezoar's own tables.
+ *  - A thread that blocks SIGBUS dies of the first lost page it touches:
+ *    the kernel does not deliver a forced signal that is blocked.
+ *  - Since Linux 6.12 nobody in user space can tell whether the interrupted
+ *    instruction may be run again (RIPV). Where that matters, set
+ *    BEZ_POLICY_NO_RESTART.
+ *  - Errors that hit the kernel itself, or that the processor reports as
+ *    having corrupted its context: the machine panics.
+ *  - A child made by a bare clone(2) or _Fork() in the microsecond in which a
+ *    page is being put in place can find zeros there; fork(2) cannot.
+ *  - A program that closes every descriptor (closefrom) while another thread's
+ *    page is being put in place takes the fence away for a moment; zeros may
+ *    be seen until it stands again.
+ *  - A page that changed after its source was written comes back as the
+ *    source has it. Give digests, and it is refused instead.
+ *
+ * Every function returns 0 or a negative errno and touches what its ret_
+ * arguments point to only on success. *Context:* lines say where a function
+ * may be called: `any` thread in normal code, or also in a handler.
+ *
+ * This header compiles as C99 and C++11. Structs that carry a `size` are
+ * extended at their end only: a library that is older than the header
+ * answers -E2BIG to a field it does not know, if that field is not zero.
+ */
+#ifndef BEZOAR_BEZOAR_H
+#define BEZOAR_BEZOAR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+#define BEZ_VERSION_MAJOR 0
+#define BEZ_VERSION_MINOR 1
+#define BEZ_VERSION_PATCH 0
+
+/* "0.1.0". A static string. Context: any, handler-safe. */
+const char *bez_version(void);
+
+/* ------------------------------------------------------------------ start */
+
+#define BEZ_START_NO_WORKER	0x1u /* no helper thread: deferred sources fail */
+#define BEZ_START_NO_EARLY_KILL	0x2u /* do not ask for early notice (AO) */
+#define BEZ_START_NO_UFFD	0x4u /* always place pages by mremap(2) */
+
+struct bez_options {
+	uint32_t size;			/* sizeof(struct bez_options) */
+	uint32_t flags;			/* BEZ_START_* */
+	uint64_t claim_wait_ns;		/* patience with another thread's repair
+					 * before asking again; 0: 2 s. After
+					 * three of them the fault climbs. */
+	uint32_t missing_rounds;	/* returns within a second for faults
+					 * that come without an address; 0: 8;
+					 * at most 254 */
+	uint32_t reserved;		/* 0 */
+};
+
+#define BEZ_OPTIONS_INIT { sizeof(struct bez_options), 0, 0, 0, 0 }
+
+/*
+ * Install the one SIGBUS handler, start the worker and attach the calling
+ * thread. @options may be NULL. The action that was installed before is kept
+ * and gets every SIGBUS that is not about a region.
+ *
+ * -EALREADY: started already. -EINVAL, -E2BIG: bad options. Or what
+ * mmap(2), sigaction(2) or pthread_create(3) said; nothing was changed then.
+ * Context: any; not in a handler (-EDEADLK).
+ */
+int bez_start(const struct bez_options *options);
+
+/*
+ * Put the former SIGBUS action back, end the worker, detach the calling
+ * thread. Other threads detach themselves.
+ *
+ * -EBUSY: regions are still registered, or another handler was installed
+ * after ours and may call us; nothing was changed. -ESRCH: not started.
+ * Context: any; not in a handler (-EDEADLK).
+ */
+int bez_stop(void);
+
+/*
+ * Give the calling thread an alternate signal stack (a lost page of its own
+ * stack kills it otherwise), unblock SIGBUS in it and make sure that early
+ * notices go to the worker. A thread whose alternate stack is large enough
+ * keeps it. Attaching twice is counted. In a child of fork(2) it also gives
+ * the child a worker of its own.
+ *
+ * -ESRCH: not started. -EPERM: called on the alternate stack.
+ * Context: any; not in a handler (-EDEADLK).
+ */
+int bez_thread_attach(void);
+
+/*
+ * Undo one bez_thread_attach(). At thread exit it happens by itself.
+ * -EINVAL: not attached. -EPERM: called on the alternate stack.
+ * Context: any; not in a handler (-EDEADLK).
+ */
+int bez_thread_detach(void);
+
+/* ---------------------------------------------------------------- outcome */
+
+/* What recovery did. The numbers are pinned and never reused. */
+enum bez_outcome {
+	BEZ_OUTCOME_NONE = 0,
+
+	/* the program goes on */
+	BEZ_OUTCOME_REPLACED = 1,	/* fresh page, good bytes, resumed */
+	BEZ_OUTCOME_ALREADY_GOOD = 2,	/* somebody had replaced it: resumed */
+	BEZ_OUTCOME_WAITED = 3,		/* waited for another thread's repair */
+	BEZ_OUTCOME_ASKED_AGAIN = 4,	/* address unclear: run it again */
+	BEZ_OUTCOME_NOTED = 5,		/* early notice: left to the worker */
+	BEZ_OUTCOME_STALE = 6,		/* early notice of a page that is good */
+	BEZ_OUTCOME_DROPPED = 7,	/* early notice lost: queue was full */
+
+	/* it could not be replaced, because of the memory */
+	BEZ_OUTCOME_REFUSED_KIND = 32,	/* not private anonymous memory */
+	BEZ_OUTCOME_REFUSED_ATTRS = 33,	/* an attribute could not be kept */
+	BEZ_OUTCOME_REFUSED_MAPS = 34,	/* vm.max_map_count is reached */
+	BEZ_OUTCOME_REFUSED_NOMEM = 35,	/* no memory for the fresh page */
+	BEZ_OUTCOME_REFUSED_UNMAPPED = 36, /* nothing is mapped there */
+	BEZ_OUTCOME_REFUSED_RESTART = 38, /* region asked never to restart */
+	BEZ_OUTCOME_REFUSED_SYSTEM = 39, /* the kernel refused otherwise */
+
+	/* ... because of the source */
+	BEZ_OUTCOME_SOURCE_NONE = 64,	/* the region has none */
+	BEZ_OUTCOME_SOURCE_FAILED = 65,	/* it said so, or was short */
+	BEZ_OUTCOME_SOURCE_LOST = 66,	/* poison in the source itself */
+	BEZ_OUTCOME_SOURCE_DIGEST = 67,	/* its bytes do not match the digest */
+	BEZ_OUTCOME_SOURCE_DEADLINE = 68, /* deferred callback was too late */
+	BEZ_OUTCOME_SOURCE_WORKER = 69,	/* no worker to run it on, or busy */
+
+	/* ... because of the course of things */
+	BEZ_OUTCOME_LOOPING = 96,	/* same extent again and again */
+	BEZ_OUTCOME_CLAIM_TIMEOUT = 97,	/* the repairer never finished */
+	BEZ_OUTCOME_OWN_CLAIM = 98,	/* needs the page it is repairing */
+	BEZ_OUTCOME_NESTED = 99,	/* faults inside faults, too deep */
+
+	/* the end of the ladder */
+	BEZ_OUTCOME_FOREIGN = 128,	/* not ours: passed to the former action */
+	BEZ_OUTCOME_DEFAULT = 129,	/* ours, not saved: passed on as well */
+	BEZ_OUTCOME_DEGRADED = 130,	/* (not in this release) */
+	BEZ_OUTCOME_SHUTDOWN = 131	/* (not in this release) */
+};
+
+/*
+ * A short name ("replaced from source") and one sentence on what to do about
+ * it. Static strings, never NULL, "unknown" for numbers it does not know.
+ * Context: any, handler-safe.
+ */
+const char *bez_outcome_name(enum bez_outcome outcome);
+const char *bez_outcome_advice(enum bez_outcome outcome);
+
+/* What the fault was. Pinned like outcomes. */
+enum bez_cause {
+	BEZ_CAUSE_NONE = 0,
+	BEZ_CAUSE_POISON_AR = 1,	/* BUS_MCEERR_AR: action required */
+	BEZ_CAUSE_POISON_AO = 2,	/* BUS_MCEERR_AO: action optional */
+	BEZ_CAUSE_ADRERR = 3,		/* BUS_ADRERR: truncated or unreadable
+					 * file; poison, on kernels without
+					 * memory-failure support */
+	BEZ_CAUSE_MISSING = 4,		/* poison without an address */
+	BEZ_CAUSE_SENT = 5		/* sent by a process, or another code */
+};
+
+const char *bez_cause_name(enum bez_cause cause);
+
+/* ---------------------------------------------------------------- sources */
+
+enum bez_source_kind {
+	BEZ_SOURCE_NONE = 0,
+	BEZ_SOURCE_ZERO = 1,	/* zeros; asked for by name, never a default */
+	BEZ_SOURCE_MIRROR = 2,	/* another buffer of the region's length */
+	BEZ_SOURCE_FILE = 3,	/* pread(2) of a descriptor */
+	BEZ_SOURCE_CALLBACK = 4, /* a function, called inside the handler */
+	BEZ_SOURCE_DEFERRED = 5, /* a function, called on the worker */
+	BEZ_SOURCE_FIRST_OF = 6	/* a list: the first that delivers */
+};
+
+#define BEZ_SOURCE_MAX_LIST	4	/* members of one FIRST_OF list */
+
+/* FILE: what lies past the end of the file is zeros, as with mmap(2). */
+#define BEZ_SOURCE_EOF_ZERO	0x1u
+
+/*
+ * Fill @len bytes at @dst with what belongs at byte @offset of the region.
+ * Returns 0, or a negative errno: then the next source is asked, and what was
+ * written to @dst is thrown away.
+ *
+ * CALLBACK: runs in the signal handler of the faulting thread: only
+ * async-signal-safe functions (signal-safety(7)), no locks that the
+ * interrupted code may hold. DEFERRED: runs on the worker in normal context;
+ * it may allocate and lock, but a lock held by the faulting thread makes it
+ * late, and then the ladder goes on without it. Both: if it touches a lost
+ * page that cannot be replaced, it is abandoned where it stands (locks stay
+ * held) and counts as failed. None may fork, nor call bez_ functions other
+ * than the handler-safe ones (-EDEADLK).
+ */
+typedef int (*bez_fill_fn)(void *dst, size_t len, uint64_t offset, void *arg);
+
+struct bez_source {
+	uint32_t kind;			/* enum bez_source_kind */
+	uint32_t flags;			/* BEZ_SOURCE_EOF_ZERO or 0 */
+	const void *addr;		/* MIRROR: its byte 0 is the region's */
+	int fd;				/* FILE: stays open, same file */
+	uint32_t count;			/* FIRST_OF: entries in list */
+	uint64_t offset;		/* FILE: where the region's byte 0 is */
+	bez_fill_fn fill;		/* CALLBACK, DEFERRED */
+	void *arg;			/* passed to fill */
+	uint64_t deadline_ns;		/* DEFERRED: from fault to answer;
+					 * 0: 100 ms */
+	const struct bez_source *list;	/* FIRST_OF; may not nest */
+};
+
+static inline struct bez_source bez_source_of(uint32_t kind)
+{
+	struct bez_source s;
+
+	s.kind = kind;
+	s.flags = 0;
+	s.addr = NULL;
+	s.fd = -1;
+	s.count = 0;
+	s.offset = 0;
+	s.fill = NULL;
+	s.arg = NULL;
+	s.deadline_ns = 0;
+	s.list = NULL;
+	return s;
+}
+
+static inline struct bez_source bez_source_zero(void)
+{
+	return bez_source_of(BEZ_SOURCE_ZERO);
+}
+
+static inline struct bez_source bez_source_mirror(const void *addr)
+{
+	struct bez_source s = bez_source_of(BEZ_SOURCE_MIRROR);
+
+	s.addr = addr;
+	return s;
+}
+
+static inline struct bez_source bez_source_file(int fd, uint64_t offset)
+{
+	struct bez_source s = bez_source_of(BEZ_SOURCE_FILE);
+
+	s.fd = fd;
+	s.offset = offset;
+	return s;
+}
+
+static inline struct bez_source bez_source_callback(bez_fill_fn fill, void *arg)
+{
+	struct bez_source s = bez_source_of(BEZ_SOURCE_CALLBACK);
+
+	s.fill = fill;
+	s.arg = arg;
+	return s;
+}
+
+static inline struct bez_source bez_source_deferred(bez_fill_fn fill, void *arg,
+						    uint64_t deadline_ns)
+{
+	struct bez_source s = bez_source_of(BEZ_SOURCE_DEFERRED);
+
+	s.fill = fill;
+	s.arg = arg;
+	s.deadline_ns = deadline_ns;
+	return s;
+}
+
+static inline struct bez_source
+bez_source_first_of(const struct bez_source *list, uint32_t count)
+{
+	struct bez_source s = bez_source_of(BEZ_SOURCE_FIRST_OF);
+
+	s.list = list;
+	s.count = count;
+	return s;
+}
+
+/*
+ * XXH3-64 of @len bytes: what goes into bez_policy.digests, one for each page
+ * of the region. Context: any, handler-safe.
+ */
+uint64_t bez_digest(const void *bytes, size_t len);
+
+/* ---------------------------------------------------------------- regions */
+
+enum bez_action {
+	BEZ_ACTION_NONE = 0,
+	BEZ_ACTION_REPLACE = 1,
+	BEZ_ACTION_DEGRADE = 2,		/* -EOPNOTSUPP in this release */
+	BEZ_ACTION_SHUTDOWN = 3,	/* -EOPNOTSUPP in this release */
+	BEZ_ACTION_DEFAULT = 4		/* always last, named or not */
+};
+
+#define BEZ_NAME_MAX	31	/* bytes of a region's name, without the NUL */
+
+#define BEZ_POLICY_NO_RESTART	0x1u /* never run an instruction again that
+				      * consumed poison (AR) */
+#define BEZ_POLICY_IS_MAPPED	0x2u /* you know that all of it is mapped:
+				      * do not ask the kernel, which takes
+				      * longer than all the rest */
+
+struct bez_policy {
+	uint32_t size;			/* sizeof(struct bez_policy) */
+	uint32_t flags;			/* BEZ_POLICY_* */
+	const char *name;		/* for messages; copied; NULL: "" */
+	const struct bez_source *source; /* copied, with its list; NULL: none */
+	const uint64_t *digests;	/* one bez_digest() for each page, or
+					 * NULL; stays yours, must outlive the
+					 * region */
+	uint8_t actions[4];		/* the ladder; all 0: REPLACE, DEFAULT */
+	uint32_t max_repeats;		/* replacements of one extent within
+					 * 100 ms of each other before the
+					 * fault climbs; 0: 16; 4095 or more:
+					 * never */
+};
+
+#define BEZ_POLICY_INIT \
+	{ sizeof(struct bez_policy), 0, NULL, NULL, NULL, { 0, 0, 0, 0 }, 0 }
+
+/* Names one registration; 0 is never one, and none is used twice. */
+typedef uint64_t bez_region_t;
+
+/*
+ * Register [@addr, @addr + @len): page-aligned, mapped, not overlapping
+ * another region. Until it is removed the memory may be written, protected
+ * and advised freely, but not unmapped, moved or mapped over.
+ *
+ * -EINVAL: misaligned, empty, wraps around, a bad policy (unknown flag, kind
+ * or action, a list that nests or is too long, a mirror that overlaps the
+ * region). -EEXIST: overlaps a region.
+ * -ENOMEM: part of it is not mapped, or no memory. -EBADF: a FILE source that
+ * is not open. -ENAMETOOLONG, -E2BIG, -EOPNOTSUPP (an action of a later
+ * release), -ESRCH (not started).
+ * Context: any; not in a handler or a source (-EDEADLK).
+ */
+int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
+		   bez_region_t *ret_region);
+
+/*
+ * Remove it and wait until no fault uses it any more: afterwards its memory
+ * and sources may be freed. A forgotten callback can make that long: after
+ * ten seconds the answer is -EBUSY; the region takes no new faults then, and
+ * the call may be repeated.
+ *
+ * -ENOENT: no such region (or removed before). -ENOMEM: no memory to write the
+ * table anew; it is still registered.
+ * Context: any; not in a handler or a source (-EDEADLK).
+ */
+int bez_region_remove(bez_region_t region);
+
+struct bez_region_info {
+	uint32_t size;			/* sizeof(struct bez_region_info) */
+	uint32_t last_outcome;		/* enum bez_outcome: of the last fault,
+					 * or why it was not replaced */
+	void *addr;
+	size_t len;
+	char name[BEZ_NAME_MAX + 1];
+	uint64_t faults;		/* taken inside it by threads */
+	uint64_t replaced;		/* extents replaced */
+	uint64_t not_replaced;		/* climbed past replace */
+	uint64_t notices;		/* early notices (AO) */
+};
+
+/* Set ret_info->size first. -ENOENT, -EINVAL. Context: any; not in a handler
+ * (-EDEADLK). */
+int bez_region_info(bez_region_t region, struct bez_region_info *ret_info);
+
+/*
+ * The region that holds @addr. -ENOENT: none. -EINVAL: ret_region is NULL.
+ * Context: any, handler-safe; a handler that interrupts it must return, not
+ * jump out.
+ */
+int bez_region_at(const void *addr, bez_region_t *ret_region);
+
+/* ----------------------------------------------------------- what happened */
+
+/* enum bez_placement: how pages are put in place, see bez_status. */
+enum bez_placement {
+	BEZ_PLACEMENT_UFFD = 1,		/* userfaultfd: system calls wait too */
+	BEZ_PLACEMENT_UFFD_USER = 2,	/* same; a system call that hits the
+					 * page at that moment gets EFAULT */
+	BEZ_PLACEMENT_MREMAP = 3	/* staged page moved over it */
+};
+
+struct bez_status {
+	uint32_t size;			/* sizeof(struct bez_status) */
+	uint32_t started;		/* 1 after bez_start() */
+	uint32_t installed;		/* 1: SIGBUS still goes to us first */
+	uint32_t placement;		/* enum bez_placement; 0: not known
+					 * yet, in a child of fork(2) */
+	uint32_t memory_failure;	/* 1: this kernel reports poison */
+	uint32_t early_notice;		/* 1: the worker asked for AO */
+	int32_t worker_tid;		/* 0: none */
+	uint32_t threads;		/* attached now */
+	uint64_t regions;		/* registered now */
+	uint64_t faults;		/* every SIGBUS taken */
+	uint64_t foreign;		/* of these, passed on */
+	uint64_t replaced;
+	uint64_t not_replaced;
+};
+
+/*
+ * Set ret_status->size first. Works before start and after stop too.
+ * -EINVAL. Context: any, handler-safe.
+ */
+int bez_status(struct bez_status *ret_status);
+
+/* How often @outcome has been the end of a fault, or the reason why the region
+ * was not replaced. Context: handler-safe. */
+uint64_t bez_outcome_count(enum bez_outcome outcome);
+
+struct bez_event {
+	uint64_t seq;		/* 1, 2, 3 ... in the order of completion */
+	uint64_t time_ns;	/* CLOCK_MONOTONIC when the fault was taken */
+	uint64_t took_ns;	/* from there until ready to resume */
+	uint64_t addr;		/* as the kernel gave it; 0: none */
+	uint64_t width;		/* bytes of the extent; 0: unknown */
+	bez_region_t region;	/* 0: none */
+	int32_t tid;
+	int32_t si_code;
+	uint16_t cause;		/* enum bez_cause */
+	uint16_t outcome;	/* enum bez_outcome */
+	uint16_t action;	/* enum bez_action that ended it */
+	uint16_t source;	/* enum bez_source_kind that delivered, or was
+				 * asked last */
+	uint16_t why;		/* enum bez_outcome: why replace failed, when
+				 * a later action ended it */
+	uint16_t depth;		/* 1, or more inside another fault */
+	char name[BEZ_NAME_MAX + 1];
+};
+
+/*
+ * Copy up to @max events after number *@seq to @ret_events, oldest first, and
+ * move *@seq on (start with 0). Returns how many, >= 0. The last 1,024 are
+ * kept; a gap in the numbers says how many a slow reader missed.
+ * -EINVAL: a NULL or a max of 0. Context: any, handler-safe.
+ */
+int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+
+#endif

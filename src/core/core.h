@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one state of the library in a process: what bez_start() was given and
+ * found. Written under bz_core.lock while no handler is installed, or by the
+ * one writer that is named; read anywhere.
+ */
+#ifndef BEZOAR_CORE_CORE_H
+#define BEZOAR_CORE_CORE_H
+
+#include <bezoar/bezoar.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "core/mm.h"
+
+struct bz_core {
+	_Atomic(struct bz_mm *) mm;	/* NULL: not started. bez_start() and
+					 * bez_stop() */
+	uint64_t page;			/* bytes of a base page */
+	uint32_t page_shift;
+	uint32_t flags;			/* BEZ_START_* */
+	uint64_t claim_wait_ns;
+	uint32_t missing_rounds;
+
+	/* The action that was there before ours. */
+	void (*former)(int);		/* or SIG_DFL, SIG_IGN */
+	uint64_t former_mask;
+	uint32_t former_flags;		/* SA_* */
+	_Atomic uint32_t former_spent;	/* SA_RESETHAND: it had its one call */
+};
+
+extern struct bz_core bz_core;
+
+/* The signals that stay open in the handler: those the processor raises. */
+uint64_t bz_handler_mask(void);
+
+/* The SIGBUS handler: src/path_sig.c. */
+void bz_sigbus(int sig, siginfo_t *info, void *context);
+
+/*
+ * Is the calling thread inside the handler or a source? Functions that may
+ * wait or lock answer -EDEADLK then. Context: handler-safe.
+ */
+int bz_inside(void);
+
+/* core/thread.c: what bez_start() and bez_stop() do for their own thread; the
+ * one thread of a child counts itself. */
+int bz_thread_attach(struct bz_mm *mm);
+void bz_thread_detach_all(void);
+void bz_thread_forked(struct bz_mm *mm);
+
+/* core/start.c: a worker for this process if it should have one. */
+int bz_worker_ensure(struct bz_mm *mm);
+
+#endif

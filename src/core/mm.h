@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What belongs to one address space: descriptors that work on it, and who is
+ * inside the handler. It lies in one mapping with MADV_WIPEONFORK (4.14), so
+ * that a child of fork(2) finds zeros there and makes its own, before any
+ * repair. getpid() would not do: vfork(2) shares the memory. It is left out of
+ * core dumps, because page contents pass through it.
+ */
+#ifndef BEZOAR_CORE_MM_H
+#define BEZOAR_CORE_MM_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "core/walk.h"
+#include "sys/sys.h"
+
+#define BZ_EVENTS	1024		/* power of two */
+#define BZ_REPEATS	1024		/* power of two */
+#define BZ_NOTICES	64
+#define BZ_OUTCOMES	160		/* above the largest outcome */
+
+/* One event; seq is odd while it is written. See record/event_sig.c. */
+struct bz_event_slot {
+	_Atomic uint64_t seq;
+	struct bez_event event;
+};
+
+struct bz_mm {
+	/* The userfaultfd. Written under uffd_busy, see repair/uffd_sig.c. */
+	_Atomic int32_t uffd;		/* number + 1; 0: none; -1: no hope */
+	_Atomic uint32_t uffd_busy;
+	_Atomic uint32_t placement;	/* enum bez_placement */
+
+	/* The worker. bell: futex, bumped by posters; asleep: worker. */
+	_Atomic uint32_t bell;
+	_Atomic uint32_t asleep;
+	_Atomic int32_t worker_tid;	/* worker; 0: none */
+	_Atomic uint32_t worker_stop;	/* bez_stop() */
+	_Atomic uint32_t early_notice;	/* worker */
+	_Atomic uint64_t posted[BZ_WALKS / 64];	/* set: walkers; cleared: worker */
+	_Atomic uint64_t notice[BZ_NOTICES];	/* AO: page | lsb; 0: free */
+
+	_Atomic uint32_t threads;	/* attached */
+
+	/* faults without an address: window start (ms) << 8 | count */
+	_Atomic uint64_t missing;
+	_Atomic uint64_t alias;		/* last address that was asked again */
+
+	/* Tid of the thread that forks; futex. Written by it. core/gate.h */
+	_Atomic uint32_t gate;
+
+	_Alignas(64) _Atomic uint64_t used[BZ_WALKS / 64];
+	struct bz_walk walk[BZ_WALKS];
+
+	_Alignas(64) _Atomic uint64_t repeats[BZ_REPEATS];
+	_Atomic uint64_t outcomes[BZ_OUTCOMES];
+	_Atomic uint64_t faults;
+	_Atomic uint64_t events;	/* numbers given out */
+	struct bz_event_slot event[BZ_EVENTS];
+};
+
+/*
+ * Behind struct bz_mm, page-aligned, for each walk slot: BZ_DEPTH stages (where
+ * a page is built), BZ_DEPTH scratch pages, one page that the worker fills.
+ */
+#define BZ_WALK_PAGES (2 * BZ_DEPTH + 1)
+
+enum bz_page_use { BZ_PAGE_STAGE = 0, BZ_PAGE_SCRATCH = BZ_DEPTH,
+		   BZ_PAGE_DEFER = 2 * BZ_DEPTH };
+
+/* Depth counts from 1, as bz_walk.depth does. DEFER takes depth 1. */
+void *bz_mm_page(struct bz_mm *mm, const struct bz_walk *w,
+		 enum bz_page_use use, uint32_t depth);
+
+/* Map it, for good. Context: not in a handler. */
+int bz_mm_create(struct bz_mm **ret_mm);
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/core.h"
+#include "core/gate.h"
+#include "core/sized.h"
+#include "region/region.h"
+#include "repair/repair.h"
+#include "worker/worker.h"
+
+#define DEFAULT_CLAIM_WAIT_NS	2000000000u
+#define DEFAULT_MISSING_ROUNDS	8
+#define MOST_MISSING_ROUNDS	254	/* bz_missing_again() counts that far */
+
+#define ALL_FLAGS (BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL | \
+		   BEZ_START_NO_UFFD)
+
+/* Orders bez_start(), bez_stop() and fork(2). */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Kept from the first start on: a handler that began before bez_stop() may
+ * still stand on it. */
+static struct bz_mm *kept;
+
+static void before_fork(void)
+{
+	struct bz_mm *mm;
+
+	pthread_mutex_lock(&lock);
+	bz_region_fork_prepare();
+	mm = atomic_load(&bz_core.mm);
+	if (mm)
+		bz_gate_close(mm);
+}
+
+static void after_fork(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+
+	if (mm)
+		bz_gate_open(mm);
+	bz_region_fork_done();
+	pthread_mutex_unlock(&lock);
+}
+
+static void after_fork_in_child(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+
+	if (mm)
+		bz_thread_forked(mm);
+	after_fork();
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+static int options_from_user(const struct bez_options *options)
+{
+	struct bez_options o = BEZ_OPTIONS_INIT;
+	int r = 0;
+
+	if (options)
+		r = bz_sized_in(&o, sizeof(o), options, options->size);
+	if (r)
+		return r;
+	if ((o.flags & ~ALL_FLAGS) || o.reserved ||
+	    o.missing_rounds > MOST_MISSING_ROUNDS)
+		return -EINVAL;
+	bz_core.flags = o.flags;
+	bz_core.claim_wait_ns = o.claim_wait_ns ? o.claim_wait_ns :
+						  DEFAULT_CLAIM_WAIT_NS;
+	bz_core.missing_rounds = o.missing_rounds ? o.missing_rounds :
+						    DEFAULT_MISSING_ROUNDS;
+	return 0;
+}
+
+static void remember(const struct sigaction *former)
+{
+	bz_core.former = former->sa_handler;
+	bz_core.former_flags = (uint32_t)former->sa_flags;
+	memcpy(&bz_core.former_mask, &former->sa_mask,
+	       sizeof(bz_core.former_mask));
+	atomic_store(&bz_core.former_spent, 0);
+}
+
+/*
+ * SA_RESTART as the former action had it: a handler that wants its system
+ * calls interrupted gets them interrupted.
+ */
+static int install(void)
+{
+	struct sigaction ours = { 0 }, former, found;
+	uint64_t mask = bz_handler_mask();
+
+	if (sigaction(SIGBUS, NULL, &former))
+		return -errno;
+	remember(&former);
+	ours.sa_sigaction = bz_sigbus;
+	ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+	if (former.sa_handler == SIG_DFL || former.sa_handler == SIG_IGN ||
+	    (former.sa_flags & SA_RESTART))
+		ours.sa_flags |= SA_RESTART;
+	memcpy(&ours.sa_mask, &mask, sizeof(mask));
+	if (sigaction(SIGBUS, &ours, &found))
+		return -errno;
+	if (found.sa_handler != former.sa_handler)
+		remember(&found);	/* somebody was quicker */
+	return 0;
+}
+
+static int installed(void)
+{
+	struct sigaction now;
+
+	return !sigaction(SIGBUS, NULL, &now) &&
+	       (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == bz_sigbus;
+}
+
+static void uninstall(void)
+{
+	struct sigaction former = { 0 };
+
+	former.sa_handler = atomic_load(&bz_core.former_spent) ?
+			    SIG_DFL : bz_core.former;
+	/* SA_RESTORER is the libc's own business */
+	former.sa_flags = (int)(bz_core.former_flags & ~0x04000000u);
+	memcpy(&former.sa_mask, &bz_core.former_mask,
+	       sizeof(bz_core.former_mask));
+	sigaction(SIGBUS, &former, NULL);
+}
+
+/* The lock is held. */
+static int start(const struct bez_options *options)
+{
+	int r;
+
+	if (atomic_load(&bz_core.mm))
+		return -EALREADY;
+	bz_core.page = (uint64_t)sysconf(_SC_PAGESIZE);
+	bz_core.page_shift = (uint32_t)__builtin_ctzll(bz_core.page);
+	r = options_from_user(options);
+	if (r)
+		return r;
+	if (!kept) {
+		r = bz_mm_create(&kept);
+		if (r)
+			return r;
+	}
+	bz_uffd_open(kept);
+	bz_region_open();
+	atomic_store(&bz_core.mm, kept);
+	r = bz_thread_attach(kept);
+	if (r)
+		goto close;
+	r = install();
+	if (r)
+		goto detach;
+	if (!(bz_core.flags & BEZ_START_NO_WORKER))
+		r = bz_worker_start(kept);
+	if (!r)
+		return 0;
+	uninstall();
+detach:
+	bz_thread_detach_all();
+close:
+	atomic_store(&bz_core.mm, NULL);
+	bz_uffd_close(kept);
+	return r;
+}
+
+int bz_worker_ensure(struct bz_mm *mm)
+{
+	int r;
+
+	if ((bz_core.flags & BEZ_START_NO_WORKER) ||
+	    atomic_load(&mm->worker_tid))
+		return 0;
+	pthread_mutex_lock(&lock);
+	/* bez_stop() may have come in between */
+	r = atomic_load(&bz_core.mm) == mm ? bz_worker_start(mm) : -ESRCH;
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+int bez_start(const struct bez_options *options)
+{
+	int r;
+
+	if (bz_inside())
+		return -EDEADLK;
+	pthread_once(&once, watch_forks);
+	pthread_mutex_lock(&lock);
+	r = start(options);
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+/* The lock is held. */
+static int stop(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+
+	if (!mm)
+		return -ESRCH;
+	if (!installed() || bz_region_close())
+		return -EBUSY;
+	/* the worker first: an early notice that is on its way to it must not
+	 * meet the default action */
+	bz_worker_stop(mm);
+	uninstall();
+	bz_thread_detach_all();
+	atomic_store(&bz_core.mm, NULL);
+	/* who is still in the handler finds no region and leaves */
+	while (bz_walk_any(mm))
+		bz_yield();
+	bz_uffd_close(mm);
+	bz_region_reset();
+	return 0;
+}
+
+int bez_stop(void)
+{
+	int r;
+
+	if (bz_inside())
+		return -EDEADLK;
+	pthread_mutex_lock(&lock);
+	r = stop();
+	pthread_mutex_unlock(&lock);
+	return r;
+}

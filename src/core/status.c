@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "core/core.h"
+#include "core/sized.h"
+#include "region/region.h"
+
+#define STRING(x) #x
+#define DOTTED(a, b, c) STRING(a) "." STRING(b) "." STRING(c)
+
+const char *bez_version(void)
+{
+	return DOTTED(BEZ_VERSION_MAJOR, BEZ_VERSION_MINOR, BEZ_VERSION_PATCH);
+}
+
+/* It exists exactly where the kernel was built to survive lost pages.
+ * prctl(PR_MCE_KILL) succeeds on the others as well. */
+static uint32_t memory_failure(void)
+{
+	return !access("/proc/sys/vm/memory_failure_recovery", F_OK);
+}
+
+static void fill(struct bz_mm *mm, struct bez_status *s)
+{
+	struct sigaction now;
+
+	s->started = 1;
+	s->installed = !sigaction(SIGBUS, NULL, &now) &&
+		       (now.sa_flags & SA_SIGINFO) &&
+		       now.sa_sigaction == bz_sigbus;
+	s->placement = atomic_load(&mm->placement);
+	s->early_notice = atomic_load(&mm->early_notice);
+	s->worker_tid = atomic_load(&mm->worker_tid);
+	s->threads = atomic_load(&mm->threads);
+	s->regions = bz_region_total();
+	s->faults = atomic_load(&mm->faults);
+	s->foreign = bez_outcome_count(BEZ_OUTCOME_FOREIGN);
+	s->replaced = bez_outcome_count(BEZ_OUTCOME_REPLACED);
+	s->not_replaced = bez_outcome_count(BEZ_OUTCOME_DEFAULT);
+}
+
+int bez_status(struct bez_status *ret_status)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	struct bez_status s = { .size = sizeof(s) };
+	int saved_errno = errno;
+
+	s.memory_failure = memory_failure();
+	if (mm)
+		fill(mm, &s);
+	errno = saved_errno;
+	return bz_sized_out(ret_status, &s, sizeof(s));
+}

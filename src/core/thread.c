@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a thread needs to live through the loss of a page: a stack for the
+ * handler that is not the one that was lost, and SIGBUS open.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "core/core.h"
+
+#define OUR_FRAMES	4096		/* of the handler, one fault */
+#define CALLBACK_ROOM	32768		/* for the owner's code in a source */
+
+struct attached {
+	uint32_t count;
+	uint8_t was_blocked;
+	uint8_t made_late;
+	stack_t former;
+	struct bz_mm *mm;		/* that counts us; kept over a stop */
+	void *map;			/* our stack with its guard, or NULL */
+	size_t bytes;
+};
+
+static __thread struct attached self
+	__attribute__((tls_model("initial-exec")));
+
+static pthread_key_t at_exit;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void on_exit_of_thread(void *arg)
+{
+	(void)arg;
+	bz_thread_detach_all();
+}
+
+static void make_key(void)
+{
+	pthread_key_create(&at_exit, on_exit_of_thread);
+}
+
+/* A frame of the kernel's, with all registers, for each fault in a fault. */
+static size_t stack_bytes(void)
+{
+	size_t frame = getauxval(AT_MINSIGSTKSZ);	/* 5.14 on x86 */
+	size_t all;
+
+	if (frame < (size_t)MINSIGSTKSZ)
+		frame = MINSIGSTKSZ;
+	all = (frame + OUR_FRAMES) * (BZ_DEPTH + 1) + CALLBACK_ROOM;
+	return (all + bz_core.page - 1) & -bz_core.page;
+}
+
+/*
+ * Nested frames go on down the same stack and nothing checks its end, so there
+ * is a page without access below. Touched and locked if that is allowed: a
+ * stack that must be swapped in is one more thing that can fail.
+ */
+static int give_stack(struct attached *a)
+{
+	size_t bytes = stack_bytes();
+	stack_t stack = { 0 };
+	char *map;
+
+	if (sigaltstack(NULL, &a->former))
+		return -errno;
+	if (a->former.ss_flags & SS_ONSTACK)
+		return -EPERM;
+	if (!(a->former.ss_flags & SS_DISABLE) && a->former.ss_size >= bytes)
+		return 0;
+	map = mmap(NULL, bytes + bz_core.page, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	if (mprotect(map, bz_core.page, PROT_NONE))
+		goto fail;
+	mlock(map + bz_core.page, bytes);
+	memset(map + bz_core.page, 0, bytes);
+	stack.ss_sp = map + bz_core.page;
+	stack.ss_size = bytes;
+	if (sigaltstack(&stack, NULL))
+		goto fail;
+	a->map = map;
+	a->bytes = bytes + bz_core.page;
+	return 0;
+fail:
+	munmap(map, bytes + bz_core.page);
+	return -errno;
+}
+
+static void take_stack(struct attached *a)
+{
+	stack_t now;
+
+	if (!a->map)
+		return;
+	/* only if it is still there; the thread may have set another */
+	if (!sigaltstack(NULL, &now) &&
+	    now.ss_sp == (char *)a->map + bz_core.page &&
+	    sigaltstack(&a->former, NULL))
+		return;			/* in use: better kept than missed */
+	munmap(a->map, a->bytes);
+	a->map = NULL;
+}
+
+/* Early notices are for the worker. A thread that wants them for itself, and
+ * said so, keeps them. */
+static void make_late(struct attached *a)
+{
+	if (bz_core.flags & (BEZ_START_NO_EARLY_KILL | BEZ_START_NO_WORKER))
+		return;
+	if (prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) == PR_MCE_KILL_DEFAULT)
+		a->made_late = !prctl(PR_MCE_KILL, PR_MCE_KILL_SET,
+				      PR_MCE_KILL_LATE, 0, 0);
+}
+
+int bz_thread_attach(struct bz_mm *mm)
+{
+	sigset_t bus, was;
+	int r;
+
+	if (self.count) {
+		self.count++;
+		return 0;
+	}
+	pthread_once(&once, make_key);
+	memset(&self, 0, sizeof(self));
+	r = give_stack(&self);
+	if (r)
+		return r;
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	pthread_sigmask(SIG_UNBLOCK, &bus, &was);
+	self.was_blocked = sigismember(&was, SIGBUS) == 1;
+	make_late(&self);
+	pthread_setspecific(at_exit, &self);
+	self.count = 1;
+	self.mm = mm;
+	atomic_fetch_add_explicit(&mm->threads, 1, memory_order_relaxed);
+	return 0;
+}
+
+void bz_thread_detach_all(void)
+{
+	sigset_t bus;
+
+	if (!self.count)
+		return;
+	self.count = 0;
+	pthread_setspecific(at_exit, NULL);
+	if (self.made_late)
+		prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0);
+	if (self.was_blocked) {
+		sigemptyset(&bus);
+		sigaddset(&bus, SIGBUS);
+		pthread_sigmask(SIG_BLOCK, &bus, NULL);
+	}
+	take_stack(&self);
+	/* in a child of fork(2) the count begins anew */
+	if (atomic_load(&self.mm->threads))
+		atomic_fetch_sub_explicit(&self.mm->threads, 1,
+					  memory_order_relaxed);
+}
+
+void bz_thread_forked(struct bz_mm *mm)
+{
+	if (self.count)
+		atomic_store(&mm->threads, 1);
+}
+
+int bez_thread_attach(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	int r;
+
+	if (!mm)
+		return -ESRCH;
+	if (bz_inside())
+		return -EDEADLK;
+	r = bz_thread_attach(mm);
+	/* in a child of fork(2) the worker stayed behind */
+	if (r)
+		return r;
+	r = bz_worker_ensure(mm);
+	if (r)
+		bez_thread_detach();
+	return r;
+}
+
+int bez_thread_detach(void)
+{
+	stack_t now;
+
+	if (bz_inside())
+		return -EDEADLK;
+	if (!self.count)
+		return -EINVAL;
+	if (!sigaltstack(NULL, &now) && (now.ss_flags & SS_ONSTACK))
+		return -EPERM;
+	if (self.count > 1)
+		self.count--;
+	else
+		bz_thread_detach_all();
+	return 0;
+}

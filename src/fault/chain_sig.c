@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The former action, called as the kernel would have called it.
+ */
+#include "core/core.h"
+#include "fault/fault.h"
+
+#include <string.h>
+#include <ucontext.h>
+
+#include "fault/relocate.h"
+
+/*
+ * Handlers that hand a signal to one another can form a ring. The kernel
+ * leaves the end of the siginfo zero, so every bezoar in the process counts
+ * there how often this one signal came by.
+ */
+#define HOPS_MAGIC 0x62657a6f61723a29ull
+#define HOPS_LIMIT 8
+
+struct hops {
+	uint64_t magic;
+	uint64_t count;
+};
+
+static struct hops *hops_of(siginfo_t *info)
+{
+	return (struct hops *)((char *)info + sizeof(*info)) - 1;
+}
+
+static int at_the_end(siginfo_t *info)
+{
+	struct hops *hops = hops_of(info);
+
+	return hops->magic == HOPS_MAGIC && hops->count > HOPS_LIMIT;
+}
+
+static int too_many_hops(siginfo_t *info)
+{
+	struct hops *hops = hops_of(info);
+
+	if (hops->magic != HOPS_MAGIC)
+		*hops = (struct hops){ HOPS_MAGIC, 0 };
+	hops->count++;
+	return at_the_end(info);
+}
+
+/* The set that sigreturn restores, as the kernel sees it. */
+static uint64_t *context_mask(void *context)
+{
+	return (uint64_t *)&((ucontext_t *)context)->uc_sigmask;
+}
+
+/*
+ * Set the default action, make the same signal pending for this thread and
+ * return: it is delivered when the mask of the interrupted context is back, at
+ * the interrupted instruction, with the siginfo that we got. Running the
+ * instruction again instead would do for a fault, but not for a signal that
+ * was sent or is about an event that is over. rt_tgsigqueueinfo(2): a process
+ * may send itself any si_code.
+ *
+ * The kernel keeps one SIGBUS a thread, and one that was sent may be waiting:
+ * it would take the place of ours. To ignore the signal for a moment drops it.
+ */
+void bz_die(siginfo_t *info, void *context)
+{
+	struct {
+		void *handler;
+		uint64_t flags;
+		void *restorer;
+		uint64_t mask;
+	} action = { SIG_IGN, 0, 0, 0 };	/* struct kernel_sigaction */
+	uint64_t bus = bz_sigbit(SIGBUS);
+	siginfo_t again = *info;
+
+	memset(hops_of(&again), 0, sizeof(struct hops));
+	/* every bezoar that handed it on keeps SIGBUS closed on its way out */
+	*hops_of(info) = (struct hops){ HOPS_MAGIC, HOPS_LIMIT + 1 };
+	*context_mask(context) &= ~bus;
+	bz_sigmask(SIG_BLOCK, &bus, NULL);
+	bz_sys(SYS_rt_sigaction, SIGBUS, (long)&action, 0, sizeof(action.mask),
+	       0, 0);
+	action.handler = SIG_DFL;
+	bz_sys(SYS_rt_sigaction, SIGBUS, (long)&action, 0, sizeof(action.mask),
+	       0, 0);
+	bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(), SIGBUS,
+	       (long)&again, 0, 0);
+}
+
+static void call(void (*former)(int), siginfo_t *info, void *context)
+{
+	void (*with_info)(int, siginfo_t *, void *) =
+		(void (*)(int, siginfo_t *, void *))(void (*)(void))former;
+
+	/* one without SA_SIGINFO finds its one argument in the same place */
+	with_info(SIGBUS, info, context);
+}
+
+int bz_chain(siginfo_t *info, void *context)
+{
+	void (*former)(int) = bz_core.former;
+	uint32_t flags = bz_core.former_flags;
+	uint64_t mask;
+
+	if (former != SIG_DFL && former != SIG_IGN && (flags & SA_RESETHAND) &&
+	    atomic_exchange(&bz_core.former_spent, 1))
+		former = SIG_DFL;
+	if (former == SIG_IGN) {
+		/* force_sig(): what cannot be ignored kills. What was sent, or
+		 * is a hint, is dropped. */
+		if (info->si_code <= 0 || info->si_code == BUS_MCEERR_AO)
+			return 0;
+		former = SIG_DFL;
+	}
+	if (former == SIG_DFL || too_many_hops(info)) {
+		bz_die(info, context);
+		return 1;
+	}
+
+	mask = *context_mask(context) | bz_core.former_mask;
+	if (!(flags & SA_NODEFER))
+		mask |= bz_sigbit(SIGBUS);
+	if (!(flags & SA_ONSTACK) && bz_must_relocate(info, context))
+		bz_relocate(former, info, context, mask);
+	bz_sigmask(SIG_SETMASK, &mask, NULL);
+	call(former, info, context);
+	return at_the_end(info);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/core.h"
+#include "fault/fault.h"
+
+void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
+{
+	struct bz_fault *f = ret_fault;
+
+	f->si_code = info->si_code;
+	f->addr = 0;
+	f->lsb = 0;
+	switch (info->si_code) {
+	case BUS_MCEERR_AR:
+		f->cause = BEZ_CAUSE_POISON_AR;
+		break;
+	case BUS_MCEERR_AO:
+		f->cause = BEZ_CAUSE_POISON_AO;
+		break;
+	case BUS_ADRERR:
+		f->cause = BEZ_CAUSE_ADRERR;
+		f->addr = (uint64_t)info->si_addr;
+		return;
+	case SI_KERNEL:
+		/* a machine check whose address the kernel could not use; the
+		 * siginfo has no address at all then */
+		f->cause = BEZ_CAUSE_MISSING;
+		return;
+	case BUS_ADRALN:
+	case BUS_OBJERR:
+		f->cause = BEZ_CAUSE_SENT;
+		return;
+	default:
+		/* kill(2), sigqueue(3), tgkill(2), a timer: nothing is lost */
+		f->cause = BEZ_CAUSE_SENT;
+		return;
+	}
+
+	f->addr = (uint64_t)info->si_addr;
+	f->lsb = (uint8_t)info->si_addr_lsb;
+	if (!f->addr) {
+		/* Linux 5.10 says AR with NULL where later ones say SI_KERNEL */
+		f->cause = f->cause == BEZ_CAUSE_POISON_AR ?
+			   BEZ_CAUSE_MISSING : BEZ_CAUSE_SENT;
+		f->lsb = 0;
+	}
+}
+
+/*
+ * On memory of base pages the answer is always the page of the address: an lsb
+ * of 0 says nothing (BUS_ADRERR), the page's own is exact, and a larger one is
+ * a huge page that could not be split, of which just the page at the address
+ * is bad while the others are mapped and good (KVM and hugetlb aside, which
+ * are refused later because nothing else than base pages can be placed).
+ */
+struct bz_extent bz_extent_of(const struct bz_fault *fault)
+{
+	return (struct bz_extent){
+		.start = fault->addr & -bz_core.page,
+		.width = bz_core.page,
+	};
+}

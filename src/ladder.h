@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The walk of one extent through region, source and repair: what the handler
+ * does on a fault, and the worker on an early notice. src/path_sig.c.
+ */
+#ifndef BEZOAR_LADDER_H
+#define BEZOAR_LADDER_H
+
+#include "core/mm.h"
+#include "types.h"
+
+/*
+ * Climb the ladder of the region at @fault->addr until an action did it.
+ * Records the outcome and counts it in the region. Returns 0 if the program
+ * can go on, -ENOENT if the address is in no region, -EAGAIN if its region was
+ * removed meanwhile, -EFAULT if every action failed (then @ret_result is
+ * DEFAULT). Context: handler-safe; @w at depth
+ * >= 1 without a mark.
+ */
+int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
+	      struct bz_result *ret_result);
+
+#endif

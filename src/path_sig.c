@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The path of a fault through the house. Everything that a SIGBUS does is
+ * called from here; the rooms do not know one another.
+ */
+#include <errno.h>
+#include <ucontext.h>
+
+#include "core/core.h"
+#include "core/gate.h"
+#include "core/guard.h"
+#include "fault/fault.h"
+#include "ladder.h"
+#include "record/record.h"
+#include "region/region.h"
+#include "repair/repair.h"
+#include "source/source.h"
+#include "worker/defer.h"
+
+#include <string.h>
+
+#define CLAIM_ROUNDS	3		/* at the top; nested: one */
+#define SLOT_WAIT_NS	60000000000u	/* longer than whoever is inside waits */
+
+/*
+ * Is there still something to do? Whoever held the claim before us may have
+ * replaced the page since we faulted, and the program may have written to it
+ * since. NONE: it is lost.
+ */
+static enum bez_outcome still_lost(struct bz_mm *mm,
+				   const struct bz_fault *fault,
+				   struct bz_extent x, int mapped)
+{
+	switch (bz_probe(x)) {
+	case BZ_PROBE_GOOD:
+		if (mapped)
+			return BEZ_OUTCOME_NONE;
+		return bz_good_again(mm, x, fault->taken_ns) ?
+		       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;
+	case BZ_PROBE_LOST:
+		return BEZ_OUTCOME_NONE;
+	case BZ_PROBE_UNMAPPED:
+		return BEZ_OUTCOME_REFUSED_UNMAPPED;
+	case BZ_PROBE_OTHER:
+	default:
+		return BEZ_OUTCOME_REFUSED_KIND;
+	}
+}
+
+/* Does it call the owner's code, which takes long and is not for nothing? */
+static int asks_owner(const struct bz_hit *hit)
+{
+	uint32_t i;
+
+	for (i = 0; i < hit->sources; i++)
+		if (hit->source[i].kind == BEZ_SOURCE_CALLBACK ||
+		    hit->source[i].kind == BEZ_SOURCE_DEFERRED)
+			return 1;
+	return 0;
+}
+
+/*
+ * The content is at @stage: look whether the page is lost, now that nothing
+ * slow comes in between, and put it in place. While another thread forks, and
+ * takes long, in the way that fork(2) cannot look into.
+ */
+static enum bez_outcome put(struct bz_mm *mm, struct bz_walk *w,
+			    const struct bz_fault *fault,
+			    const struct bz_hit *hit, struct bz_extent x,
+			    void *stage, int mapped)
+{
+	void *scratch = bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth);
+	int open = !bz_gate_enter(mm, w);
+	enum bez_outcome why = still_lost(mm, fault, x, mapped);
+
+	if (why == BEZ_OUTCOME_NONE &&
+	    bz_repeats(mm, x, fault->taken_ns, hit->max_repeats))
+		why = BEZ_OUTCOME_LOOPING;
+	if (why == BEZ_OUTCOME_NONE)
+		why = open ? bz_place(mm, x, stage, scratch, mapped) :
+			     bz_staged_place(x, stage, scratch);
+	bz_walk_placed(w);
+	return why;
+}
+
+/* Replace @x, which the caller has claimed. REPLACED, ALREADY_GOOD, or why
+ * not. */
+static enum bez_outcome replace(struct bz_mm *mm, struct bz_walk *w,
+				const struct bz_fault *fault,
+				const struct bz_hit *hit, struct bz_extent x,
+				struct bz_result *result)
+{
+	void *stage = bz_mm_page(mm, w, BZ_PAGE_STAGE, w->depth);
+	/* a huge page that could not be split is bad and mapped all the same,
+	 * which only its first report shows */
+	int mapped = fault->lsb > bz_core.page_shift;
+	enum bez_outcome why = BEZ_OUTCOME_NONE;
+
+	if (asks_owner(hit))
+		why = still_lost(mm, fault, x, mapped);
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	why = bz_source_fill(mm, w, hit, x, fault->taken_ns, stage,
+			     &result->source);
+	if (why == BEZ_OUTCOME_NONE)
+		why = put(mm, w, fault, hit, x, stage, mapped);
+	memset(stage, 0, x.width);	/* it may have been a secret */
+	return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
+}
+
+/* The action REPLACE. Leaves the mark set and *hit valid, or returns
+ * ASKED_AGAIN: the region was removed while we waited for another thread. */
+static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
+				    const struct bz_fault *fault, int outermost,
+				    struct bz_hit *hit, struct bz_extent x,
+				    struct bz_result *result)
+{
+	struct bz_conflict conflict;
+	enum bez_outcome did;
+
+	if (fault->cause == BEZ_CAUSE_POISON_AR &&
+	    (hit->flags & BEZ_POLICY_NO_RESTART))
+		return BEZ_OUTCOME_REFUSED_RESTART;
+	switch (bz_claim(mm, w, x, &conflict)) {
+	case BZ_CLAIMED:
+		did = replace(mm, w, fault, hit, x, result);
+		bz_walk_unclaim(w, w->depth);
+		return did;
+	case BZ_CLAIM_OWN:
+		return BEZ_OUTCOME_OWN_CLAIM;
+	case BZ_CLAIM_TAKEN:
+	default:
+		break;
+	}
+	/* it may take long, and nobody shall wait for us meanwhile */
+	if (outermost)
+		bz_walk_unmark(w);
+	did = bz_claim_wait(mm, conflict, x, bz_core.claim_wait_ns,
+			    w->depth > 1 ? 1 : CLAIM_ROUNDS) ?
+	      BEZ_OUTCOME_CLAIM_TIMEOUT : BEZ_OUTCOME_WAITED;
+	bz_region_mark(w);
+	return bz_region_find(fault->addr, hit) ? BEZ_OUTCOME_ASKED_AGAIN : did;
+}
+
+static int goes_on(enum bez_outcome outcome)
+{
+	return outcome < BEZ_OUTCOME_REFUSED_KIND;
+}
+
+/* Each action in turn. DEFAULT is at the end, named or not. */
+static void climb(struct bz_mm *mm, struct bz_walk *w,
+		  const struct bz_fault *fault, int outermost,
+		  struct bz_hit *hit, struct bz_extent x,
+		  struct bz_result *result)
+{
+	uint32_t i;
+
+	for (i = 0; i < sizeof(hit->actions); i++) {
+		if (hit->actions[i] != BEZ_ACTION_REPLACE)
+			continue;
+		result->action = BEZ_ACTION_REPLACE;
+		result->outcome = (uint16_t)act_replace(mm, w, fault,
+							outermost, hit, x,
+							result);
+		if (goes_on(result->outcome))
+			return;
+		result->why = result->outcome;
+	}
+	result->action = BEZ_ACTION_DEFAULT;
+	/* the default of an early notice is to wait until it is touched */
+	result->outcome = fault->cause == BEZ_CAUSE_POISON_AO ?
+			  BEZ_OUTCOME_NOTED : BEZ_OUTCOME_DEFAULT;
+}
+
+/* The caller reads the region table. */
+static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
+		       const struct bz_fault *fault, int outermost,
+		       struct bz_result *result)
+{
+	struct bz_extent x = bz_extent_of(fault);
+	struct bz_hit hit;
+
+	if (bz_region_find(fault->addr, &hit))
+		return -ENOENT;
+	climb(mm, w, fault, outermost, &hit, x, result);
+	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN)
+		return -EAGAIN;
+	bz_region_count(hit.id, result, fault->cause);
+	bz_record(mm, atomic_load_explicit(&w->tid, memory_order_relaxed),
+		  w->depth, fault, x.width, &hit, result);
+	return goes_on(result->outcome) ? 0 : -EFAULT;
+}
+
+int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
+	      struct bz_result *ret_result)
+{
+	int outermost = bz_region_mark(w), r;
+
+	memset(ret_result, 0, sizeof(*ret_result));
+	r = walk_extent(mm, w, fault, outermost, ret_result);
+	if (outermost)
+		bz_walk_unmark(w);
+	return r;
+}
+
+/* An early notice: a hint, and nothing that was interrupted is to blame. */
+static enum bez_outcome notice(struct bz_mm *mm, struct bz_walk *w,
+			       const struct bz_fault *fault)
+{
+	int outermost = bz_region_mark(w), found;
+	struct bz_hit hit;
+
+	found = !bz_region_find(fault->addr, &hit);
+	if (outermost)
+		bz_walk_unmark(w);
+	if (found)
+		return bz_notice(mm, fault->addr, fault->lsb) ?
+		       BEZ_OUTCOME_DROPPED : BEZ_OUTCOME_NOTED;
+	/* the worker asked for early notices, not the program: it must not
+	 * die of one that is not even about a region */
+	if (atomic_load_explicit(&w->tid, memory_order_relaxed) ==
+	    (uint32_t)atomic_load(&mm->worker_tid))
+		return BEZ_OUTCOME_NOTED;
+	return BEZ_OUTCOME_FOREIGN;
+}
+
+/*
+ * A machine check reports the first mapping of the page that the kernel finds,
+ * which may be another than the one that was touched, by the start of the
+ * page. Run again, and the access itself names what it touched. Once for an
+ * address.
+ */
+static int may_be_alias(struct bz_mm *mm, const struct bz_fault *fault)
+{
+	return fault->cause == BEZ_CAUSE_POISON_AR &&
+	       !(fault->addr & (bz_core.page - 1)) &&
+	       atomic_exchange(&mm->alias, fault->addr) != fault->addr;
+}
+
+/* What becomes of this signal. Recorded by bz_ladder() if @recorded. */
+static enum bez_outcome decide(struct bz_mm *mm, struct bz_walk *w,
+			       const struct bz_fault *fault, int *recorded)
+{
+	struct bz_result result;
+	int r;
+
+	switch (fault->cause) {
+	case BEZ_CAUSE_POISON_AO:
+		return notice(mm, w, fault);
+	case BEZ_CAUSE_MISSING:
+		break;
+	case BEZ_CAUSE_POISON_AR:
+	case BEZ_CAUSE_ADRERR:
+		if (w->depth > BZ_DEPTH)
+			return BEZ_OUTCOME_NESTED;
+		r = bz_ladder(mm, w, fault, &result);
+		if (r == -EAGAIN)
+			return BEZ_OUTCOME_ASKED_AGAIN;
+		*recorded = r != -ENOENT;
+		if (*recorded)
+			return result.outcome;
+		if (!may_be_alias(mm, fault))
+			return BEZ_OUTCOME_FOREIGN;
+		break;
+	default:
+		return BEZ_OUTCOME_FOREIGN;
+	}
+	return bz_missing_again(mm, fault->taken_ns, bz_core.missing_rounds) ?
+	       BEZ_OUTCOME_ASKED_AGAIN : BEZ_OUTCOME_FOREIGN;
+}
+
+/* By the interrupted instruction, which would only raise it again. Codes of
+ * the kernel are positive; sigaction(2). */
+static int was_raised(const struct bz_fault *fault)
+{
+	return fault->si_code > 0 && fault->cause != BEZ_CAUSE_POISON_AO;
+}
+
+/* Make @info pending again for this thread; it comes when SIGBUS opens. */
+static void send_again(const siginfo_t *info)
+{
+	uint64_t bus = bz_sigbit(SIGBUS);
+
+	bz_sigmask(SIG_BLOCK, &bus, NULL);
+	bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(), SIGBUS,
+	       (long)info, 0, 0);
+}
+
+/*
+ * Not ours, or not saved. A fault inside guarded code ends that code only. One
+ * that was sent while a fault is being served waits, like a blocked signal,
+ * of which the kernel keeps one as well. Everything else goes to the former
+ * action, when this thread holds nothing any more. Returns what bz_chain()
+ * does.
+ */
+static int pass_on(struct bz_mm *mm, struct bz_walk *w,
+		   const struct bz_fault *fault, siginfo_t *info,
+		   void *context)
+{
+	int nested = w->depth > 1, was_held;
+	siginfo_t held;
+
+	if (was_raised(fault) && w->guard)
+		bz_guard_jump(w, *(uint64_t *)
+				  &((ucontext_t *)context)->uc_sigmask);
+	if (nested && !was_raised(fault)) {
+		if (!w->held)
+			w->held_info = *info;
+		w->held = 1;
+		bz_walk_leave(mm, w);
+		return 0;
+	}
+	was_held = w->held != 0;
+	if (was_held)
+		held = w->held_info;
+	bz_walk_drop(mm, w);
+	if (was_held)
+		send_again(&held);
+	if (bz_chain(info, context))
+		return 1;
+	if (!nested)
+		return 0;
+	/* the handler's own memory is lost, and what it interrupted in the
+	 * handler cannot go on without it */
+	bz_die(info, context);
+	return 1;
+}
+
+static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
+		 void *context)
+{
+	uint32_t tid = atomic_load_explicit(&w->tid, memory_order_relaxed);
+	struct bz_result result = { 0 };
+	struct bz_fault fault;
+	enum bez_outcome did;
+	siginfo_t held;
+	int recorded = 0, was_held;
+
+	bz_record_soon(mm);
+	fault.taken_ns = bz_now_ns();
+	bz_decode(info, &fault);
+	atomic_fetch_add_explicit(&mm->faults, 1, memory_order_relaxed);
+	did = decide(mm, w, &fault, &recorded);
+	if (!recorded) {
+		result.outcome = (uint16_t)did;
+		bz_record(mm, tid, w->depth, &fault, 0, NULL, &result);
+	}
+	if (!goes_on(did))
+		return pass_on(mm, w, &fault, info, context);
+	was_held = w->depth == 1 && w->held;
+	if (was_held)
+		held = w->held_info;
+	bz_walk_leave(mm, w);
+	if (was_held)
+		send_again(&held);
+	return was_held;
+}
+
+/*
+ * The kernel calls us with the signal frame right above our return address, and
+ * sigreturn will put the mask back. Whoever else calls us (a handler installed
+ * later that hands signals on) has frames of its own in between and expects
+ * its mask again; unless it jumped here, and then sigreturn comes next, too.
+ * Only x86-64 has that layout; elsewhere the mask is always put back.
+ */
+#if defined(__x86_64__)
+#define CALLED_BY_KERNEL(context) (__builtin_dwarf_cfa() == (context))
+#else
+#define CALLED_BY_KERNEL(context) 0
+#endif
+
+void bz_sigbus(int sig, siginfo_t *info, void *context)
+{
+	int direct = CALLED_BY_KERNEL(context);
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	uint64_t mask = bz_handler_mask(), was = 0;
+	int saved_errno = errno, keep_closed;
+	struct bz_walk *w = NULL;
+
+	(void)sig;
+	/* not left to sa_mask: we may have been called with another's */
+	bz_sigmask(SIG_SETMASK, &mask, &was);
+	if (mm)
+		w = bz_walk_enter(mm, (uint32_t)bz_gettid(), SLOT_WAIT_NS);
+	if (w)
+		keep_closed = serve(mm, w, info, context);
+	else
+		keep_closed = bz_chain(info, context);
+	errno = saved_errno;
+	if (direct)
+		return;
+	if (keep_closed)
+		was |= bz_sigbit(SIGBUS);
+	bz_sigmask(SIG_SETMASK, &was, NULL);
+}

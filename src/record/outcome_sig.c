@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The catalogue: what each outcome is called and what to do about it. One
+ * table; a test holds it against the header and the manual.
+ */
+#include <bezoar/bezoar.h>
+
+#include <stddef.h>
+
+struct entry {
+	uint16_t outcome;
+	const char *name;
+	const char *advice;
+};
+
+static const struct entry entries[] = {
+	{ BEZ_OUTCOME_NONE, "none", "Nothing happened." },
+	{ BEZ_OUTCOME_REPLACED, "replaced",
+	  "Nothing to do. Plan to exchange the memory if it goes on." },
+	{ BEZ_OUTCOME_ALREADY_GOOD, "already good",
+	  "Nothing to do: another thread had replaced the page." },
+	{ BEZ_OUTCOME_WAITED, "waited",
+	  "Nothing to do: another thread was replacing the page." },
+	{ BEZ_OUTCOME_ASKED_AGAIN, "asked again",
+	  "Nothing to do: the kernel names the address at the next fault." },
+	{ BEZ_OUTCOME_NOTED, "noted",
+	  "Nothing to do: the worker looks after it." },
+	{ BEZ_OUTCOME_STALE, "stale",
+	  "Nothing to do: the page that was announced is good." },
+	{ BEZ_OUTCOME_DROPPED, "dropped",
+	  "Nothing to do: the page tells itself when it is touched." },
+
+	{ BEZ_OUTCOME_REFUSED_KIND, "refused: kind of memory",
+	  "Register only private anonymous memory with this release." },
+	{ BEZ_OUTCOME_REFUSED_ATTRS, "refused: attribute",
+	  "The mapping has an attribute that a fresh page would lose; see "
+	  "/proc/PID/smaps, VmFlags." },
+	{ BEZ_OUTCOME_REFUSED_MAPS, "refused: mappings",
+	  "Raise vm.max_map_count." },
+	{ BEZ_OUTCOME_REFUSED_NOMEM, "refused: no memory",
+	  "Leave the process some room in its memory cgroup." },
+	{ BEZ_OUTCOME_REFUSED_UNMAPPED, "refused: not mapped",
+	  "Remove a region before its memory is unmapped." },
+	{ BEZ_OUTCOME_REFUSED_RESTART, "refused: no restart",
+	  "The region's policy forbids to run the instruction again." },
+	{ BEZ_OUTCOME_REFUSED_SYSTEM, "refused: by the kernel",
+	  "Look for seccomp filters that forbid madvise, mremap or "
+	  "userfaultfd." },
+
+	{ BEZ_OUTCOME_SOURCE_NONE, "no source",
+	  "Give the region a source." },
+	{ BEZ_OUTCOME_SOURCE_FAILED, "source failed",
+	  "See why the source could not deliver: a closed or shortened file, "
+	  "or the callback's own error." },
+	{ BEZ_OUTCOME_SOURCE_LOST, "source lost",
+	  "The source itself lost a page. Register it, too, or list another "
+	  "one behind it." },
+	{ BEZ_OUTCOME_SOURCE_DIGEST, "source does not match",
+	  "The source's bytes are not what was lost: keep digests and source "
+	  "up to date with the memory." },
+	{ BEZ_OUTCOME_SOURCE_DEADLINE, "source too late",
+	  "The callback missed its deadline: raise it, or see whether it "
+	  "waits for a lock that the faulting thread holds." },
+	{ BEZ_OUTCOME_SOURCE_WORKER, "no worker",
+	  "The worker is not running, or busy with a callback that does not "
+	  "return. In a child of fork(2), call bez_thread_attach()." },
+
+	{ BEZ_OUTCOME_LOOPING, "looping",
+	  "The same page was lost again and again: the machine's memory is "
+	  "failing fast, or something else raises the faults." },
+	{ BEZ_OUTCOME_CLAIM_TIMEOUT, "repairer did not finish",
+	  "A source of another thread took too long: see its deadline." },
+	{ BEZ_OUTCOME_OWN_CLAIM, "needs itself",
+	  "The source of the page reads that same page." },
+	{ BEZ_OUTCOME_NESTED, "nested too deep",
+	  "Sources of sources were lost, four deep." },
+
+	{ BEZ_OUTCOME_FOREIGN, "foreign",
+	  "The memory is in no region: the former SIGBUS action decides." },
+	{ BEZ_OUTCOME_DEFAULT, "default",
+	  "The page could not be saved: the former SIGBUS action decides, "
+	  "which ends the process unless a handler was there." },
+	{ BEZ_OUTCOME_DEGRADED, "degraded", "Not in this release." },
+	{ BEZ_OUTCOME_SHUTDOWN, "shutdown", "Not in this release." },
+};
+
+static const struct entry *find(enum bez_outcome outcome)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		if (entries[i].outcome == (unsigned int)outcome)
+			return &entries[i];
+	return NULL;
+}
+
+const char *bez_outcome_name(enum bez_outcome outcome)
+{
+	const struct entry *e = find(outcome);
+
+	return e ? e->name : "unknown";
+}
+
+const char *bez_outcome_advice(enum bez_outcome outcome)
+{
+	const struct entry *e = find(outcome);
+
+	return e ? e->advice :
+		   "This library does not know the number: it is older than "
+		   "the one that wrote it.";
+}
+
+const char *bez_cause_name(enum bez_cause cause)
+{
+	switch (cause) {
+	case BEZ_CAUSE_NONE:
+		return "none";
+	case BEZ_CAUSE_POISON_AR:
+		return "poison, action required";
+	case BEZ_CAUSE_POISON_AO:
+		return "poison, action optional";
+	case BEZ_CAUSE_ADRERR:
+		return "nothing behind the address";
+	case BEZ_CAUSE_MISSING:
+		return "poison without an address";
+	case BEZ_CAUSE_SENT:
+		return "sent";
+	default:
+		return "unknown";
+	}
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#include "region/policy.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/core.h"
+#include "core/sized.h"
+#include "region/pool.h"
+
+#define DEFAULT_REPEATS		16
+#define DEFAULT_DEADLINE_NS	100000000u
+
+static int mirror_from_user(const struct bez_source *from, uint64_t start,
+			    uint64_t end, struct bz_source *to)
+{
+	uint64_t addr = (uint64_t)from->addr;
+
+	if (!addr || addr + (end - start) < addr ||
+	    (addr < end && start < addr + (end - start)))
+		return -EINVAL;
+	to->mirror = addr;
+	return 0;
+}
+
+static int file_from_user(const struct bez_source *from, uint64_t start,
+			  uint64_t end, struct bz_source *to)
+{
+	struct bz_file_id id;
+
+	if (from->offset + (end - start) < from->offset ||
+	    from->offset + (end - start) > INT64_MAX)
+		return -EINVAL;
+	if (bz_file_id(from->fd, &id))
+		return -EBADF;
+	to->fd = from->fd;
+	to->offset = from->offset;
+	to->file_dev = id.dev;
+	to->file_ino = id.ino;
+	return 0;
+}
+
+static int source_from_user(const struct bez_source *from, uint64_t start,
+			    uint64_t end, struct bz_source *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->kind = (uint8_t)from->kind;
+	if (from->flags & ~(from->kind == BEZ_SOURCE_FILE ?
+			    BEZ_SOURCE_EOF_ZERO : 0u))
+		return -EINVAL;
+	to->flags = (uint8_t)from->flags;
+
+	switch (from->kind) {
+	case BEZ_SOURCE_ZERO:
+		return 0;
+	case BEZ_SOURCE_MIRROR:
+		return mirror_from_user(from, start, end, to);
+	case BEZ_SOURCE_FILE:
+		return file_from_user(from, start, end, to);
+	case BEZ_SOURCE_CALLBACK:
+	case BEZ_SOURCE_DEFERRED:
+		if (!from->fill)
+			return -EINVAL;
+		to->fill = from->fill;
+		to->arg = from->arg;
+		to->deadline_ns = from->deadline_ns ? from->deadline_ns :
+						      DEFAULT_DEADLINE_NS;
+		return 0;
+	default:
+		return -EINVAL;		/* unknown, or a list in a list */
+	}
+}
+
+static int sources_from_user(const struct bez_source *from, uint64_t start,
+			     uint64_t end, struct bz_region *r)
+{
+	uint32_t i;
+	int ret;
+
+	r->sources = 0;
+	r->list = NULL;
+	if (!from)
+		return 0;
+	if (from->kind != BEZ_SOURCE_FIRST_OF) {
+		r->sources = 1;
+		return source_from_user(from, start, end, &r->one);
+	}
+	if (!from->list || !from->count || from->count > BEZ_SOURCE_MAX_LIST ||
+	    from->flags)
+		return -EINVAL;
+	r->list = bz_pool_get_list();
+	if (!r->list)
+		return -ENOMEM;
+	for (i = 0; i < from->count; i++) {
+		ret = source_from_user(&from->list[i], start, end, &r->list[i]);
+		if (ret) {
+			bz_pool_put_list(r->list);
+			r->list = NULL;
+			return ret;
+		}
+	}
+	r->sources = (uint8_t)from->count;
+	return 0;
+}
+
+/* The ladder with DEFAULT at its end, each action at most once. */
+static int actions_from_user(const uint8_t from[4], uint8_t to[4])
+{
+	static const uint8_t usual[4] = { BEZ_ACTION_REPLACE,
+					  BEZ_ACTION_DEFAULT };
+	uint32_t i, seen = 0;
+
+	if (!(from[0] | from[1] | from[2] | from[3])) {
+		memcpy(to, usual, sizeof(usual));
+		return 0;
+	}
+	memset(to, 0, 4);
+	for (i = 0; i < 4 && from[i]; i++) {
+		if (from[i] > BEZ_ACTION_DEFAULT || (seen & 1u << from[i]) ||
+		    (seen & 1u << BEZ_ACTION_DEFAULT))
+			return -EINVAL;
+		if (from[i] == BEZ_ACTION_DEGRADE ||
+		    from[i] == BEZ_ACTION_SHUTDOWN)
+			return -EOPNOTSUPP;
+		seen |= 1u << from[i];
+		to[i] = from[i];
+	}
+	for (; i < 4; i++)
+		if (from[i])
+			return -EINVAL;	/* a gap */
+	return 0;
+}
+
+int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
+			uint64_t end, struct bz_region *r)
+{
+	struct bez_policy p;
+	size_t length;
+	int ret;
+
+	ret = bz_sized_in(&p, sizeof(p), policy, policy->size);
+	if (ret)
+		return ret;
+	if (p.flags & ~(BEZ_POLICY_NO_RESTART | BEZ_POLICY_IS_MAPPED))
+		return -EINVAL;
+	ret = actions_from_user(p.actions, r->actions);
+	if (ret)
+		return ret;
+	length = p.name ? strnlen(p.name, BEZ_NAME_MAX + 1) : 0;
+	if (length > BEZ_NAME_MAX)
+		return -ENAMETOOLONG;
+	memset(r->name, 0, sizeof(r->name));
+	if (length)
+		memcpy(r->name, p.name, length);
+	r->flags = p.flags;
+	r->max_repeats = p.max_repeats ? p.max_repeats : DEFAULT_REPEATS;
+	r->digests = p.digests;
+	return sources_from_user(p.source, start, end, r);
+}

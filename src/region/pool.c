@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include "region/pool.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "region/arena.h"
+#include "region/chunks.h"
+
+union list {
+	struct bz_source source[BEZ_SOURCE_MAX_LIST];
+	union list *next;
+};
+
+#define LISTS_AT_ONCE 256
+
+static struct {
+	struct bz_region *free;
+	uint64_t made;			/* registrations that exist at all */
+	union list *free_list;
+} pool;
+
+struct bz_region *bz_pool_get(void)
+{
+	struct bz_region *r = pool.free;
+
+	if (r) {
+		pool.free = r->next_free;
+		return r;
+	}
+	if (pool.made == BZ_CHUNK_REGIONS * BZ_CHUNKS)
+		return NULL;
+	if (pool.made % BZ_CHUNK_REGIONS == 0) {
+		struct bz_region *chunk =
+			bz_arena_get(BZ_CHUNK_REGIONS * sizeof(*chunk));
+
+		if (!chunk)
+			return NULL;
+		/* release: pairs with bz_region_by_id() */
+		atomic_store_explicit(
+			&bz_chunks[pool.made / BZ_CHUNK_REGIONS], chunk,
+			memory_order_release);
+	}
+	r = atomic_load_explicit(&bz_chunks[pool.made / BZ_CHUNK_REGIONS],
+				 memory_order_relaxed);
+	r += pool.made % BZ_CHUNK_REGIONS;
+	r->index = (uint32_t)pool.made++;
+	r->generation = bz_first_generation;
+	return r;
+}
+
+void bz_pool_put(struct bz_region *r)
+{
+	r->generation++;
+	r->next_free = pool.free;
+	pool.free = r;
+}
+
+struct bz_source *bz_pool_get_list(void)
+{
+	union list *l;
+	uint32_t i;
+
+	if (!pool.free_list) {
+		l = bz_arena_get(LISTS_AT_ONCE * sizeof(*l));
+		if (!l)
+			return NULL;
+		for (i = 0; i < LISTS_AT_ONCE; i++) {
+			l[i].next = pool.free_list;
+			pool.free_list = &l[i];
+		}
+	}
+	l = pool.free_list;
+	pool.free_list = l->next;
+	return l->source;
+}
+
+void bz_pool_put_list(struct bz_source *list)
+{
+	union list *l = (union list *)list;
+
+	if (!l)
+		return;
+	l->next = pool.free_list;
+	pool.free_list = l;
+}
+
+void bz_pool_reset(void)
+{
+	uint32_t i;
+
+	for (i = 0; i < BZ_CHUNKS; i++) {
+		struct bz_region *chunk = atomic_load(&bz_chunks[i]);
+		uint32_t j;
+
+		if (!chunk)
+			break;
+		/* an id of this start must not name a region of the next */
+		for (j = 0; j < BZ_CHUNK_REGIONS; j++)
+			if (chunk[j].generation >= bz_first_generation)
+				bz_first_generation = chunk[j].generation + 1;
+		atomic_store(&bz_chunks[i], NULL);
+	}
+	memset(&pool, 0, sizeof(pool));
+}

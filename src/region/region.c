@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+#include "region/region.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/core.h"
+#include "core/sized.h"
+#include "region/arena.h"
+#include "region/policy.h"
+#include "region/pool.h"
+#include "region/table.h"
+
+#define REMOVE_PATIENCE_NS 10000000000u
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Registered, or not yet quite removed. Written under the lock. */
+static _Atomic uint64_t total;
+static int closed;			/* under the lock */
+
+void bz_region_fork_prepare(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void bz_region_fork_done(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+uint64_t bz_region_total(void)
+{
+	return atomic_load_explicit(&total, memory_order_relaxed);
+}
+
+int bz_region_close(void)
+{
+	int busy;
+
+	pthread_mutex_lock(&lock);
+	busy = bz_region_total() != 0;
+	closed = !busy;
+	pthread_mutex_unlock(&lock);
+	return busy ? -EBUSY : 0;
+}
+
+void bz_region_open(void)
+{
+	pthread_mutex_lock(&lock);
+	closed = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+void bz_region_reset(void)
+{
+	pthread_mutex_lock(&lock);
+	bz_table_reset();
+	bz_pool_reset();
+	bz_arena_reset();
+	pthread_mutex_unlock(&lock);
+}
+
+static int check_range(uint64_t start, uint64_t len, uint32_t flags)
+{
+	if (!start || !len || (start | len) & (bz_core.page - 1) ||
+	    start + len < start)
+		return -EINVAL;
+	if (flags & BEZ_POLICY_IS_MAPPED)
+		return 0;
+	/* MS_ASYNC does nothing on Linux but to look for holes; msync(2) */
+	if (msync((void *)start, len, MS_ASYNC))
+		return -ENOMEM;
+	return 0;
+}
+
+/* The lock is held. */
+static int add(uint64_t start, uint64_t len, const struct bez_policy *policy,
+	       bez_region_t *ret_region)
+{
+	struct bz_region *r = bz_pool_get();
+	int ret;
+
+	if (!r)
+		return -ENOMEM;
+	ret = bz_policy_from_user(policy, start, start + len, r);
+	if (ret)
+		goto put;
+	r->start = start;
+	r->end = start + len;
+	r->dying = 0;
+	atomic_store_explicit(&r->faults, 0, memory_order_relaxed);
+	atomic_store_explicit(&r->replaced, 0, memory_order_relaxed);
+	atomic_store_explicit(&r->not_replaced, 0, memory_order_relaxed);
+	atomic_store_explicit(&r->notices, 0, memory_order_relaxed);
+	atomic_store_explicit(&r->last_outcome, 0, memory_order_relaxed);
+	ret = bz_table_insert(r);
+	if (ret)
+		goto put_list;
+	atomic_fetch_add_explicit(&total, 1, memory_order_relaxed);
+	*ret_region = bz_region_id(r);
+	return 0;
+put_list:
+	bz_pool_put_list(r->list);
+put:
+	r->end = 0;
+	bz_pool_put(r);
+	return ret;
+}
+
+int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
+		   bez_region_t *ret_region)
+{
+	uint32_t flags;
+	int ret;
+
+	if (!policy || !ret_region)
+		return -EINVAL;
+	if (!atomic_load(&bz_core.mm))
+		return -ESRCH;
+	if (bz_inside())
+		return -EDEADLK;
+	flags = policy->size < 2 * sizeof(uint32_t) ? 0 : policy->flags;
+	ret = check_range((uint64_t)addr, len, flags);
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&lock);
+	/* bez_stop() may have come in between */
+	ret = closed ? -ESRCH : add((uint64_t)addr, len, policy, ret_region);
+	pthread_mutex_unlock(&lock);
+	return ret;
+}
+
+/* A walker that may still use what was unpublished before @epoch, or NULL. */
+static struct bz_walk *older_reader(struct bz_mm *mm, uint64_t epoch)
+{
+	uint32_t i;
+
+	for (i = 0; i < BZ_WALKS / 64; i++) {
+		uint64_t bits = atomic_load(&mm->used[i]);
+
+		for (; bits; bits &= bits - 1) {
+			struct bz_walk *w = &mm->walk[i * 64 +
+						      __builtin_ctzll(bits)];
+			uint64_t mark = atomic_load(&w->mark);
+
+			if (mark && mark < epoch)
+				return w;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Until every reader from before @epoch is gone. 0 or -EBUSY. A mark can move
+ * from a walker to the worker while we look, from a row that we have yet to
+ * see to one that we have seen; it moves but once, so it must be missing twice.
+ */
+static int wait_for_readers(struct bz_mm *mm, uint64_t epoch)
+{
+	uint64_t end = 0;
+	uint32_t missing = 0;
+
+	while (missing < 2) {
+		struct bz_walk *w = older_reader(mm, epoch);
+		uint64_t mark, now;
+		uint32_t gen;
+
+		missing = w ? 0 : missing + 1;
+		if (!w)
+			continue;
+		now = bz_now_ns();
+		if (!end)
+			end = now + REMOVE_PATIENCE_NS;
+		if (now >= end)
+			return -EBUSY;
+		atomic_fetch_add(&w->waiters, 1);
+		gen = atomic_load(&w->gen);
+		mark = atomic_load(&w->mark);
+		if (mark && mark < epoch && bz_walk_wait(w, gen, end - now))
+			bz_walk_bury(mm, w);
+		atomic_fetch_sub(&w->waiters, 1);
+	}
+	return 0;
+}
+
+int bez_region_remove(bez_region_t region)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	struct bz_region *r;
+	uint64_t epoch;
+	int ret = 0;
+
+	if (!mm)
+		return -ENOENT;
+	if (bz_inside())
+		return -EDEADLK;
+	pthread_mutex_lock(&lock);
+	r = bz_region_by_id(region);
+	if (!r)
+		ret = -ENOENT;
+	else if (!r->dying)
+		ret = bz_table_remove(r);
+	if (ret) {
+		pthread_mutex_unlock(&lock);
+		return ret;
+	}
+	r->dying = 1;
+	epoch = bz_table_next_epoch();
+	pthread_mutex_unlock(&lock);
+
+	ret = wait_for_readers(mm, epoch);
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&lock);
+	/* two threads may have waited for the same removal */
+	if (bz_region_by_id(region) == r) {
+		bz_pool_put_list(r->list);
+		r->end = 0;
+		bz_pool_put(r);
+		atomic_fetch_sub_explicit(&total, 1, memory_order_relaxed);
+	} else {
+		ret = -ENOENT;
+	}
+	pthread_mutex_unlock(&lock);
+	return ret;
+}
+
+int bez_region_info(bez_region_t region, struct bez_region_info *ret_info)
+{
+	struct bez_region_info info = { .size = sizeof(info) };
+	struct bz_region *r;
+
+	if (!ret_info || ret_info->size < sizeof(uint32_t))
+		return -EINVAL;
+	if (!atomic_load(&bz_core.mm))
+		return -ENOENT;
+	if (bz_inside())
+		return -EDEADLK;
+	pthread_mutex_lock(&lock);
+	r = bz_region_by_id(region);
+	if (r && !r->dying) {
+		info.last_outcome = atomic_load(&r->last_outcome);
+		info.addr = (void *)r->start;
+		info.len = r->end - r->start;
+		memcpy(info.name, r->name, sizeof(info.name));
+		info.faults = atomic_load(&r->faults);
+		info.replaced = atomic_load(&r->replaced);
+		info.not_replaced = atomic_load(&r->not_replaced);
+		info.notices = atomic_load(&r->notices);
+	} else {
+		r = NULL;
+	}
+	pthread_mutex_unlock(&lock);
+	return r ? bz_sized_out(ret_info, &info, sizeof(info)) : -ENOENT;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Second room: whose memory is it, what did the owner want, and does it fault
+ * again and again.
+ */
+#ifndef BEZOAR_REGION_REGION_H
+#define BEZOAR_REGION_REGION_H
+
+#include <stdint.h>
+
+#include "core/mm.h"
+#include "types.h"
+
+/*
+ * Begin to read the table: sets @w's mark. Until bz_walk_unmark() no region
+ * or node that can be found is reused. Returns 1, or 0 if a fault further up
+ * has set it: then it is that one's to clear. Context: handler-safe.
+ */
+int bz_region_mark(struct bz_walk *w);
+
+/* The region at @addr. 0 or -ENOENT. The caller holds a mark. */
+int bz_region_find(uint64_t addr, struct bz_hit *ret_hit);
+
+/* Count what happened in it. The caller holds a mark that is older than the
+ * look-up. Context: handler-safe. */
+void bz_region_count(bez_region_t id, const struct bz_result *result,
+		     uint32_t cause);
+
+/*
+ * Has @x been replaced more than @limit times, each within 100 ms of the one
+ * before? Counts this one in. The caller has claimed @x.
+ */
+int bz_repeats(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns,
+	       uint32_t limit);
+
+/* The same for a page that faulted and is good: is that a loop? */
+int bz_good_again(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns);
+
+/* May this fault without an address be tried again? Counts it in. */
+int bz_missing_again(struct bz_mm *mm, uint64_t now_ns, uint32_t limit);
+
+/* Normal context: the writers' lock around fork(2); regions registered. */
+void bz_region_fork_prepare(void);
+void bz_region_fork_done(void);
+uint64_t bz_region_total(void);
+
+/* No more registrations until it is opened again. -EBUSY: there are some. */
+int bz_region_close(void);
+void bz_region_open(void);
+
+/* All memory of an empty table back to the system. */
+void bz_region_reset(void);
+
+#endif

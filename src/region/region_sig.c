@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "region/region.h"
+
+#include "core/core.h"
+#include "region/table.h"
+
+int bz_region_mark(struct bz_walk *w)
+{
+	/* an older mark keeps all that a newer one would, and more */
+	if (atomic_load_explicit(&w->mark, memory_order_relaxed))
+		return 0;
+	atomic_store_explicit(&w->mark,
+			      atomic_load_explicit(&bz_table.epoch,
+						   memory_order_relaxed),
+			      memory_order_relaxed);
+	/* the mark before the look-up: pairs with bz_table_next_epoch() */
+	atomic_thread_fence(memory_order_seq_cst);
+	return 1;
+}
+
+static void describe(struct bz_region *r, struct bz_hit *ret_hit)
+{
+	struct bz_hit *h = ret_hit;
+	uint32_t i;
+
+	h->id = bz_region_id(r);
+	h->start = r->start;
+	h->end = r->end;
+	h->flags = r->flags;
+	h->max_repeats = r->max_repeats;
+	for (i = 0; i < sizeof(h->actions); i++)
+		h->actions[i] = r->actions[i];
+	h->sources = r->sources;
+	h->source = r->list ? r->list : &r->one;
+	h->digests = r->digests;
+	h->name = r->name;
+}
+
+int bz_region_find(uint64_t addr, struct bz_hit *ret_hit)
+{
+	struct bz_region *r = bz_region_by_id(bz_table_find(addr));
+
+	if (!r)
+		return -ENOENT;
+	describe(r, ret_hit);
+	return 0;
+}
+
+static void add_one(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+void bz_region_count(bez_region_t id, const struct bz_result *result,
+		     uint32_t cause)
+{
+	struct bz_region *r = bz_region_by_id(id);
+
+	if (!r)
+		return;
+	/* why it was not replaced says more than that it was not */
+	atomic_store_explicit(&r->last_outcome,
+			      result->why ? result->why : result->outcome,
+			      memory_order_relaxed);
+	if (cause == BEZ_CAUSE_POISON_AO)
+		atomic_fetch_add_explicit(&r->notices, 1,
+					  memory_order_relaxed);
+	else
+		add_one(&r->faults);
+	if (result->outcome == BEZ_OUTCOME_REPLACED)
+		add_one(&r->replaced);
+	else if (result->outcome == BEZ_OUTCOME_DEFAULT)
+		atomic_fetch_add_explicit(&r->not_replaced, 1,
+					  memory_order_relaxed);
+}
+
+int bez_region_at(const void *addr, bez_region_t *ret_region)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	bez_region_t region;
+	struct bz_walk *w;
+
+	if (!ret_region)
+		return -EINVAL;
+	if (!mm)
+		return -ENOENT;
+	w = bz_walk_enter(mm, BZ_WALK_ANYBODY, UINT64_MAX / 2);
+	bz_region_mark(w);
+	region = bz_table_find((uint64_t)addr);
+	bz_walk_unmark(w);
+	bz_walk_leave(mm, w);
+	if (!region)
+		return -ENOENT;
+	*ret_region = region;
+	return 0;
+}

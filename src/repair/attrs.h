@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* Private to repair/: what a mapping is like, and making another one like it. */
+#ifndef BEZOAR_REPAIR_ATTRS_H
+#define BEZOAR_REPAIR_ATTRS_H
+
+#include <stdint.h>
+
+#include "repair/repair.h"
+
+#define BZ_ATTR_NAME 80			/* the kernel's limit, with the NUL */
+
+#define BZ_NUMA_WORDS 16		/* 1,024 nodes: the kernel's limit */
+
+struct bz_attrs {
+	int prot;
+	struct bz_numa {
+		int mode;		/* as get_mempolicy(2) says */
+		uint64_t nodes[BZ_NUMA_WORDS];
+	} numa;
+	int pkey;
+	uint8_t private_anonymous;
+	uint8_t locked;
+	uint8_t noreserve;
+	uint8_t advices;		/* entries in advice */
+	uint8_t unkept;			/* has one that we could not give back */
+	uint8_t advice[8];		/* MADV_* that were given */
+	char name[BZ_ATTR_NAME];	/* of [anon:...]; "": none */
+};
+
+/*
+ * Read the attributes of the mapping at @addr from /proc/self/smaps, line by
+ * line. @scratch: a page. 0, -ENOENT (not mapped), or what the kernel said.
+ * Takes as long as there are mappings: for the rare way only.
+ */
+int bz_attrs_read(uint64_t addr, void *scratch, struct bz_attrs *ret_attrs);
+
+/*
+ * Give the fresh anonymous mapping at @addr, readable and writable and already
+ * filled, all of @attrs. 0 or what the kernel said.
+ */
+int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "repair/repair.h"
+
+#include "core/core.h"
+
+#define PATIENCE_NS 100000000u
+
+/*
+ * Before Linux 5.14: read one byte through the kernel. It says EFAULT for
+ * poison that it knows of; poison that nobody has found yet would be found
+ * the hard way, but what a handler was called for is known.
+ */
+static enum bz_probe probe_by_read(struct bz_extent x)
+{
+	char byte;
+	struct iovec here = { &byte, 1 }, there = { (void *)x.start, 1 };
+	long r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid), (long)&here,
+			1, (long)&there, 1, 0);
+
+	if (r == 1)
+		return BZ_PROBE_GOOD;
+	/* a kernel without this call, or a filter: that says nothing, and a
+	 * good page must not be replaced */
+	return r == -EFAULT ? BZ_PROBE_LOST : BZ_PROBE_OTHER;
+}
+
+/* EINVAL is for memory without access, too. Ask about memory that has it. */
+static int old_kernel(void)
+{
+	uint64_t own = (uint64_t)&bz_core & -bz_core.page;
+
+	return bz_madvise(own, bz_core.page, MADV_POPULATE_READ) == -EINVAL;
+}
+
+/*
+ * MADV_POPULATE_READ (5.14) names poison EHWPOISON, on real entries and on the
+ * markers of UFFDIO_POISON alike. EFAULT is a file's missing tail; or a page
+ * that somebody empties and fills again, or poisons, by a userfaultfd without
+ * privilege, and that is over in a moment.
+ */
+enum bz_probe bz_probe(struct bz_extent x)
+{
+	uint64_t end = 0, now;
+
+	for (;;) {
+		switch (bz_madvise(x.start, x.width, MADV_POPULATE_READ)) {
+		case 0:
+			return BZ_PROBE_GOOD;
+		case -EHWPOISON:
+			return BZ_PROBE_LOST;
+		case -ENOMEM:
+			return BZ_PROBE_UNMAPPED;
+		case -EINVAL:
+			/* no access is no loss: whoever runs into it again
+			 * gets the SIGSEGV that he is due */
+			return old_kernel() ? probe_by_read(x) :
+					      BZ_PROBE_GOOD;
+		case -EAGAIN:
+		case -EINTR:
+		case -EFAULT:
+			break;
+		default:
+			return BZ_PROBE_OTHER;
+		}
+		now = bz_now_ns();
+		if (!end)
+			end = now + PATIENCE_NS;
+		if (now >= end)
+			return BZ_PROBE_OTHER;
+		bz_yield();
+	}
+}

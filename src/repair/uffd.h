@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Private to repair/: placement by userfaultfd(2). */
+#ifndef BEZOAR_REPAIR_UFFD_H
+#define BEZOAR_REPAIR_UFFD_H
+
+#include "repair/repair.h"
+
+enum bz_placed {
+	BZ_PLACED = 0,
+	BZ_PLACED_GOOD,		/* the program had put a page there */
+	BZ_PLACED_NOT_HERE,	/* this way does not work for this memory, or
+				 * here at all: try the other */
+	BZ_PLACED_MAPS,		/* no room for two more mappings */
+	BZ_PLACED_NOMEM,	/* no memory; the extent is closed */
+	BZ_PLACED_AGAIN,	/* it went before the page was emptied */
+	BZ_PLACED_GONE,		/* the descriptor went when the page was empty */
+	BZ_PLACED_UNMAPPED,	/* the mapping went away */
+	BZ_PLACED_SYSTEM	/* anything else; the extent is closed */
+};
+
+enum bz_placed bz_uffd_place(struct bz_mm *mm, struct bz_extent x,
+			     const void *stage, int mapped);
+
+#endif

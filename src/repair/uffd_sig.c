@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Register just the lost page for missing faults, so that whoever touches it
+ * from now on waits in the kernel; take the poison entry out; copy the new
+ * page in, which wakes them; unregister, and the mappings merge back. Works on
+ * real poison and on markers (6.12, 6.18), changes no attribute of the
+ * mapping and needs no memory but the page.
+ *
+ * The order matters: the page is emptied only after it was registered, for a
+ * page that is empty and not registered reads as zeros.
+ */
+#include "repair/uffd.h"
+
+#include "core/core.h"
+
+#define BUSY_WAIT_NS	1000000000u	/* another context holds the range */
+#define BUSY_NAP_NS	50000u
+#define COPY_TRIES	100
+#define LOCK_TRIES	100000
+#define OPEN_TRIES	4
+#define GONE_TRIES	64
+#define MARK_SIGNAL	64		/* the last there is */
+#define HIGH_FD		1000		/* out of the way of programs that
+					 * count on low numbers */
+
+/* -------------------------------------------------------- the descriptor */
+
+static long raise_fd(int fd)
+{
+	long high = bz_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD, 0, 0, 0);
+
+	if (high < 0)			/* a low limit: then it stays */
+		return fd;
+	bz_close(fd);
+	return high;
+}
+
+/* Full mode first: system calls that hit the page wait, too. */
+static long open_any(uint32_t *ret_placement)
+{
+	long dev, fd;
+
+	*ret_placement = BEZ_PLACEMENT_UFFD;
+	fd = bz_sys(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0, 0, 0);
+	if (fd >= 0)
+		return fd;
+	dev = bz_openat("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (dev >= 0) {
+		fd = bz_ioctl((int)dev, USERFAULTFD_IOC_NEW,
+			      (void *)(long)(O_CLOEXEC | O_NONBLOCK));
+		bz_close((int)dev);
+		if (fd >= 0)
+			return fd;
+	}
+	*ret_placement = BEZ_PLACEMENT_UFFD_USER;
+	return bz_sys(SYS_userfaultfd,
+		      O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, 0, 0, 0, 0,
+		      0);
+}
+
+static long handshake(int fd)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_POISON };
+
+	/* UFFDIO_POISON is wanted to close a page again when a copy fails;
+	 * 6.6. Without it the rest works. A refused handshake may be repeated */
+	if (!bz_ioctl(fd, UFFDIO_API, &api))
+		return 0;
+	api = (struct uffdio_api){ .api = UFFD_API };
+	return bz_ioctl(fd, UFFDIO_API, &api);
+}
+
+/* Returns the number, or -1 for good. Called by one thread at a time. */
+static int32_t open_new(struct bz_mm *mm)
+{
+	uint32_t placement;
+	long fd = open_any(&placement);
+
+	if (fd < 0)
+		return -1;
+	if (handshake((int)fd)) {
+		bz_close((int)fd);
+		return -1;
+	}
+	fd = raise_fd((int)fd);
+	if (bz_sys(SYS_fcntl, fd, F_SETSIG, MARK_SIGNAL, 0, 0, 0)) {
+		bz_close((int)fd);
+		return -1;
+	}
+	atomic_store(&mm->placement, placement);
+	return (int32_t)fd;
+}
+
+/*
+ * uffd_busy orders openers; it is held for a few system calls that do not
+ * wait, by threads that keep their signals off. Still nobody waits for ever:
+ * who does not get it places the page the other way.
+ */
+static int lock(struct bz_mm *mm)
+{
+	uint32_t i, free;
+
+	for (i = 0; i < LOCK_TRIES; i++) {
+		free = 0;
+		if (atomic_compare_exchange_strong(&mm->uffd_busy, &free, 1))
+			return 0;
+		bz_yield();
+	}
+	return -EBUSY;
+}
+
+void bz_uffd_open(struct bz_mm *mm)
+{
+	if (lock(mm))
+		return;
+	if (!atomic_load(&mm->uffd)) {
+		int32_t fd = bz_core.flags & BEZ_START_NO_UFFD ? -1 :
+							       open_new(mm);
+
+		if (fd < 0)
+			atomic_store(&mm->placement, BEZ_PLACEMENT_MREMAP);
+		atomic_store(&mm->uffd, fd < 0 ? -1 : fd + 1);
+	}
+	atomic_store(&mm->uffd_busy, 0);
+}
+
+/*
+ * Is @fd still what we opened under that number? The signal of F_SETSIG stays
+ * with the open file, and nobody else sets one on a userfaultfd, which never
+ * sends it. Half the time of fstat(2). Where the kernel does not say (a filter
+ * of system calls), what is there is taken for what we put there.
+ */
+static int ours(int fd)
+{
+	long r = bz_sys(SYS_fcntl, fd, F_GETSIG, 0, 0, 0, 0);
+
+	return r == MARK_SIGNAL || (r < 0 && r != -EBADF);
+}
+
+void bz_uffd_close(struct bz_mm *mm)
+{
+	int32_t fd = atomic_exchange(&mm->uffd, 0) - 1;
+
+	if (fd >= 0 && ours(fd))
+		bz_close(fd);
+}
+
+/* The program may have closed it, and the number may be another file's now:
+ * a userfaultfd of the program's own would let its handler serve our page. */
+static int get(struct bz_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < OPEN_TRIES; i++) {
+		int32_t fd = atomic_load(&mm->uffd);
+
+		if (fd < 0)
+			return -1;
+		if (fd && ours(fd - 1))
+			return fd - 1;
+		if (fd)
+			atomic_compare_exchange_strong(&mm->uffd, &fd, 0);
+		bz_uffd_open(mm);
+	}
+	return -1;
+}
+
+/* -------------------------------------------------------------- the page */
+
+static long register_missing(int fd, struct bz_extent x)
+{
+	struct uffdio_register reg = {
+		.range = { .start = x.start, .len = x.width },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	_Atomic uint32_t nobody = 0;
+	uint64_t end = 0, now;
+	long r;
+
+	for (;;) {
+		r = bz_ioctl(fd, UFFDIO_REGISTER, &reg);
+		if (r != -EBUSY && r != -EAGAIN)
+			return r;
+		/* somebody who poisons the page, say, is nearly done; but we
+		 * may have taken his processor, or he sleeps in the kernel
+		 * where it looks for who else has the page */
+		now = bz_now_ns();
+		if (!end)
+			end = now + BUSY_WAIT_NS;
+		if (now >= end)
+			return r;
+		bz_futex_wait(&nobody, 0, BUSY_NAP_NS);
+	}
+}
+
+/*
+ * Also wakes who waits: those fault again. Tried again whatever went wrong:
+ * where it stays registered, the next to touch an empty page waits for ever.
+ * The kernel wakes before it shuts the door, and takes a poison marker for a
+ * hole when it looks whether to wait; so where no page was put in, whoever came
+ * late is woken afterwards.
+ */
+static void unregister(int fd, struct bz_extent x, int placed)
+{
+	struct uffdio_range range = { .start = x.start, .len = x.width };
+	uint32_t i;
+
+	for (i = 0; i < COPY_TRIES; i++)
+		if (!bz_ioctl(fd, UFFDIO_UNREGISTER, &range))
+			break;
+	if (!placed)
+		bz_ioctl(fd, UFFDIO_WAKE, &range);
+}
+
+static long copy(int fd, struct bz_extent x, const void *stage)
+{
+	struct uffdio_copy c = { .dst = x.start, .src = (uint64_t)stage,
+				 .len = x.width };
+	uint32_t i;
+	long r;
+
+	for (i = 0; i < COPY_TRIES; i++) {
+		r = bz_ioctl(fd, UFFDIO_COPY, &c);
+		if (r != -EAGAIN && r != -ENOMEM && r != -EINTR)
+			return r;
+		bz_yield();
+	}
+	return r;
+}
+
+/*
+ * The page is empty and could not be filled. It may not be left to read as
+ * zeros: poison again, or no access, or a mapping in its place that has none. A
+ * kernel that refuses even that leaves one way to hand out no wrong byte.
+ */
+static void close_page(int fd, struct bz_extent x)
+{
+	struct uffdio_poison p = { .range = { .start = x.start,
+					      .len = x.width } };
+
+	if (bz_ioctl(fd, UFFDIO_POISON, &p) &&
+	    bz_sys(SYS_mprotect, (long)x.start, (long)x.width, PROT_NONE, 0, 0,
+		   0) &&
+	    bz_mmap(x.start, x.width, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		    -1) != (long)x.start)
+		bz_sys(SYS_kill, bz_sys0(SYS_getpid), SIGKILL, 0, 0, 0, 0);
+}
+
+/*
+ * Take the poison entry out. MADV_FREE does it on private anonymous memory
+ * (6.1 and later) and refuses every other kind, which is just what is wanted
+ * here. What it refuses for being locked the caller knows how to tell.
+ */
+static long empty(struct bz_extent x)
+{
+	return bz_madvise(x.start, x.width, MADV_FREE);
+}
+
+/*
+ * Something is there although we emptied the place. A poison entry that
+ * MADV_FREE leaves (before 6.1), or a page that is bad and mapped: out with
+ * it. Or a page that the program discarded and wrote anew after we had looked:
+ * that one stays. pagemap(5) tells without a fault: one that found nothing
+ * there would wait for ourselves.
+ */
+static int is_news(struct bz_extent x)
+{
+	uint64_t entry = 0;
+	long fd = bz_openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	bz_pread((int)fd, &entry, sizeof(entry),
+		 (x.start >> bz_core.page_shift) * sizeof(entry));
+	bz_close((int)fd);
+	return entry >> 63;		/* present */
+}
+
+static enum bz_placed fill(int fd, struct bz_extent x, const void *stage,
+			   int mapped)
+{
+	long r = copy(fd, x, stage);
+
+	if (r == -EEXIST) {
+		if (!mapped && is_news(x))
+			return BZ_PLACED_GOOD;
+		bz_madvise(x.start, x.width, MADV_DONTNEED);
+		r = copy(fd, x, stage);
+	}
+	if (!r)
+		return BZ_PLACED;
+	/* closed by the program after it was registered: nobody watches the
+	 * empty page now, so this must be quick */
+	if (!ours(fd))
+		return BZ_PLACED_GONE;
+	if (r == -EEXIST)		/* the entry would not go: still closed */
+		return BZ_PLACED_NOT_HERE;
+	if (r == -ENOENT)
+		return BZ_PLACED_UNMAPPED;
+	close_page(fd, x);
+	return r == -ENOMEM ? BZ_PLACED_NOMEM : BZ_PLACED_SYSTEM;
+}
+
+static enum bz_placed place(int fd, struct bz_extent x, const void *stage,
+			    int mapped)
+{
+	long err = register_missing(fd, x);
+	enum bz_placed r;
+
+	if (err == -ENOMEM)
+		return BZ_PLACED_MAPS;
+	if (err)
+		return ours(fd) ? BZ_PLACED_NOT_HERE : BZ_PLACED_AGAIN;
+	if (empty(x))
+		r = BZ_PLACED_NOT_HERE;
+	else
+		r = fill(fd, x, stage, mapped);
+	unregister(fd, x, r == BZ_PLACED || r == BZ_PLACED_GOOD);
+	/* we had offered it to the kernel as free: it is not */
+	if (r == BZ_PLACED_GOOD)
+		bz_madvise(x.start, x.width, MADV_POPULATE_WRITE);
+	return r;
+}
+
+/*
+ * A program that closes our descriptor while a page is empty takes the fence
+ * away. That cannot be prevented, only be mended at once with a new one;
+ * bezoar.h says so.
+ */
+enum bz_placed bz_uffd_place(struct bz_mm *mm, struct bz_extent x,
+			     const void *stage, int mapped)
+{
+	enum bz_placed r = BZ_PLACED_NOT_HERE;
+	int open = 0, fd = -1;
+	uint32_t i;
+
+	for (i = 0; i < GONE_TRIES; i++) {
+		fd = get(mm);
+		/* what is there after a first time is zeros, or less */
+		r = fd < 0 ? BZ_PLACED_NOT_HERE :
+			     place(fd, x, stage, mapped || open);
+		open |= r == BZ_PLACED_GONE;
+		if (r != BZ_PLACED_GONE && r != BZ_PLACED_AGAIN)
+			break;
+	}
+	if (!open)
+		return r == BZ_PLACED_AGAIN ? BZ_PLACED_NOT_HERE : r;
+	if (r == BZ_PLACED || r == BZ_PLACED_NOMEM || r == BZ_PLACED_SYSTEM)
+		return r;
+	/* neither filled nor closed yet */
+	close_page(fd, x);
+	return BZ_PLACED_SYSTEM;
+}

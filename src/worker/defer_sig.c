@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/defer.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/core.h"
+#include "core/guard.h"
+#include "sys/sys.h"
+
+void bz_ring(struct bz_mm *mm)
+{
+	/* pairs with the worker: it says that it sleeps, then looks once more
+	 * at the bell */
+	atomic_fetch_add(&mm->bell, 1);
+	if (atomic_load(&mm->asleep))
+		bz_futex_wake(&mm->bell);
+}
+
+/* Take the request back, or leave it to a worker that is busy with it. */
+static int give_up(struct bz_request *req)
+{
+	uint32_t state = BZ_REQ_POSTED;
+
+	if (atomic_compare_exchange_strong(&req->state, &state, BZ_REQ_IDLE))
+		return -ETIMEDOUT;
+	if (state == BZ_REQ_RUNNING &&
+	    atomic_compare_exchange_strong(&req->state, &state,
+					   BZ_REQ_ABANDONED))
+		return -ETIMEDOUT;
+	return 0;			/* DONE in the last moment */
+}
+
+static int wait_done(struct bz_request *req, uint64_t end)
+{
+	uint32_t state;
+	uint64_t now;
+
+	while ((state = atomic_load(&req->state)) != BZ_REQ_DONE) {
+		now = bz_now_ns();
+		if (now >= end)
+			return give_up(req);
+		bz_futex_wait(&req->state, state, end - now);
+	}
+	return 0;
+}
+
+int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
+	     uint64_t offset, uint64_t len, uint64_t taken_ns, void *stage)
+{
+	struct bz_request *req = &w->request;
+	uint32_t slot = (uint32_t)(w - mm->walk);
+	int32_t worker = atomic_load(&mm->worker_tid);
+	uint32_t state = atomic_load(&req->state);
+	void *page;
+	int r;
+
+	/* the worker cannot wait for itself. Looking after an early notice it
+	 * is in normal context and calls; in a fault of its own it may not */
+	if ((uint32_t)worker == atomic_load(&w->tid) && w->depth == 1)
+		return s->fill(stage, len, offset, s->arg) ? -EIO : 0;
+	if (!worker || (uint32_t)worker == atomic_load(&w->tid))
+		return -EBUSY;
+	/* DONE: an answer whose copy to the stage was abandoned */
+	if (state != BZ_REQ_IDLE && state != BZ_REQ_DONE)
+		return -EBUSY;
+	req->fill = s->fill;
+	req->arg = s->arg;
+	req->offset = offset;
+	req->mark = atomic_load_explicit(&w->mark, memory_order_relaxed);
+	atomic_store(&req->state, BZ_REQ_POSTED);
+	atomic_fetch_or(&mm->posted[slot / 64], (uint64_t)1 << (slot % 64));
+	bz_ring(mm);
+
+	r = wait_done(req, taken_ns + s->deadline_ns);
+	if (r)
+		return r;
+	r = req->result;
+	page = bz_mm_page(mm, w, BZ_PAGE_DEFER, 1);
+	if (!r) {
+		memcpy(stage, page, len);
+		memset(page, 0, len);	/* may be a secret */
+	}
+	atomic_store(&req->state, BZ_REQ_IDLE);
+	return r;
+}
+
+int bz_notice(struct bz_mm *mm, uint64_t addr, uint8_t lsb)
+{
+	uint64_t word = (addr & -bz_core.page) | lsb | 1u << 8;
+	uint32_t i;
+
+	for (i = 0; i < BZ_NOTICES; i++) {
+		uint64_t was = 0;
+
+		if (atomic_compare_exchange_strong(&mm->notice[i], &was,
+						   word) ||
+		    was == word) {
+			bz_ring(mm);
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "core/core.h"
+#include "core/guard.h"
+#include "ladder.h"
+#include "record/record.h"
+#include "repair/repair.h"
+#include "worker/defer.h"
+
+#define NAP_NS 60000000000u		/* it is woken when there is work */
+
+static pthread_t thread;		/* valid while mm->worker_tid is set */
+
+static uint32_t self(struct bz_mm *mm)
+{
+	return (uint32_t)atomic_load_explicit(&mm->worker_tid,
+					      memory_order_relaxed);
+}
+
+/* What was sent to us while we worked; the handler kept it. */
+static void leave(struct bz_mm *mm, struct bz_walk *me)
+{
+	siginfo_t held = me->held_info;
+	int was_held = me->held != 0;
+
+	bz_walk_unmark(me);
+	bz_walk_leave(mm, me);
+	if (was_held)
+		bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(),
+		       SIGBUS, (long)&held, 0, 0);
+}
+
+/* ------------------------------------------------------- deferred sources */
+
+struct call {
+	struct bz_request *request;
+	void *page;
+};
+
+static int call_back(void *arg)
+{
+	struct call *c = arg;
+
+	return c->request->fill(c->page, bz_core.page, c->request->offset,
+				c->request->arg) ? -EIO : 0;
+}
+
+static void run_request(struct bz_mm *mm, struct bz_walk *walk)
+{
+	struct bz_request *req = &walk->request;
+	struct call call = { req, bz_mm_page(mm, walk, BZ_PAGE_DEFER, 1) };
+	uint32_t state = BZ_REQ_POSTED;
+	struct bz_walk *me;
+
+	if (atomic_load(&req->state) != BZ_REQ_POSTED)
+		return;
+	me = bz_walk_enter(mm, self(mm), NAP_NS);
+	if (!me)
+		return;
+	/* Hold what the walker holds, before we are told that it still waits:
+	 * from then on the region stays even if the walker gives up. The mark
+	 * of a request that came in between is no older than this one. */
+	atomic_store(&me->mark, req->mark);
+	if (atomic_compare_exchange_strong(&req->state, &state,
+					   BZ_REQ_RUNNING)) {
+		req->result = bz_guarded(me, call_back, &call);
+		if (req->result)	/* half a secret is one as well */
+			memset(call.page, 0, bz_core.page);
+		state = BZ_REQ_RUNNING;
+		if (atomic_compare_exchange_strong(&req->state, &state,
+						   BZ_REQ_DONE)) {
+			bz_futex_wake(&req->state);
+		} else {
+			memset(call.page, 0, bz_core.page);
+			atomic_store(&req->state, BZ_REQ_IDLE);
+		}
+	}
+	leave(mm, me);
+}
+
+static int run_requests(struct bz_mm *mm)
+{
+	uint32_t i;
+	int did = 0;
+
+	for (i = 0; i < BZ_WALKS / 64; i++) {
+		uint64_t bits = atomic_exchange(&mm->posted[i], 0);
+
+		for (; bits; bits &= bits - 1) {
+			run_request(mm, &mm->walk[i * 64 +
+						  __builtin_ctzll(bits)]);
+			did = 1;
+		}
+	}
+	return did;
+}
+
+/* ---------------------------------------------------------- early notices */
+
+/* The notice may be late, or about memory that was given up: only what the
+ * kernel confirms is replaced. */
+static void look_after(struct bz_mm *mm, uint64_t word)
+{
+	struct bz_fault fault = {
+		.taken_ns = bz_now_ns(),
+		.addr = word & -bz_core.page,
+		.cause = BEZ_CAUSE_POISON_AO,
+		.si_code = BUS_MCEERR_AO,
+	};
+	struct bz_result result = { .outcome = BEZ_OUTCOME_STALE };
+	struct bz_extent x = { .start = fault.addr, .width = bz_core.page };
+	struct bz_walk *me;
+	int r = -ENOENT;
+
+	me = bz_walk_enter(mm, self(mm), NAP_NS);
+	if (!me)
+		return;
+	if (bz_probe(x) == BZ_PROBE_LOST)
+		r = bz_ladder(mm, me, &fault, &result);
+	if (r && r != -EFAULT) {
+		result.outcome = BEZ_OUTCOME_STALE;
+		bz_record(mm, self(mm), me->depth, &fault,
+			  x.width, NULL, &result);
+	}
+	leave(mm, me);
+}
+
+static int look_after_all(struct bz_mm *mm)
+{
+	uint32_t i;
+	int did = 0;
+
+	for (i = 0; i < BZ_NOTICES; i++) {
+		uint64_t word = atomic_exchange(&mm->notice[i], 0);
+
+		if (!word)
+			continue;
+		look_after(mm, word);
+		did = 1;
+	}
+	return did;
+}
+
+/*
+ * Early notice goes to the first thread that asked for it. All four arguments
+ * count: PR_MCE_KILL_EARLY in the place of PR_MCE_KILL_SET succeeds, too, and
+ * means something else. So it is read back. prctl(2); Linux 2.6.32.
+ */
+static int ask_for_notice(void)
+{
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
+	return prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) == PR_MCE_KILL_EARLY;
+}
+
+/* ------------------------------------------------------------- the thread */
+
+static void *work(void *arg)
+{
+	struct bz_mm *mm = arg;
+
+	bz_thread_attach(mm);
+	if (!(bz_core.flags & BEZ_START_NO_EARLY_KILL))
+		atomic_store(&mm->early_notice, (uint32_t)ask_for_notice());
+	prctl(PR_SET_NAME, "bezoar", 0, 0, 0);
+	atomic_store(&mm->worker_tid, bz_gettid());
+	bz_futex_wake((_Atomic uint32_t *)&mm->worker_tid);
+
+	for (;;) {
+		/* the bell first: what rings after this is not slept over */
+		uint32_t bell = atomic_load(&mm->bell);
+
+		if (atomic_load(&mm->worker_stop))
+			break;
+		if (run_requests(mm) | look_after_all(mm))
+			continue;
+		/* pairs with bz_ring(): it rings first, then looks whether
+		 * we sleep */
+		atomic_store(&mm->asleep, 1);
+		if (atomic_load(&mm->bell) == bell)
+			bz_futex_wait(&mm->bell, bell, NAP_NS);
+		atomic_store(&mm->asleep, 0);
+	}
+	bz_thread_detach_all();
+	return NULL;
+}
+
+int bz_worker_start(struct bz_mm *mm)
+{
+	uint64_t mask = bz_handler_mask(), was = 0;
+	int r;
+
+	if (atomic_load(&mm->worker_tid))
+		return 0;
+	atomic_store(&mm->worker_stop, 0);
+	/* it is born with the program's signals blocked, those of the libc
+	 * (32, 33) aside: they are not for it */
+	mask &= ~(bz_sigbit(32) | bz_sigbit(33));
+	bz_sigmask(SIG_BLOCK, &mask, &was);
+	r = -pthread_create(&thread, NULL, work, mm);
+	bz_sigmask(SIG_SETMASK, &was, NULL);
+	if (r)
+		return r;
+	while (!atomic_load(&mm->worker_tid))
+		bz_futex_wait((_Atomic uint32_t *)&mm->worker_tid, 0, NAP_NS);
+	return 0;
+}
+
+void bz_worker_stop(struct bz_mm *mm)
+{
+	if (!atomic_load(&mm->worker_tid))
+		return;
+	atomic_store(&mm->worker_stop, 1);
+	bz_ring(mm);
+	pthread_join(thread, NULL);
+	atomic_store(&mm->worker_tid, 0);
+	atomic_store(&mm->early_notice, 0);
+}
