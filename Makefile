@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+#
+# The front door. Every goal installs the Debian packages that it lacks, builds
+# what it needs and runs it; "make help" lists them. The build itself is
+# meson's: whoever prefers to can call meson and never see this file.
+
+BUILD := build
+LAB := build-lab
+DESTDIR :=
+PREFIX := /usr/local
+# Said here because meson's own choice depends on what else is installed.
+LIBDIR := lib
+ARGS :=
+
+# Both kinds of library, so that what is installed can be linked either way.
+OPTIONS := --prefix=$(PREFIX) --libdir=$(LIBDIR) -Ddefault_library=both
+LAB_OPTIONS := -Ddefault_library=static -Dstatic_tests=true -Dbench=false
+SUITES := unit,live,abi,models,examples,docs
+
+# missing FILE: a program that is part of the project but not of this tree.
+missing = { echo "make: $(1) is not there: this tree is incomplete" >&2; \
+	exit 1; }
+
+build:
+	@build-aux/install-packages
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja -C $(BUILD)
+
+help:
+	@echo 'make            build the library and its programs in $(BUILD)/'
+	@echo 'make demo       see a program live on when its memory is lost'
+	@echo 'make check      build and run all tests; a count at the end'
+	@echo 'make bench      measure; the figures go to $(BUILD)/bench.json'
+	@echo 'make lab        real poison on real kernels, in virtual machines'
+	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
+	@echo 'make clean      remove the build folders'
+	@echo 'ARGS="..." is passed on by demo, bench and lab (lab: ARGS=--short)'
+
+demo:
+	@build-aux/install-packages --for demo
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja --quiet -C $(BUILD)
+	@[ -x $(BUILD)/examples/demo/demo ] || $(call missing,examples/demo)
+	@$(BUILD)/examples/demo/demo $(ARGS)
+
+check:
+	@build-aux/install-packages --for check
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja -C $(BUILD)
+	@build-aux/run-tests $(BUILD) --need $(SUITES)
+
+bench:
+	@build-aux/install-packages --for bench
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja -C $(BUILD)
+	@[ -x $(BUILD)/bench/bench ] || $(call missing,bench/bench)
+	@$(BUILD)/bench/bench --json $(BUILD)/bench.json $(ARGS)
+
+lab:
+	@[ -x lab/run ] || $(call missing,lab/run)
+	@build-aux/install-packages --for lab
+	@build-aux/configure $(LAB) $(LAB_OPTIONS)
+	@ninja -C $(LAB)
+	@lab/run --bin $(LAB) $(ARGS)
+
+install:
+	@build-aux/install-packages
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja -C $(BUILD)
+	@build-aux/install-tree $(BUILD) "$(PREFIX)" "$(DESTDIR)"
+
+clean:
+	rm -rf $(BUILD) $(LAB) build-ci build-clang build-asan build-tsan \
+		build-aarch64
+
+.PHONY: build help demo check bench lab install clean

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* All questions, in the order in which they are asked. */
+#ifndef BEZOAR_BENCH_QUESTIONS_H
+#define BEZOAR_BENCH_QUESTIONS_H
+
+#include "engine.h"
+
+extern const struct bench_question bench_resume_4k;
+extern const struct bench_question bench_resume_4k_1m;
+extern const struct bench_question bench_lookup_1m;
+extern const struct bench_question bench_register_1m;
+extern const struct bench_question bench_deferred;
+extern const struct bench_question bench_idle;
+extern const struct bench_question bench_storm;
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The demo: real files in memory, real work on them, and pages lost under it
+ * all the time. What a program has to do for it is in regions.c.
+ */
+#include <bezoar/inject.h>
+#include <stdio.h>
+
+#include "memory.h"
+#include "options.h"
+#include "poison.h"
+#include "regions.h"
+#include "report.h"
+#include "run.h"
+#include "without.h"
+
+static void describe(const struct options *o, const struct memory *m)
+{
+	size_t i;
+
+	fputs("holding files of", stderr);
+	for (i = 0; i < o->dir_count; i++)
+		fprintf(stderr, " %s", o->dirs[i]);
+	fprintf(stderr, ": %zu files, %.1f MiB in %zu pages, and an index of "
+		"%zu pages; seed %llu\n", m->file_count,
+		(double)m->file_bytes / (1 << 20), m->file_pages,
+		m->pages - m->file_pages, (unsigned long long)o->seed);
+	if (m->min_size > 1)
+		fprintf(stderr, "(no file below %zu bytes: no more may be "
+			"open, see ulimit -n)\n", m->min_size);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct memory memory;
+	struct poison poison;
+	struct result result = {
+		.options = &options,
+		.memory = &memory,
+		.poison = &poison,
+	};
+
+	options_parse(argc, argv, &options);
+	if (bez_inject_available(options.backend)) {
+		fprintf(stderr, "demo: cannot lose a page here by %s: %s\n",
+			bez_inject_backend_name(options.backend),
+			bez_inject_why(options.backend));
+		return 2;
+	}
+	if (memory_load(&options, &memory) ||
+	    poison_plan(&poison, &memory, options.poison, options.seed,
+			options.backend))
+		return 2;
+	describe(&options, &memory);
+	if (without_bezoar(&poison, options.seed, &result.child_status) ||
+	    regions_protect(&memory, options.digests))
+		return 2;
+	result.broke_off = run(&options, &poison, &result.run);
+	return report(&result) ? 0 : 1;
+}

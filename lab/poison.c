@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "poison.h"
+
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef UFFDIO_POISON		/* Linux 6.6 */
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
+
+struct sigbus sigbus;
+
+static __thread sigjmp_buf way_out;
+static __thread volatile int touching;
+
+static void on_sigbus(int sig, siginfo_t *si, void *context)
+{
+	(void)sig;
+	(void)context;
+	sigbus.code = si->si_code;
+	sigbus.addr = si->si_addr;
+	sigbus.width_bits = si->si_addr_lsb;
+	sigbus.count++;
+	if (touching)
+		siglongjmp(way_out, 1);
+}
+
+void take_sigbus(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus,
+				.sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	CHECK_EQ(sigaction(SIGBUS, &sa, NULL), 0);
+}
+
+int peek(unsigned char *at, unsigned char *ret_value)
+{
+	if (sigsetjmp(way_out, 1)) {
+		touching = 0;
+		return -1;
+	}
+	touching = 1;
+	*ret_value = *(volatile unsigned char *)at;
+	touching = 0;
+	return 0;
+}
+
+int poke(unsigned char *at, unsigned char value)
+{
+	if (sigsetjmp(way_out, 1)) {
+		touching = 0;
+		return -1;
+	}
+	touching = 1;
+	*(volatile unsigned char *)at = value;
+	touching = 0;
+	return 0;
+}
+
+unsigned char fill_of(size_t page)
+{
+	return (unsigned char)(page % 255 + 1);	/* never zero */
+}
+
+unsigned char *anon(size_t pages, int flags)
+{
+	unsigned char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+				MAP_ANONYMOUS | flags, -1, 0);
+	size_t i;
+
+	CHECKF(p != MAP_FAILED, "mmap: %s", strerror(errno));
+	for (i = 0; i < pages; i++)
+		memset(p + i * PAGE, fill_of(i), PAGE);
+	return p;
+}
+
+int page_is(const unsigned char *p, unsigned char value)
+{
+	size_t i;
+
+	for (i = 0; i < PAGE; i++)
+		if (p[i] != value)
+			return 0;
+	return 1;
+}
+
+void poison(unsigned char *p)
+{
+	unsigned int before = sigbus.count;
+
+	CHECKF(madvise(p, PAGE, MADV_HWPOISON) == 0, "MADV_HWPOISON: %s",
+	       strerror(errno));
+	CHECK_EQ(sigbus.count, before + 1);
+	check_ar(p);
+	CHECK_EQ(pagemap(p) & (PAGEMAP_PRESENT | PAGEMAP_SWAP), PAGEMAP_SWAP);
+}
+
+void check_ar(const unsigned char *at)
+{
+	CHECK_EQ(sigbus.code, BUS_MCEERR_AR);
+	CHECK_EQ((uintptr_t)sigbus.addr, (uintptr_t)at);
+	CHECK_EQ(sigbus.width_bits, 12);
+}
+
+uint64_t pagemap(const void *p)
+{
+	uint64_t entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, &entry, sizeof(entry),
+		       (off_t)((uintptr_t)p / PAGE * sizeof(entry))),
+		 sizeof(entry));
+	close(fd);
+	return entry;
+}
+
+void inject_pfn(const char *file, uint64_t pfn)
+{
+	char path[128], text[32];
+	int fd, length;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/hwpoison/%s", file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		tap_skip("%s: %s", path, strerror(errno));
+	length = snprintf(text, sizeof(text), "%#llx",
+			  (unsigned long long)pfn);
+	CHECKF(write(fd, text, (size_t)length) == length, "%s: %s", path,
+	       strerror(errno));
+	close(fd);
+}
+
+long corrupted_kib(void)
+{
+	char line[128];
+	long kib = -1;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	CHECK(f != NULL);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "HardwareCorrupted: %ld", &kib) == 1)
+			break;
+	fclose(f);
+	CHECK(kib >= 0);
+	return kib;
+}
+
+int count_mappings(void)
+{
+	int c, lines = 0;
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	CHECK(f != NULL);
+	while ((c = getc(f)) != EOF)
+		lines += c == '\n';
+	fclose(f);
+	return lines;
+}
+
+int uffd_open(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	CHECKF(fd >= 0, "userfaultfd: %s", strerror(errno));
+	CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
+	return fd;
+}
+
+void uffd_register(int fd, void *page)
+{
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)page, PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	CHECKF(ioctl(fd, UFFDIO_REGISTER, &reg) == 0, "UFFDIO_REGISTER: %s",
+	       strerror(errno));
+}
+
+void uffd_unregister(int fd, void *page)
+{
+	struct uffdio_range range = { (uintptr_t)page, PAGE };
+
+	CHECKF(ioctl(fd, UFFDIO_UNREGISTER, &range) == 0,
+	       "UFFDIO_UNREGISTER: %s", strerror(errno));
+}
+
+int uffd_copy(int fd, void *page, const void *from)
+{
+	struct uffdio_copy copy = { .dst = (uintptr_t)page,
+				    .src = (uintptr_t)from, .len = PAGE };
+
+	return ioctl(fd, UFFDIO_COPY, &copy) ? -errno : 0;
+}
+
+int uffd_poison(int fd, void *page)
+{
+	struct uffdio_poison args = { .range = { (uintptr_t)page, PAGE } };
+
+	return ioctl(fd, UFFDIO_POISON, &args) ? -errno : 0;
+}

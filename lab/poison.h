@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Real poison for the lab's own tests, which use no bezoar: what they find is
+ * the contract of the kernel that bezoar rests on.
+ *
+ * Nothing here undoes a poison: the guest it is made in is thrown away.
+ */
+#ifndef BEZOAR_LAB_POISON_H
+#define BEZOAR_LAB_POISON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE ((size_t)4096)
+
+#define PAGEMAP_PRESENT	(1ull << 63)
+#define PAGEMAP_SWAP	(1ull << 62)	/* a hwpoison entry shows as swap */
+#define PAGEMAP_PFN	((1ull << 55) - 1)
+
+/* What SIGBUS said last. The handler runs in whatever thread faults. */
+struct sigbus {
+	_Atomic unsigned int count;
+	int code;
+	int width_bits;		/* si_addr_lsb */
+	unsigned char *addr;
+};
+extern struct sigbus sigbus;
+
+/*
+ * Take SIGBUS from here on: note it in sigbus, then leave a running peek()
+ * or poke(), or return to the instruction.
+ */
+void take_sigbus(void);
+
+/* Touch a byte. Returns 0, or -1 if SIGBUS came instead. */
+int peek(unsigned char *at, unsigned char *ret_value);
+int poke(unsigned char *at, unsigned char value);
+
+/* @pages of anonymous memory; page i is full of the byte fill_of(i). */
+unsigned char *anon(size_t pages, int flags);
+unsigned char fill_of(size_t page);
+/* Is the page at @p full of @value? Touches every byte of it. */
+int page_is(const unsigned char *p, unsigned char value);
+
+/*
+ * Poison the page at @p by MADV_HWPOISON and check what the kernel says to
+ * the caller at once: BUS_MCEERR_AR, the page's address, 4 KiB.
+ */
+void poison(unsigned char *p);
+
+/* SIGBUS says that 4 KiB around exactly @at are gone. */
+void check_ar(const unsigned char *at);
+
+uint64_t pagemap(const void *p);
+/* Write @pfn to a file of hwpoison-inject; skip the case without it. */
+void inject_pfn(const char *file, uint64_t pfn);
+/* HardwareCorrupted in /proc/meminfo, in KiB. */
+long corrupted_kib(void);
+/* How many mappings this process has. */
+int count_mappings(void);
+
+/* A userfaultfd, and one page of memory registered for missing faults. */
+int uffd_open(void);
+void uffd_register(int fd, void *page);
+void uffd_unregister(int fd, void *page);
+/* Both return 0 or a negative errno. */
+int uffd_copy(int fd, void *page, const void *from);
+int uffd_poison(int fd, void *page);
+
+#endif

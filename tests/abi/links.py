@@ -1,0 +1,45 @@
+#!/usr/bin/env -S python3 -B
+# SPDX-License-Identifier: MIT
+"""Write a program that links every public function of a header."""
+import argparse
+import os
+import sys
+
+import symbols
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--cc', required=True, nargs='+')
+    parser.add_argument('--include', required=True)
+    parser.add_argument('--header', required=True)
+    parser.add_argument('--output', required=True)
+    args = parser.parse_args()
+
+    names = sorted(symbols.functions(args.cc, args.header, args.include))
+    if not names:
+        sys.exit(f'links: {args.header} declares no function')
+    with open(args.output, 'w', encoding='utf-8') as out:
+        out.write('/* SPDX-License-Identifier: MIT */\n'
+                  '/* Made by tests/abi/links.py. */\n'
+                  f'#include <bezoar/{os.path.basename(args.header)}>\n'
+                  '#include <stdio.h>\n\n'
+                  'typedef void (*function)(void);\n\n'
+                  'static const volatile function all[] = {\n')
+        for name in names:
+            out.write(f'\t(function){name},\n')
+        out.write('};\n\n'
+                  'int main(void)\n'
+                  '{\n'
+                  '\tsize_t i, there = 0, count = sizeof(all) / sizeof(all[0]);'
+                  '\n\n'
+                  '\tfor (i = 0; i < count; i++)\n'
+                  '\t\tthere += !!all[i];\n'
+                  '\tprintf("1..1\\n%sok 1 - %zu of %zu functions are linked'
+                  '\\n",\n'
+                  '\t       there == count ? "" : "not ", there, count);\n'
+                  '\treturn 0;\n'
+                  '}\n')
+
+
+main()

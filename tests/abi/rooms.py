@@ -1,0 +1,114 @@
+#!/usr/bin/env -S python3 -B
+# SPDX-License-Identifier: MIT
+"""Who includes whom: the rooms of the house do not look into one another.
+
+The five rooms may include their own headers and those of the common folders;
+one file joins them. A header that comes in through another one counts as
+included, so a common header cannot let a room in by the back door. Two files
+that no fault walks through see more than one room as well; what they may see
+is listed here.
+"""
+import os
+import re
+import sys
+
+from tap import Tap
+
+ROOMS = ('fault', 'region', 'source', 'repair', 'record')
+COMMON = ('.', 'sys', 'core')
+# Beyond these: a deferred source is run by the helper thread.
+EXTRA = {'source': ('worker',)}
+JOINT = 'path_sig.c'
+KNOWS = {
+    # opens the rooms before the first fault and closes them after the last
+    'core/start.c': {'region', 'repair'},
+    # looks whether a page that was announced as lost is, and writes it down
+    'worker/worker.c': {'repair', 'record'},
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+
+
+def room_of(path):
+    """The folder of src/ that @path, relative to src/, is in; '.' for src/."""
+    return path.split('/')[0] if '/' in path else '.'
+
+
+def read_tree(src):
+    """{file: [what it includes]}, private headers as paths below src/."""
+    tree = {}
+    for folder, _, files in os.walk(src):
+        for name in files:
+            if not name.endswith(('.c', '.h')):
+                continue
+            path = os.path.join(folder, name)
+            with open(path, encoding='utf-8') as file:
+                found = INCLUDE.findall(file.read())
+            tree[os.path.relpath(path, src)] = [
+                resolve(src, folder, what) for _, what in found]
+    return tree
+
+
+def resolve(src, folder, what):
+    for base in (folder, src):
+        path = os.path.normpath(os.path.join(base, what))
+        if os.path.exists(path):
+            return os.path.relpath(path, src)
+    return what
+
+
+def reached(tree, path):
+    """{header: the file that includes it} of everything @path pulls in."""
+    seen = {}
+    todo = [path]
+    while todo:
+        includer = todo.pop()
+        for header in tree.get(includer, ()):
+            if header not in seen:
+                seen[header] = includer
+                todo.append(header)
+    return seen
+
+
+def by_way_of(path, header, includer):
+    return (f'{path} includes {header}' if includer == path else
+            f'{path} includes {header} by way of {includer}')
+
+
+def main():
+    src = sys.argv[1]
+    tree = read_tree(src)
+    tap = Tap()
+
+    for room in ROOMS:
+        files = sorted(f for f in tree if room_of(f) == room)
+        allowed = (room, *COMMON, *EXTRA.get(room, ()))
+        findings = [] if files else [f'src/{room} has no file']
+        for path in files:
+            for header, includer in reached(tree, path).items():
+                if header in tree and room_of(header) not in allowed:
+                    findings.append(by_way_of(path, header, includer))
+        tap.case(f'{room} includes no other room', findings)
+
+    findings = [] if JOINT in tree else [f'src/{JOINT} is not there']
+    for path in sorted(tree):
+        rooms = {room_of(h) for h in reached(tree, path)} & set(ROOMS)
+        if path == JOINT or room_of(path) in ROOMS:
+            continue
+        if len(rooms) > 1 and not rooms <= KNOWS.get(path, set()):
+            findings.append(f'{path} joins {", ".join(sorted(rooms))}')
+        if path in KNOWS and rooms != KNOWS[path]:
+            findings.append(f'{path} no longer sees what is listed for it')
+    tap.case(f'nobody but {JOINT} joins rooms, as far as is listed', findings)
+
+    outside = [f for f in tree if room_of(f) != 'inject']
+    tap.case("nobody outside includes inject's private headers",
+             [by_way_of(f, h, i) for f in outside
+              for h, i in reached(tree, f).items() if room_of(h) == 'inject'])
+    tap.case('the library does not know inject.h',
+             [by_way_of(f, h, i) for f in outside
+              for h, i in reached(tree, f).items()
+              if os.path.basename(h) == 'inject.h'])
+    tap.end()
+
+
+main()

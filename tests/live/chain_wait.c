@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Nobody waits in the handler for ever. The other thread is let go only after
+ * the one that waits has come back, so a wait without an end is a timeout.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "chain_help.h"
+
+#define WAIT_NS 20000000u
+
+static _Atomic int running, released, jumped;
+static __thread sigjmp_buf back;
+static __thread int may_jump;
+
+static void jump(int sig)
+{
+	(void)sig;
+	if (!may_jump)
+		_exit(98);
+	atomic_fetch_add(&jumped, 1);
+	siglongjmp(back, 1);
+}
+
+static int hold(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)offset;
+	(void)arg;
+	atomic_store(&running, 1);
+	while (!atomic_load(&released))
+		sched_yield();
+	live_fill(dst, len, 0);
+	return 0;
+}
+
+static void *touch(void *page)
+{
+	CHECK_EQ(bez_thread_attach(), 0);
+	CHECK_EQ(live_read(page), live_byte(0, 0));
+	return NULL;
+}
+
+/* Did the touch come back by the former handler? */
+static int touch_and_jump(const unsigned char *page)
+{
+	may_jump = 1;
+	if (sigsetjmp(back, 1))
+		return 1;
+	live_read(page);
+	return 0;
+}
+
+static struct bez_event last_event(void)
+{
+	struct bez_event event[64];
+	uint64_t seq = 0;
+	int n, last = 0;
+
+	while ((n = bez_events(&seq, event, 64)) > 0)
+		last = n;
+	CHECK(last);
+	return event[last - 1];
+}
+
+static void start(void)
+{
+	struct bez_options options = BEZ_OPTIONS_INIT;
+
+	signal(SIGBUS, jump);
+	options.flags = BEZ_START_NO_EARLY_KILL;
+	options.claim_wait_ns = WAIT_NS;
+	CHECK_EQ(bez_start(&options), 0);
+}
+
+/* Another thread repairs the page, and does not come to an end. */
+static void for_the_repairer(void)
+{
+	struct bez_source from = bez_source_callback(hold, NULL);
+	unsigned char *at = live_pages(1);
+	struct bez_event event;
+	pthread_t thread;
+
+	start();
+	live_region(at, live_page(), &from, "page");
+	live_poison(at);
+	CHECK_EQ(pthread_create(&thread, NULL, touch, at), 0);
+	while (!atomic_load(&running))
+		sched_yield();
+	CHECK(touch_and_jump(at));
+	event = last_event();
+	CHECK_EQ(event.outcome, BEZ_OUTCOME_DEFAULT);
+	CHECK_EQ(event.why, BEZ_OUTCOME_CLAIM_TIMEOUT);
+	CHECK(event.took_ns >= WAIT_NS);
+	atomic_store(&released, 1);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
+	CHECK_EQ(jumped, 1);
+}
+
+/* The owner's callback on the worker does not come to an end. */
+static void for_the_worker(void)
+{
+	struct bez_source from = bez_source_deferred(hold, NULL, WAIT_NS);
+	unsigned char *at = live_pages(2);
+	struct bez_event event;
+
+	start();
+	live_region(at, 2 * live_page(), &from, "pages");
+	live_poison(at);
+	live_poison(at + live_page());
+	CHECK(touch_and_jump(at));
+	event = last_event();
+	CHECK_EQ(event.outcome, BEZ_OUTCOME_DEFAULT);
+	CHECK_EQ(event.why, BEZ_OUTCOME_SOURCE_DEADLINE);
+	CHECK(event.took_ns >= WAIT_NS);
+	/* it still runs: the next one is not kept waiting by that either */
+	CHECK(touch_and_jump(at + live_page()));
+	CHECK(last_event().why == BEZ_OUTCOME_SOURCE_DEADLINE ||
+	      last_event().why == BEZ_OUTCOME_SOURCE_WORKER);
+	CHECK_EQ(jumped, 2);
+	atomic_store(&released, 1);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "for the repairer", .run = for_the_repairer,
+	  .timeout_s = 20 },
+	{ .name = "for the worker", .run = for_the_worker, .timeout_s = 20 },
+};
+TAP_MAIN(cases)

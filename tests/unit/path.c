@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The path of a fault: a real touch of a lost page, while each system call of
+ * the handler fails. Either the instruction goes on with the right byte, or
+ * the former action gets the signal; the thread is as it was before.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "repairing.h"
+
+static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EINTR, EPERM, EBADF,
+			      EEXIST, ENOSYS };
+
+static sigjmp_buf back;
+static siginfo_t passed;
+
+static void former(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	double_rest();
+	passed = *info;
+	siglongjmp(back, sig);
+}
+
+static void begin(uint32_t flags)
+{
+	struct sigaction action = { .sa_sigaction = former,
+				    .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
+	unit_need_poison();
+	CHECK_EQ(sigaction(SIGBUS, &action, NULL), 0);
+	repair_begin(flags);
+}
+
+static uint64_t mask_now(void)
+{
+	uint64_t mask = 0;
+
+	CHECK_EQ(bz_sigmask(SIG_BLOCK, NULL, &mask), 0);
+	return mask;
+}
+
+/* Touch the page: 0, or SIGBUS if the former action had it. */
+static int touch(void)
+{
+	const unsigned char *at = repair_at + REPAIR_LOST * unit_page() + 333;
+	int sig = sigsetjmp(back, 1);
+
+	if (!sig) {
+		struct bz_mm *mm = atomic_load(&bz_core.mm);
+		unsigned char byte;
+
+		memset(mm->repeats, 0, sizeof(mm->repeats));
+		memset(&passed, 0, sizeof(passed));
+		double_watch();
+		byte = live_read(at);
+		double_rest();
+		CHECK_EQ(byte, live_byte(REPAIR_LOST * unit_page() + 333, 0));
+	} else {
+		CHECK_EQ(sig, SIGBUS);
+		CHECK(passed.si_addr == at);
+		CHECK_EQ(passed.si_code, live_code());
+	}
+	return sig;
+}
+
+/* What the thread and the table look like when nobody is inside. */
+static void check_quiet(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	stack_t stack;
+	uint32_t i;
+
+	CHECK(!bz_walk_any(mm));
+	for (i = 0; i < 4; i++)
+		CHECK(!mm->walk[i].claim[0] && !mm->walk[i].mark &&
+		      !mm->walk[i].placing);
+	CHECK_EQ(mask_now(), 0);
+	CHECK_EQ(sigaltstack(NULL, &stack), 0);
+	CHECK(!(stack.ss_flags & SS_ONSTACK));
+}
+
+static struct bez_event last_event(void)
+{
+	static uint64_t seq;
+	struct bez_event e[8];
+	int r = bez_events(&seq, e, COUNT_OF(e));
+
+	/* more than one, if it had to be touched again */
+	CHECK(r >= 1);
+	return e[r - 1];
+}
+
+static void every_call(void)
+{
+	uint32_t flags = *(const uint32_t *)tap_data(), n, calls;
+	uint32_t went_on = 0, passed_on = 0;
+	size_t e;
+
+	begin(flags);
+	repair_lose();
+	CHECK_EQ(touch(), 0);
+	calls = double_calls();
+	CHECK_EQ(last_event().outcome, BEZ_OUTCOME_REPLACED);
+	repair_mend();
+	for (e = 0; e < COUNT_OF(errors); e++)
+		for (n = 1; n <= calls; n++) {
+			struct bez_event event;
+			int sig, good;
+
+			repair_lose();
+			double_reset();
+			double_fail(n, errors[e]);
+			sig = touch();
+			CHECKF(double_lies() == 1, "call %u", n);
+			check_quiet();
+			event = last_event();
+			good = unit_state(repair_at, REPAIR_LOST) == UNIT_GOOD;
+			CHECKF(good == !sig, "call %u (%s) says %s", n,
+			       double_name(repair_liar()), strerror(errors[e]));
+			CHECK_EQ(event.outcome, sig ? BEZ_OUTCOME_DEFAULT :
+						      BEZ_OUTCOME_REPLACED);
+			CHECK_EQ(event.why != 0, sig != 0);
+			CHECK_EQ(event.addr, (uint64_t)(repair_at +
+				 REPAIR_LOST * unit_page() + 333));
+			went_on += !sig;
+			passed_on += sig != 0;
+			repair_mend();
+			if (sig)
+				last_event();	/* of mending it */
+		}
+	tap_diag("%u calls; went on %u times, passed on %u times", calls,
+		 went_on, passed_on);
+	CHECK(went_on && passed_on);
+}
+
+/* No slot for as long as anybody may be inside: the former action, not an
+ * abort and not for ever. */
+static void full(void)
+{
+	struct bz_mm *mm;
+	uint32_t i;
+
+	begin(0);
+	mm = atomic_load(&bz_core.mm);
+	for (i = 0; i < BZ_WALKS; i++)
+		CHECK(bz_walk_enter(mm, 100000000 + i, 0));
+	repair_lose();
+	double_clock(1000000000);
+	CHECK_EQ(touch(), SIGBUS);
+	double_reset();
+	CHECK_EQ(mask_now(), 0);
+	/* one leaves, and it is repaired */
+	bz_walk_leave(mm, &mm->walk[BZ_WALKS / 2]);
+	CHECK_EQ(touch(), 0);
+	CHECK_EQ(mm->walk[BZ_WALKS / 2].tid, 0);
+}
+
+/* Another thread has claimed it, and does not finish: the fault climbs after
+ * three rounds, whatever the futex says, and the claim stays where it is. */
+static void claimed(void)
+{
+	static const int says[] = { ETIMEDOUT, EINTR, EAGAIN, EPERM };
+	struct bz_walk *other;
+	struct bez_event event;
+	uint64_t word;
+	size_t i;
+
+	begin(0);
+	other = bz_walk_enter(atomic_load(&bz_core.mm), 1, 0);
+	word = (uint64_t)(repair_at + REPAIR_LOST * unit_page()) | 12 << 2 | 2;
+	atomic_store(&other->claim[0], word);
+	repair_lose();
+	for (i = 0; i < COUNT_OF(says); i++) {
+		struct double_rule futex = { .nr = SYS_futex, .err = says[i] };
+
+		double_reset();
+		double_clock(50000000);
+		double_rule(&futex);
+		CHECK_EQ(touch(), SIGBUS);
+		double_reset();
+		event = last_event();
+		CHECK_EQ(event.outcome, BEZ_OUTCOME_DEFAULT);
+		CHECK_EQ(event.why, BEZ_OUTCOME_CLAIM_TIMEOUT);
+		CHECK(event.took_ns >= 6000000000u);
+		CHECK_EQ(other->claim[0], word);
+		CHECK_EQ(other->waiters, 0);
+		CHECK_EQ(unit_state(repair_at, REPAIR_LOST), UNIT_CLOSED);
+	}
+	bz_walk_unclaim(other, 1);
+	CHECK_EQ(touch(), 0);
+	bz_walk_leave(atomic_load(&bz_core.mm), other);
+	check_quiet();
+}
+
+/* The loop guard: the same page again and again climbs. On a slow machine the
+ * losses would be no loop, so no time passes. */
+static void loops(void)
+{
+	struct bez_event event;
+	uint32_t i;
+
+	begin(0);
+	double_stop_clock();
+	for (i = 0; i < 40; i++) {
+		int sig;
+
+		repair_lose();
+		double_watch();
+		sig = sigsetjmp(back, 1);
+		if (!sig)
+			live_read(repair_at + REPAIR_LOST * unit_page());
+		double_rest();
+		event = last_event();
+		if (sig)
+			break;
+		CHECK_EQ(event.outcome, BEZ_OUTCOME_REPLACED);
+	}
+	CHECK_EQ(i, 16);
+	CHECK_EQ(event.why, BEZ_OUTCOME_LOOPING);
+	CHECK_EQ(unit_state(repair_at, REPAIR_LOST), UNIT_CLOSED);
+	check_quiet();
+}
+
+static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
+
+static const struct tap_case cases[] = {
+	{ .name = "every call fails: userfaultfd", .run = every_call,
+	  .data = &by_uffd },
+	{ .name = "every call fails: mremap", .run = every_call,
+	  .data = &by_mremap },
+	{ .name = "no slot is free", .run = full },
+	{ .name = "claimed by one that does not finish", .run = claimed },
+	{ .name = "the same page again and again", .run = loops },
+};
+TAP_MAIN(cases)
