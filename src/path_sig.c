@@ -4,11 +4,11 @@
  * called from here; the rooms do not know one another.
  */
 #include <errno.h>
-#include <ucontext.h>
 
 #include "core/core.h"
 #include "core/gate.h"
 #include "core/guard.h"
+#include "core/keys.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
@@ -186,8 +186,7 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN)
 		return -EAGAIN;
 	bz_region_count(hit.id, result, fault->cause);
-	bz_record(mm, atomic_load_explicit(&w->tid, memory_order_relaxed),
-		  w->depth, fault, x.width, &hit, result);
+	bz_record(mm, bz_walk_tid(w), w->depth, fault, x.width, &hit, result);
 	return goes_on(result->outcome) ? 0 : -EFAULT;
 }
 
@@ -195,9 +194,12 @@ int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	      struct bz_result *ret_result)
 {
 	int outermost = bz_region_mark(w), r;
+	uint32_t keys = bz_keys_get();
 
 	memset(ret_result, 0, sizeof(*ret_result));
+	bz_keys_set(BZ_KEYS_OPEN);
 	r = walk_extent(mm, w, fault, outermost, ret_result);
+	bz_keys_set(keys);
 	if (outermost)
 		bz_walk_unmark(w);
 	return r;
@@ -218,8 +220,7 @@ static enum bez_outcome notice(struct bz_mm *mm, struct bz_walk *w,
 		       BEZ_OUTCOME_DROPPED : BEZ_OUTCOME_NOTED;
 	/* the worker asked for early notices, not the program: it must not
 	 * die of one that is not even about a region */
-	if (atomic_load_explicit(&w->tid, memory_order_relaxed) ==
-	    (uint32_t)atomic_load(&mm->worker_tid))
+	if (bz_walk_tid(w) == (uint32_t)atomic_load(&mm->worker_tid))
 		return BEZ_OUTCOME_NOTED;
 	return BEZ_OUTCOME_FOREIGN;
 }
@@ -297,24 +298,19 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 		   const struct bz_fault *fault, siginfo_t *info,
 		   void *context)
 {
-	int nested = w->depth > 1, was_held;
+	int nested = w->depth > 1;
 	siginfo_t held;
 
 	if (was_raised(fault) && w->guard)
-		bz_guard_jump(w, *(uint64_t *)
-				  &((ucontext_t *)context)->uc_sigmask);
+		bz_guard_jump(w);
 	if (nested && !was_raised(fault)) {
 		if (!w->held)
 			w->held_info = *info;
 		w->held = 1;
-		bz_walk_leave(mm, w);
+		bz_walk_leave(mm, w, NULL);
 		return 0;
 	}
-	was_held = w->held != 0;
-	if (was_held)
-		held = w->held_info;
-	bz_walk_drop(mm, w);
-	if (was_held)
+	if (bz_walk_drop(mm, w, &held))
 		send_again(&held);
 	if (bz_chain(info, context))
 		return 1;
@@ -329,12 +325,12 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		 void *context)
 {
-	uint32_t tid = atomic_load_explicit(&w->tid, memory_order_relaxed);
+	uint32_t tid = bz_walk_tid(w);
 	struct bz_result result = { 0 };
 	struct bz_fault fault;
 	enum bez_outcome did;
 	siginfo_t held;
-	int recorded = 0, was_held;
+	int recorded = 0;
 
 	bz_record_soon(mm);
 	fault.taken_ns = bz_now_ns();
@@ -347,13 +343,10 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	}
 	if (!goes_on(did))
 		return pass_on(mm, w, &fault, info, context);
-	was_held = w->depth == 1 && w->held;
-	if (was_held)
-		held = w->held_info;
-	bz_walk_leave(mm, w);
-	if (was_held)
-		send_again(&held);
-	return was_held;
+	if (!bz_walk_leave(mm, w, &held))
+		return 0;
+	send_again(&held);
+	return 1;
 }
 
 /*
@@ -381,7 +374,10 @@ void bz_sigbus(int sig, siginfo_t *info, void *context)
 	/* not left to sa_mask: we may have been called with another's */
 	bz_sigmask(SIG_SETMASK, &mask, &was);
 	if (mm)
-		w = bz_walk_enter(mm, (uint32_t)bz_gettid(), SLOT_WAIT_NS);
+		w = bz_walk_enter(mm, (uint32_t)bz_gettid(),
+				  __builtin_frame_address(0), SLOT_WAIT_NS);
+	if (w && w->depth == 1)
+		w->mask = mask;
 	if (w)
 		keep_closed = serve(mm, w, info, context);
 	else

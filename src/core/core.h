@@ -19,7 +19,13 @@ struct bz_core {
 					 * bez_stop() */
 	uint64_t page;			/* bytes of a base page */
 	uint32_t page_shift;
+	uint32_t has_keys;		/* protection keys: core/keys.h */
 	uint32_t flags;			/* BEZ_START_* */
+	/* The number + 1 of the userfaultfd that was opened last, here or in
+	 * the process that forked us, whose memory it works on. Written by
+	 * who has mm->uffd_busy. */
+	_Atomic int32_t uffd_last;
+
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;
 

@@ -8,7 +8,7 @@
 
 int bz_gate_enter(struct bz_mm *mm, struct bz_walk *w)
 {
-	uint32_t self = atomic_load_explicit(&w->tid, memory_order_relaxed);
+	uint32_t self = bz_walk_tid(w);
 	uint64_t end = 0, now;
 	uint32_t forking;
 
@@ -38,7 +38,7 @@ void bz_gate_close(struct bz_mm *mm)
 	for (i = 0; i < BZ_WALKS; i++) {
 		struct bz_walk *w = &mm->walk[i];
 
-		while (atomic_load(&w->placing) && atomic_load(&w->tid) != self) {
+		while (atomic_load(&w->placing) && bz_walk_tid(w) != self) {
 			uint32_t gen;
 
 			atomic_fetch_add(&w->waiters, 1);

@@ -18,10 +18,11 @@
 int bz_guarded(struct bz_walk *w, int (*fn)(void *), void *arg);
 
 /*
- * From a fault inside a guarded call: go back to the guard, with @mask as the
- * signal mask. Never returns. Context: in the handler of that fault, at any
- * depth below the guard.
+ * From a fault inside a guarded call: go back to the guard, with the signal
+ * mask and the protection keys that were there, whatever the call has made of
+ * them. Never returns. Context: in the handler of that fault, at any depth
+ * below the guard.
  */
-void bz_guard_jump(struct bz_walk *w, uint64_t mask) __attribute__((noreturn));
+void bz_guard_jump(struct bz_walk *w) __attribute__((noreturn));
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/guard.h"
 
+#include "core/core.h"
+#include "core/keys.h"
 #include "sys/sys.h"
 
 /*
@@ -16,6 +18,7 @@ __attribute__((noinline)) int bz_guarded(struct bz_walk *w, int (*fn)(void *),
 
 	guard.outer = w->guard;
 	guard.depth = w->depth;
+	guard.keys = bz_keys_get();
 	if (__builtin_setjmp(guard.env)) {
 		walk->depth = guard.depth;
 		walk->guard = guard.outer;
@@ -30,8 +33,9 @@ __attribute__((noinline)) int bz_guarded(struct bz_walk *w, int (*fn)(void *),
 	return r;
 }
 
-void bz_guard_jump(struct bz_walk *w, uint64_t mask)
+void bz_guard_jump(struct bz_walk *w)
 {
+	uint64_t mask = w->guard->depth == 1 ? w->mask : bz_handler_mask();
 	uint32_t depth;
 
 	/* what the abandoned levels held; the guard's own level keeps its
@@ -41,6 +45,8 @@ void bz_guard_jump(struct bz_walk *w, uint64_t mask)
 			bz_walk_unclaim(w, depth);
 	if (atomic_load(&w->placing))
 		bz_walk_placed(w);
+	atomic_store(&w->until, 0);
+	bz_keys_set(w->guard->keys);
 	bz_sigmask(SIG_SETMASK, &mask, NULL);
 	__builtin_longjmp(w->guard->env, 1);
 }

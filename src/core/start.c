@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 #include "core/gate.h"
+#include "core/keys.h"
 #include "core/sized.h"
 #include "region/region.h"
 #include "repair/repair.h"
@@ -52,8 +53,10 @@ static void after_fork_in_child(void)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 
-	if (mm)
+	if (mm) {
 		bz_thread_forked(mm);
+		bz_uffd_close_inherited();
+	}
 	after_fork();
 }
 
@@ -146,6 +149,7 @@ static int start(const struct bez_options *options)
 		return -EALREADY;
 	bz_core.page = (uint64_t)sysconf(_SC_PAGESIZE);
 	bz_core.page_shift = (uint32_t)__builtin_ctzll(bz_core.page);
+	bz_core.has_keys = bz_keys_detect();
 	r = options_from_user(options);
 	if (r)
 		return r;

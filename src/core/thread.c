@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 
+#define LEAST_FRAME	2048		/* where the kernel does not say */
 #define OUR_FRAMES	4096		/* of the handler, one fault */
 #define CALLBACK_ROOM	32768		/* for the owner's code in a source */
 
@@ -44,14 +45,15 @@ static void make_key(void)
 	pthread_key_create(&at_exit, on_exit_of_thread);
 }
 
-/* A frame of the kernel's, with all registers, for each fault in a fault. */
+/* A frame of the kernel's, with all registers, for each fault in a fault. (The
+ * libc's MINSIGSTKSZ is four of them, where it is not a constant.) */
 static size_t stack_bytes(void)
 {
 	size_t frame = getauxval(AT_MINSIGSTKSZ);	/* 5.14 on x86 */
 	size_t all;
 
-	if (frame < (size_t)MINSIGSTKSZ)
-		frame = MINSIGSTKSZ;
+	if (frame < LEAST_FRAME)
+		frame = LEAST_FRAME;
 	all = (frame + OUR_FRAMES) * (BZ_DEPTH + 1) + CALLBACK_ROOM;
 	return (all + bz_core.page - 1) & -bz_core.page;
 }

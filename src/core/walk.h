@@ -4,7 +4,9 @@
  * table that says who is inside, how deep, which extents it is repairing and
  * whether it is reading the region table.
  *
- *	walk[i]   tid     0: free. CAS 0 -> tid by the thread that takes it,
+ *	walk[i]   owner   0: free. Else the thread's number, and above it where
+ *	                  its handler's frame lies, in 16 bytes, modulo 2^32 (0:
+ *	                  in normal context). CAS by the thread that takes it,
  *	                  0 again by the same thread (or by one that found the
  *	                  owner dead).
  *	          mark    0, or the epoch in which its owner began to read the
@@ -13,11 +15,20 @@
  *	                  depth, see fault/claim_sig.c. Written by the owner.
  *	          gen     counts what waiters wait for: a claim or mark dropped.
  *	          waiters how many sleep on gen. Written by the waiters.
+ *	          until   0, or the time (ns) up to which its owner may be kept
+ *	                  by a deferred source: no reason to give up on its
+ *	                  claim. Written by the owner.
  *	          the rest is the owner's alone, but for the request that it
  *	                  shares with the worker (worker/defer.h).
  *	used      one bit a slot: set after the slot was taken and before it is
  *	          used, cleared before it is given back. Who looks through the
  *	          table looks only at these.
+ *
+ * A signal can come between any two steps. Where the bit is set the slot is
+ * whole, and a handler on top of us goes one deeper in it; where it is not, that
+ * handler takes a slot of its own. One that jumps away from there leaves our
+ * slot taken and without its bit: the thread knows it again by the number and
+ * by the frame, which is not below its own any more.
  *
  * The table lies in memory that fork(2) wipes, so a child finds it empty.
  */
@@ -41,6 +52,7 @@ struct bz_guard {
 	void *env[5];			/* __builtin_setjmp */
 	struct bz_guard *outer;
 	uint32_t depth;
+	uint32_t keys;			/* core/keys.h */
 };
 
 /* States of a request to the worker. */
@@ -62,14 +74,17 @@ struct bz_request {
 };
 
 struct bz_walk {
-	_Alignas(64) _Atomic uint32_t tid;
+	_Alignas(64) _Atomic uint64_t owner;
 	_Atomic uint32_t gen;
 	_Atomic uint32_t waiters;
-	uint32_t depth;
 	_Atomic uint64_t mark;
+	uint32_t depth;
 	_Atomic uint32_t placing;	/* owner: see core/gate.h */
 	struct bz_guard *guard;
 	_Atomic uint64_t claim[BZ_DEPTH];
+
+	_Alignas(64) uint64_t mask;	/* of signals, at depth 1 */
+	_Atomic uint64_t until;
 
 	_Alignas(64) struct bz_request request;
 	uint32_t held;			/* a SIGBUS that was sent meanwhile */
@@ -78,17 +93,29 @@ struct bz_walk {
 
 struct bz_mm;
 
+/* The thread that holds @w; 0: none. */
+static inline uint32_t bz_walk_tid(const struct bz_walk *w)
+{
+	return (uint32_t)atomic_load_explicit(&w->owner, memory_order_relaxed);
+}
+
 /*
- * The slot of the calling thread, taken if need be, one deeper than before.
- * NULL: the table stayed full until the deadline. Context: handler-safe.
+ * The slot of the calling thread, taken if need be, one deeper than before. At
+ * depth 1 the caller sets its mask. @frame: of the signal handler that calls;
+ * NULL in normal context. NULL: the table stayed full until the deadline.
+ * Context: handler-safe.
  */
-struct bz_walk *bz_walk_enter(struct bz_mm *mm, uint32_t tid, uint64_t wait_ns);
+struct bz_walk *bz_walk_enter(struct bz_mm *mm, uint32_t tid, const void *frame,
+			      uint64_t wait_ns);
 
-/* One level up; at the top the slot is given back. */
-void bz_walk_leave(struct bz_mm *mm, struct bz_walk *w);
+/*
+ * One level up; at the top the slot is given back. 1: then a SIGBUS that was
+ * sent meanwhile is at @ret_held, and the caller's to deliver; else 0.
+ */
+int bz_walk_leave(struct bz_mm *mm, struct bz_walk *w, siginfo_t *ret_held);
 
-/* Give it back from any depth, with all claims and the mark. */
-void bz_walk_drop(struct bz_mm *mm, struct bz_walk *w);
+/* The same from any depth, with all claims and the mark. */
+int bz_walk_drop(struct bz_mm *mm, struct bz_walk *w, siginfo_t *ret_held);
 
 /* The slot that @tid holds, or NULL. */
 struct bz_walk *bz_walk_of(struct bz_mm *mm, uint32_t tid);

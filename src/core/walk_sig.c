@@ -32,8 +32,7 @@ struct bz_walk *bz_walk_of(struct bz_mm *mm, uint32_t tid)
 			struct bz_walk *w = &mm->walk[word * 64 +
 						      __builtin_ctzll(bits)];
 
-			if (atomic_load_explicit(&w->tid,
-						 memory_order_relaxed) == tid)
+			if (bz_walk_tid(w) == tid)
 				return w;
 		}
 	}
@@ -50,7 +49,22 @@ int bz_walk_any(struct bz_mm *mm)
 	return 0;
 }
 
-static struct bz_walk *take(struct bz_mm *mm, uint32_t tid)
+static uint64_t owner_word(uint32_t tid, const void *frame)
+{
+	return ((uint64_t)frame >> 4 & UINT32_MAX) << 32 | tid;
+}
+
+/*
+ * A slot without its bit that is @me's own, by the number: was its handler left
+ * by a jump? One that was not is above us on the same stack.
+ */
+static int forsaken(uint64_t owner, uint64_t me)
+{
+	return (uint32_t)owner == (uint32_t)me && owner >> 32 && me >> 32 &&
+	       (int32_t)((me >> 32) - (owner >> 32)) >= 0;
+}
+
+static struct bz_walk *take(struct bz_mm *mm, uint64_t me)
 {
 	uint32_t word;
 
@@ -60,14 +74,19 @@ static struct bz_walk *take(struct bz_mm *mm, uint32_t tid)
 		for (; room; room &= room - 1) {
 			uint32_t i = word * 64 + __builtin_ctzll(room);
 			struct bz_walk *w = &mm->walk[i];
-			uint32_t nobody = 0;
+			uint64_t owner = 0;
 
-			if (!atomic_compare_exchange_strong(&w->tid, &nobody,
-							    tid))
-				continue;
-			w->depth = 0;
+			if (!atomic_compare_exchange_strong(&w->owner, &owner,
+							    me)) {
+				if (!forsaken(owner, me))
+					continue;
+				atomic_store(&w->owner, me);
+			}
+			w->depth = 1;
 			w->guard = NULL;
 			w->held = 0;
+			atomic_store_explicit(&w->until, 0,
+					      memory_order_relaxed);
 			set_used(mm, i);
 			return w;
 		}
@@ -75,17 +94,22 @@ static struct bz_walk *take(struct bz_mm *mm, uint32_t tid)
 	return NULL;
 }
 
-struct bz_walk *bz_walk_enter(struct bz_mm *mm, uint32_t tid, uint64_t wait_ns)
+struct bz_walk *bz_walk_enter(struct bz_mm *mm, uint32_t tid, const void *frame,
+			      uint64_t wait_ns)
 {
 	struct bz_walk *w = NULL;
 	uint64_t end = 0;
 
 	if (tid != BZ_WALK_ANYBODY)
 		w = bz_walk_of(mm, tid);
-	while (!w) {
-		w = take(mm, tid);
+	if (w) {
+		w->depth++;
+		return w;
+	}
+	for (;;) {
+		w = take(mm, owner_word(tid, frame));
 		if (w)
-			break;
+			return w;
 		/* full: as many threads are inside as there are slots, and
 		 * each of them has deadlines to leave by */
 		if (!end)
@@ -94,8 +118,6 @@ struct bz_walk *bz_walk_enter(struct bz_mm *mm, uint32_t tid, uint64_t wait_ns)
 			return NULL;
 		bz_futex_wait(&mm->bell, atomic_load(&mm->bell), FULL_NAP_NS);
 	}
-	w->depth++;
-	return w;
 }
 
 /*
@@ -131,17 +153,29 @@ void bz_walk_unmark(struct bz_walk *w)
 	tell(w);
 }
 
-static void give_back(struct bz_mm *mm, struct bz_walk *w)
+static int give_back(struct bz_mm *mm, struct bz_walk *w, siginfo_t *ret_held)
 {
+	int held;
+
 	clear_used(mm, (uint32_t)(w - mm->walk));
+	/* What is sent from here on is not kept for us: that handler does not
+	 * find this slot. So none is missed. Pairs with the same thread's
+	 * handler on top of this one. */
+	atomic_signal_fence(memory_order_seq_cst);
+	held = w->held != 0;
+	if (held && ret_held)
+		*ret_held = w->held_info;
 	/* release: whoever takes it next finds it as we left it */
-	atomic_store_explicit(&w->tid, 0, memory_order_release);
+	atomic_store_explicit(&w->owner, 0, memory_order_release);
+	return held;
 }
 
-void bz_walk_leave(struct bz_mm *mm, struct bz_walk *w)
+int bz_walk_leave(struct bz_mm *mm, struct bz_walk *w, siginfo_t *ret_held)
 {
-	if (!--w->depth)
-		give_back(mm, w);
+	if (w->depth == 1)
+		return give_back(mm, w, ret_held);
+	w->depth--;
+	return 0;
 }
 
 static void wipe(struct bz_walk *w)
@@ -155,12 +189,11 @@ static void wipe(struct bz_walk *w)
 	bz_walk_placed(w);
 }
 
-void bz_walk_drop(struct bz_mm *mm, struct bz_walk *w)
+int bz_walk_drop(struct bz_mm *mm, struct bz_walk *w, siginfo_t *ret_held)
 {
 	wipe(w);
-	w->depth = 0;
 	w->guard = NULL;
-	give_back(mm, w);
+	return give_back(mm, w, ret_held);
 }
 
 /*
@@ -169,15 +202,17 @@ void bz_walk_drop(struct bz_mm *mm, struct bz_walk *w)
  */
 void bz_walk_bury(struct bz_mm *mm, struct bz_walk *w)
 {
-	uint32_t tid = atomic_load(&w->tid);
+	uint64_t owner = atomic_load(&w->owner);
+	uint32_t tid = (uint32_t)owner;
 
 	if (!tid || tid == BZ_WALK_ANYBODY ||
 	    bz_sys(SYS_tkill, (long)tid, 0, 0, 0, 0, 0) != -ESRCH)
 		return;
-	if (!atomic_compare_exchange_strong(&w->tid, &tid, BZ_WALK_ANYBODY))
+	if (!atomic_compare_exchange_strong(&w->owner, &owner,
+					    BZ_WALK_ANYBODY))
 		return;
 	wipe(w);
-	give_back(mm, w);
+	give_back(mm, w, NULL);
 }
 
 /*

@@ -119,6 +119,9 @@ int bz_claim_wait(struct bz_mm *mm, struct bz_conflict conflict,
 		r = bz_walk_wait(other, gen, wait_ns);
 		if (!r)
 			break;
+		/* kept by a deferred source, whose deadline is another */
+		if (bz_now_ns() < atomic_load(&other->until))
+			rounds++;
 		bz_walk_bury(mm, other);
 	}
 	atomic_fetch_sub(&other->waiters, 1);

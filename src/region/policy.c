@@ -7,7 +7,6 @@
 
 #include "core/core.h"
 #include "core/sized.h"
-#include "region/pool.h"
 
 #define DEFAULT_REPEATS		16
 #define DEFAULT_DEADLINE_NS	100000000u
@@ -73,34 +72,30 @@ static int source_from_user(const struct bez_source *from, uint64_t start,
 }
 
 static int sources_from_user(const struct bez_source *from, uint64_t start,
-			     uint64_t end, struct bz_region *r)
+			     uint64_t end, struct bz_said *said)
 {
-	uint32_t i;
+	const struct bez_source *list = from;
+	uint32_t count = 1, i;
 	int ret;
 
-	r->sources = 0;
-	r->list = NULL;
+	said->sources = 0;
+	said->is_list = 0;
 	if (!from)
 		return 0;
-	if (from->kind != BEZ_SOURCE_FIRST_OF) {
-		r->sources = 1;
-		return source_from_user(from, start, end, &r->one);
+	if (from->kind == BEZ_SOURCE_FIRST_OF) {
+		list = from->list;
+		count = from->count;
+		if (!list || !count || count > BEZ_SOURCE_MAX_LIST ||
+		    from->flags)
+			return -EINVAL;
+		said->is_list = 1;
 	}
-	if (!from->list || !from->count || from->count > BEZ_SOURCE_MAX_LIST ||
-	    from->flags)
-		return -EINVAL;
-	r->list = bz_pool_get_list();
-	if (!r->list)
-		return -ENOMEM;
-	for (i = 0; i < from->count; i++) {
-		ret = source_from_user(&from->list[i], start, end, &r->list[i]);
-		if (ret) {
-			bz_pool_put_list(r->list);
-			r->list = NULL;
+	for (i = 0; i < count; i++) {
+		ret = source_from_user(&list[i], start, end, &said->source[i]);
+		if (ret)
 			return ret;
-		}
 	}
-	r->sources = (uint8_t)from->count;
+	said->sources = (uint8_t)count;
 	return 0;
 }
 
@@ -133,8 +128,9 @@ static int actions_from_user(const uint8_t from[4], uint8_t to[4])
 }
 
 int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
-			uint64_t end, struct bz_region *r)
+			uint64_t end, struct bz_said *ret_said)
 {
+	struct bz_said *said = ret_said;
 	struct bez_policy p;
 	size_t length;
 	int ret;
@@ -144,17 +140,17 @@ int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
 		return ret;
 	if (p.flags & ~(BEZ_POLICY_NO_RESTART | BEZ_POLICY_IS_MAPPED))
 		return -EINVAL;
-	ret = actions_from_user(p.actions, r->actions);
+	ret = actions_from_user(p.actions, said->actions);
 	if (ret)
 		return ret;
 	length = p.name ? strnlen(p.name, BEZ_NAME_MAX + 1) : 0;
 	if (length > BEZ_NAME_MAX)
 		return -ENAMETOOLONG;
-	memset(r->name, 0, sizeof(r->name));
+	memset(said->name, 0, sizeof(said->name));
 	if (length)
-		memcpy(r->name, p.name, length);
-	r->flags = p.flags;
-	r->max_repeats = p.max_repeats ? p.max_repeats : DEFAULT_REPEATS;
-	r->digests = p.digests;
-	return sources_from_user(p.source, start, end, r);
+		memcpy(said->name, p.name, length);
+	said->flags = p.flags;
+	said->max_repeats = p.max_repeats ? p.max_repeats : DEFAULT_REPEATS;
+	said->digests = p.digests;
+	return sources_from_user(p.source, start, end, said);
 }

@@ -5,12 +5,23 @@
 
 #include "region/table.h"
 
+/* What the owner said, as the handler needs it. */
+struct bz_said {
+	const uint64_t *digests;
+	uint32_t flags;
+	uint32_t max_repeats;
+	uint8_t actions[4];
+	uint8_t sources;
+	uint8_t is_list;
+	char name[BEZ_NAME_MAX + 1];
+	struct bz_source source[BEZ_SOURCE_MAX_LIST];
+};
+
 /*
- * Check @policy for [@start, @end) and put it into @r: all but the place in
- * the table. Takes a list from the pool if it needs one. On an error @r has
- * no list and may be put back.
+ * Check @policy for [@start, @end) and read all of it, once: it is the owner's
+ * memory, may be lost itself, and must not be read under a lock.
  */
 int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
-			uint64_t end, struct bz_region *r);
+			uint64_t end, struct bz_said *ret_said);
 
 #endif

@@ -51,7 +51,9 @@ struct bz_region *bz_pool_get(void)
 
 void bz_pool_put(struct bz_region *r)
 {
-	r->generation++;
+	/* the last id that it has: it is never used again */
+	if (!++r->generation)
+		return;
 	r->next_free = pool.free;
 	pool.free = r;
 }

@@ -63,31 +63,46 @@ void bz_region_reset(void)
 	pthread_mutex_unlock(&lock);
 }
 
-static int check_range(uint64_t start, uint64_t len, uint32_t flags)
+static int check_range(uint64_t start, uint64_t len)
 {
 	if (!start || !len || (start | len) & (bz_core.page - 1) ||
 	    start + len < start)
 		return -EINVAL;
-	if (flags & BEZ_POLICY_IS_MAPPED)
-		return 0;
-	/* MS_ASYNC does nothing on Linux but to look for holes; msync(2) */
-	if (msync((void *)start, len, MS_ASYNC))
-		return -ENOMEM;
 	return 0;
 }
 
+/* MS_ASYNC does nothing on Linux but to look for holes; msync(2). */
+static int check_mapped(uint64_t start, uint64_t len)
+{
+	return msync((void *)start, len, MS_ASYNC) ? -ENOMEM : 0;
+}
+
+static void describe(struct bz_region *r, const struct bz_said *said)
+{
+	struct bz_source *sources = r->list ? r->list : &r->one;
+
+	memcpy(sources, said->source, said->sources * sizeof(*sources));
+	r->sources = said->sources;
+	r->digests = said->digests;
+	r->flags = said->flags;
+	r->max_repeats = said->max_repeats;
+	memcpy(r->actions, said->actions, sizeof(r->actions));
+	memcpy(r->name, said->name, sizeof(r->name));
+}
+
 /* The lock is held. */
-static int add(uint64_t start, uint64_t len, const struct bez_policy *policy,
+static int add(uint64_t start, uint64_t len, const struct bz_said *said,
 	       bez_region_t *ret_region)
 {
 	struct bz_region *r = bz_pool_get();
-	int ret;
+	int ret = -ENOMEM;
 
 	if (!r)
 		return -ENOMEM;
-	ret = bz_policy_from_user(policy, start, start + len, r);
-	if (ret)
+	r->list = said->is_list ? bz_pool_get_list() : NULL;
+	if (said->is_list && !r->list)
 		goto put;
+	describe(r, said);
 	r->start = start;
 	r->end = start + len;
 	r->dying = 0;
@@ -97,12 +112,11 @@ static int add(uint64_t start, uint64_t len, const struct bez_policy *policy,
 	atomic_store_explicit(&r->notices, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->last_outcome, 0, memory_order_relaxed);
 	ret = bz_table_insert(r);
-	if (ret)
-		goto put_list;
-	atomic_fetch_add_explicit(&total, 1, memory_order_relaxed);
-	*ret_region = bz_region_id(r);
-	return 0;
-put_list:
+	if (!ret) {
+		atomic_fetch_add_explicit(&total, 1, memory_order_relaxed);
+		*ret_region = bz_region_id(r);
+		return 0;
+	}
 	bz_pool_put_list(r->list);
 put:
 	r->end = 0;
@@ -113,7 +127,9 @@ put:
 int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
 		   bez_region_t *ret_region)
 {
-	uint32_t flags;
+	uint64_t start = (uint64_t)addr;
+	bez_region_t region = 0;
+	struct bz_said said;
 	int ret;
 
 	if (!policy || !ret_region)
@@ -122,14 +138,19 @@ int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
 		return -ESRCH;
 	if (bz_inside())
 		return -EDEADLK;
-	flags = policy->size < 2 * sizeof(uint32_t) ? 0 : policy->flags;
-	ret = check_range((uint64_t)addr, len, flags);
+	ret = check_range(start, len);
+	if (!ret)
+		ret = bz_policy_from_user(policy, start, start + len, &said);
+	if (!ret && !(said.flags & BEZ_POLICY_IS_MAPPED))
+		ret = check_mapped(start, len);
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&lock);
 	/* bez_stop() may have come in between */
-	ret = closed ? -ESRCH : add((uint64_t)addr, len, policy, ret_region);
+	ret = closed ? -ESRCH : add(start, len, &said, &region);
 	pthread_mutex_unlock(&lock);
+	if (!ret)
+		*ret_region = region;
 	return ret;
 }
 

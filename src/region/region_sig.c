@@ -84,11 +84,11 @@ int bez_region_at(const void *addr, bez_region_t *ret_region)
 		return -EINVAL;
 	if (!mm)
 		return -ENOENT;
-	w = bz_walk_enter(mm, BZ_WALK_ANYBODY, UINT64_MAX / 2);
+	w = bz_walk_enter(mm, BZ_WALK_ANYBODY, NULL, UINT64_MAX / 2);
 	bz_region_mark(w);
 	region = bz_table_find((uint64_t)addr);
 	bz_walk_unmark(w);
-	bz_walk_leave(mm, w);
+	bz_walk_leave(mm, w, NULL);
 	if (!region)
 		return -ENOENT;
 	*ret_region = region;

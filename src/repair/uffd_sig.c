@@ -93,6 +93,31 @@ static int32_t open_new(struct bz_mm *mm)
 }
 
 /*
+ * Is @fd still what we opened under that number? The signal of F_SETSIG stays
+ * with the open file, and nobody else sets one on a userfaultfd, which never
+ * sends it. Half the time of fstat(2). Where the kernel does not say (a filter
+ * of system calls), what is there is taken for what we put there.
+ */
+static int ours(int fd)
+{
+	long r = bz_sys(SYS_fcntl, fd, F_GETSIG, 0, 0, 0, 0);
+
+	return r == MARK_SIGNAL || (r < 0 && r != -EBADF);
+}
+
+/*
+ * The same number in the process that opened it is not open any more, or it
+ * would not open another.
+ */
+void bz_uffd_close_inherited(void)
+{
+	int32_t fd = atomic_exchange(&bz_core.uffd_last, 0) - 1;
+
+	if (fd >= 0 && ours(fd))
+		bz_close(fd);
+}
+
+/*
  * uffd_busy orders openers; it is held for a few system calls that do not
  * wait, by threads that keep their signals off. Still nobody waits for ever:
  * who does not get it places the page the other way.
@@ -115,9 +140,12 @@ void bz_uffd_open(struct bz_mm *mm)
 	if (lock(mm))
 		return;
 	if (!atomic_load(&mm->uffd)) {
-		int32_t fd = bz_core.flags & BEZ_START_NO_UFFD ? -1 :
-							       open_new(mm);
+		int32_t fd = -1;
 
+		bz_uffd_close_inherited();
+		if (!(bz_core.flags & BEZ_START_NO_UFFD))
+			fd = open_new(mm);
+		atomic_store(&bz_core.uffd_last, fd + 1);
 		if (fd < 0)
 			atomic_store(&mm->placement, BEZ_PLACEMENT_MREMAP);
 		atomic_store(&mm->uffd, fd < 0 ? -1 : fd + 1);
@@ -125,24 +153,14 @@ void bz_uffd_open(struct bz_mm *mm)
 	atomic_store(&mm->uffd_busy, 0);
 }
 
-/*
- * Is @fd still what we opened under that number? The signal of F_SETSIG stays
- * with the open file, and nobody else sets one on a userfaultfd, which never
- * sends it. Half the time of fstat(2). Where the kernel does not say (a filter
- * of system calls), what is there is taken for what we put there.
- */
-static int ours(int fd)
-{
-	long r = bz_sys(SYS_fcntl, fd, F_GETSIG, 0, 0, 0, 0);
-
-	return r == MARK_SIGNAL || (r < 0 && r != -EBADF);
-}
-
 void bz_uffd_close(struct bz_mm *mm)
 {
 	int32_t fd = atomic_exchange(&mm->uffd, 0) - 1;
 
-	if (fd >= 0 && ours(fd))
+	if (fd < 0)
+		return;
+	atomic_store(&bz_core.uffd_last, 0);
+	if (ours(fd))
 		bz_close(fd);
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/core.h"
 #include "core/guard.h"
+#include "core/keys.h"
 #include "ladder.h"
 #include "record/record.h"
 #include "repair/repair.h"
@@ -17,6 +18,7 @@
 #define NAP_NS 60000000000u		/* it is woken when there is work */
 
 static pthread_t thread;		/* valid while mm->worker_tid is set */
+static uint64_t own_mask;		/* of the worker's signals; worker */
 
 static uint32_t self(struct bz_mm *mm)
 {
@@ -24,15 +26,23 @@ static uint32_t self(struct bz_mm *mm)
 					      memory_order_relaxed);
 }
 
+/* NULL: the table is full. */
+static struct bz_walk *enter(struct bz_mm *mm)
+{
+	struct bz_walk *me = bz_walk_enter(mm, self(mm), NULL, NAP_NS);
+
+	if (me)
+		me->mask = own_mask;
+	return me;
+}
+
 /* What was sent to us while we worked; the handler kept it. */
 static void leave(struct bz_mm *mm, struct bz_walk *me)
 {
-	siginfo_t held = me->held_info;
-	int was_held = me->held != 0;
+	siginfo_t held;
 
 	bz_walk_unmark(me);
-	bz_walk_leave(mm, me);
-	if (was_held)
+	if (bz_walk_leave(mm, me, &held))
 		bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(),
 		       SIGBUS, (long)&held, 0, 0);
 }
@@ -61,7 +71,7 @@ static void run_request(struct bz_mm *mm, struct bz_walk *walk)
 
 	if (atomic_load(&req->state) != BZ_REQ_POSTED)
 		return;
-	me = bz_walk_enter(mm, self(mm), NAP_NS);
+	me = enter(mm);
 	if (!me)
 		return;
 	/* Hold what the walker holds, before we are told that it still waits:
@@ -116,14 +126,17 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 	};
 	struct bz_result result = { .outcome = BEZ_OUTCOME_STALE };
 	struct bz_extent x = { .start = fault.addr, .width = bz_core.page };
+	uint32_t keys = bz_keys_get();
 	struct bz_walk *me;
 	int r = -ENOENT;
 
-	me = bz_walk_enter(mm, self(mm), NAP_NS);
+	me = enter(mm);
 	if (!me)
 		return;
+	bz_keys_set(BZ_KEYS_OPEN);
 	if (bz_probe(x) == BZ_PROBE_LOST)
 		r = bz_ladder(mm, me, &fault, &result);
+	bz_keys_set(keys);
 	if (r && r != -EFAULT) {
 		result.outcome = BEZ_OUTCOME_STALE;
 		bz_record(mm, self(mm), me->depth, &fault,
@@ -169,6 +182,7 @@ static void *work(void *arg)
 	if (!(bz_core.flags & BEZ_START_NO_EARLY_KILL))
 		atomic_store(&mm->early_notice, (uint32_t)ask_for_notice());
 	prctl(PR_SET_NAME, "bezoar", 0, 0, 0);
+	bz_sigmask(SIG_BLOCK, NULL, &own_mask);
 	atomic_store(&mm->worker_tid, bz_gettid());
 	bz_futex_wake((_Atomic uint32_t *)&mm->worker_tid);
 

@@ -278,30 +278,55 @@ static void vfork_and_exec(void)
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 2);
 }
 
-/* None of bezoar's descriptors survives an exec, or lies low. */
-static void descriptors(void)
+/* bezoar's userfaultfds: those of live_poison() lie low. */
+static size_t high_uffds(void)
 {
+	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *entry;
 	size_t found = 0;
-	DIR *dir;
 
-	prepare();
-	dir = opendir("/proc/self/fd");
 	CHECK(dir);
 	while ((entry = readdir(dir))) {
 		char path[300], to[64] = "";
 		int fd = atoi(entry->d_name);
 
 		snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
-		if (readlink(path, to, sizeof(to) - 1) < 0 ||
+		if (fd < 1000 || readlink(path, to, sizeof(to) - 1) < 0 ||
 		    !strstr(to, "userfaultfd"))
 			continue;
 		found++;
 		CHECK_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
-		CHECKF(fd >= 1000, "descriptor %d is low", fd);
 	}
 	closedir(dir);
-	CHECK_EQ(found, 1);
+	return found;
+}
+
+#define GENERATIONS 4
+
+/* None of bezoar's descriptors survives an exec, or lies low, and no child
+ * keeps its parent's, whether fork(2) was seen or not. */
+static void descriptors(void)
+{
+	pid_t pid = 0;
+	size_t i;
+
+	prepare();
+	CHECK_EQ(high_uffds(), 1);
+	for (i = 0; i < GENERATIONS && !pid; i++) {
+		pid = i % 2 ? _Fork() : fork();
+		if (pid)
+			break;
+		CHECK_EQ(high_uffds(), i % 2);
+		live_poison(at + i * page);
+		CHECK_EQ(live_wrong(at, len, 0), 0);
+		CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 1);
+		CHECK_EQ(high_uffds(), 1);
+	}
+	if (pid)
+		joins(pid);
+	CHECK_EQ(high_uffds(), 1);
+	if (i)
+		_exit(0);
 }
 
 /* ------------------------------------------------------- the child's worker */

@@ -71,7 +71,7 @@ static void *claimant(void *arg)
 			atomic_fetch_add(&broken, 1);
 		}
 	}
-	bz_walk_leave(mm, w);
+	bz_walk_leave(mm, w, NULL);
 	return NULL;
 }
 
@@ -93,7 +93,7 @@ static void at_most_one(void)
 	CHECK(!bz_walk_any(mm));
 	for (i = 0; i < BZ_WALKS; i++) {
 		CHECK_EQ(mm->walk[i].claim[0], 0);
-		CHECK_EQ(mm->walk[i].tid, 0);
+		CHECK_EQ(mm->walk[i].owner, 0);
 	}
 }
 
@@ -102,7 +102,7 @@ static void at_most_one(void)
 /* Two slots of our own making, without threads. */
 static struct bz_walk *slot(uint32_t tid)
 {
-	struct bz_walk *w = bz_walk_enter(mm, tid, 0);
+	struct bz_walk *w = bz_walk_enter(mm, tid, NULL, 0);
 
 	CHECK(w);
 	return w;
@@ -212,7 +212,7 @@ static void own(void)
 	mm = unit_mm();
 	w = slot(1001);
 	CHECK_EQ(bz_claim(mm, w, pages(4, 4), &c), BZ_CLAIMED);
-	CHECK(bz_walk_enter(mm, 1001, 0) == w);
+	CHECK(bz_walk_enter(mm, 1001, NULL, 0) == w);
 	CHECK_EQ(w->depth, 2);
 	CHECK_EQ(bz_claim(mm, w, pages(5, 1), &c), BZ_CLAIM_OWN);
 	CHECK_EQ(bz_claim(mm, w, pages(8, 1), &c), BZ_CLAIMED);
@@ -319,17 +319,17 @@ static void buried(void)
 	/* the first round times out and finds the body, the second is over */
 	CHECK_EQ(bz_claim_wait(mm, conflict, pages(1, 1), 2000000, 2), 0);
 	double_reset();
-	CHECK_EQ(a->tid, 0);
+	CHECK_EQ(a->owner, 0);
 	CHECK(!a->mark && !a->placing);
 	for (i = 0; i < BZ_DEPTH; i++)
 		CHECK_EQ(a->claim[i], 0);
 	CHECK_EQ(bz_claim(mm, b, pages(1, 1), &conflict), BZ_CLAIMED);
 	/* neither the living nor those who are nobody are buried */
 	bz_walk_bury(mm, b);
-	CHECK(b->tid && b->claim[0]);
-	a = bz_walk_enter(mm, BZ_WALK_ANYBODY, 0);
+	CHECK(b->owner && b->claim[0]);
+	a = bz_walk_enter(mm, BZ_WALK_ANYBODY, NULL, 0);
 	bz_walk_bury(mm, a);
-	CHECK_EQ(a->tid, BZ_WALK_ANYBODY);
+	CHECK_EQ(a->owner, BZ_WALK_ANYBODY);
 }
 
 static const struct tap_case cases[] = {

@@ -27,22 +27,27 @@ static uint64_t mask_now(void)
 	return mask;
 }
 
+static uint64_t unblockable(void)
+{
+	return bz_sigbit(SIGKILL) | bz_sigbit(SIGSTOP);
+}
+
 static int quiet(void *arg)
 {
 	CHECK(w->guard);
 	return *(int *)arg;
 }
 
-/* As from a fault three levels further in, with claims on the way. */
+/* As from a fault three levels further in, with claims on the way, in code
+ * that had set a mask of its own. */
 static int jumps(void *arg)
 {
-	uint64_t mask = *(uint64_t *)arg;
-
+	bz_sigmask(SIG_SETMASK, arg, NULL);
 	w->depth = 3;
 	atomic_store(&w->claim[1], 0x2002);
 	atomic_store(&w->claim[2], 0x3002);
 	atomic_store(&w->placing, 1);
-	bz_guard_jump(w, mask);
+	bz_guard_jump(w);
 }
 
 static int nests(void *arg)
@@ -51,7 +56,11 @@ static int nests(void *arg)
 
 	(void)arg;
 	trail[steps++] = 1;
+	w->depth = 2;
 	CHECK_EQ(bz_guarded(w, jumps, &mask), BZ_GUARD_LOST);
+	/* inside a handler the mask is the handler's */
+	CHECK_EQ(mask_now(), bz_handler_mask() & ~unblockable());
+	CHECK_EQ(w->depth, 2);
 	trail[steps++] = 2;
 	/* the outer one is in place again, and works */
 	mask = bz_sigbit(SIGUSR1);
@@ -71,6 +80,7 @@ static void guards(void)
 		steps = 0;
 		atomic_store(&w->claim[0], 0x1002);
 		atomic_store(&w->mark, 5);
+		w->mask = bz_sigbit(SIGWINCH);
 		CHECK_EQ(bz_guarded(w, nests, NULL), BZ_GUARD_LOST);
 		CHECK(steps == 2 && trail[0] == 1 && trail[1] == 2);
 		CHECK(!w->guard);
@@ -79,8 +89,8 @@ static void guards(void)
 		CHECK_EQ(w->claim[0], 0x1002);
 		CHECK_EQ(w->mark, 5);
 		CHECK(!w->claim[1] && !w->claim[2] && !w->placing);
-		/* the mask is that of the interrupted code */
-		CHECK_EQ(mask_now(), bz_sigbit(SIGUSR1));
+		/* and the mask that the outermost code had */
+		CHECK_EQ(mask_now(), bz_sigbit(SIGWINCH));
 	}
 }
 
@@ -94,7 +104,7 @@ static _Atomic uint64_t placed;
 
 static void *placer(void *arg)
 {
-	struct bz_walk *mine = bz_walk_enter(mm, (uint32_t)bz_gettid(), 0);
+	struct bz_walk *mine = bz_walk_enter(mm, (uint32_t)bz_gettid(), NULL, 0);
 
 	(void)arg;
 	while (!atomic_load(&stop)) {
@@ -107,7 +117,7 @@ static void *placer(void *arg)
 		bz_walk_placed(mine);
 		atomic_fetch_add(&placed, 1);
 	}
-	bz_walk_leave(mm, mine);
+	bz_walk_leave(mm, mine, NULL);
 	return NULL;
 }
 
@@ -152,7 +162,7 @@ static void gate_own(void)
 
 	mm = unit_mm();
 	w = unit_enter(mm);
-	other = bz_walk_enter(mm, 1, 0);
+	other = bz_walk_enter(mm, 1, NULL, 0);
 	bz_gate_close(mm);
 	CHECK_EQ(bz_gate_enter(mm, w), 0);
 	CHECK(w->placing);
@@ -178,14 +188,14 @@ static void gate_dead(void)
 
 	mm = unit_mm();
 	unit_patience(30);
-	dead = bz_walk_enter(mm, unit_dead(), 0);
+	dead = bz_walk_enter(mm, unit_dead(), NULL, 0);
 	CHECK_EQ(bz_gate_enter(mm, dead), 0);
 	double_clock(100000000);
 	double_rule(&futex);
 	double_watch();
 	bz_gate_close(mm);
 	double_reset();
-	CHECK(!dead->placing && !dead->tid && !dead->waiters);
+	CHECK(!dead->placing && !dead->owner && !dead->waiters);
 }
 
 /* ----------------------------------------------------------------- threads */
@@ -199,8 +209,6 @@ static void *attached(void *arg)
 	volatile char *sp;
 
 	(void)arg;
-	if (frame < (size_t)MINSIGSTKSZ)
-		frame = MINSIGSTKSZ;
 	CHECK_EQ(sigaltstack(NULL, &before), 0);
 	CHECK_EQ(bez_thread_attach(), 0);
 	CHECK_EQ(bez_thread_attach(), 0);

@@ -195,7 +195,7 @@ static void nobody(void)
 	begin();
 	CHECK_EQ(defer(), -EBUSY);
 	/* nor itself, in a fault of its own */
-	atomic_store(&mm->worker_tid, (int32_t)w->tid);
+	atomic_store(&mm->worker_tid, (int32_t)bz_walk_tid(w));
 	w->depth = 2;
 	CHECK_EQ(defer(), -EBUSY);
 	CHECK_EQ(w->request.state, BZ_REQ_IDLE);
@@ -277,7 +277,7 @@ static void *asks(void *arg)
 		for (i = 0; i < unit_page() && !r; i += 97)
 			CHECK_EQ(mine_stage[i], id);
 	}
-	bz_walk_leave(mm, mine);
+	bz_walk_leave(mm, mine, NULL);
 	return NULL;
 }
 
@@ -319,7 +319,7 @@ static void forgotten(void)
 	while (!atomic_load(&inside))
 		sched_yield();
 	for (i = 0; i < BZ_WALKS; i++)
-		if (mm->walk[i].tid == (uint32_t)mm->worker_tid)
+		if (bz_walk_tid(&mm->walk[i]) == (uint32_t)mm->worker_tid)
 			me = &mm->walk[i];
 	CHECK(me);
 	CHECK_EQ(me->mark, 3);
@@ -336,7 +336,7 @@ static void forgotten(void)
 	CHECK_EQ(bz_defer(mm, w, &s, 0, unit_page(), bz_now_ns(), mine), 0);
 	CHECK_EQ(mine[17], 0x77);
 	bz_walk_unmark(w);
-	bz_walk_leave(mm, w);
+	bz_walk_leave(mm, w, NULL);
 	CHECK_EQ(bez_stop(), 0);
 }
 
@@ -365,7 +365,7 @@ static void lost(void)
 				  mine), BZ_GUARD_LOST);
 	s.fill = serve;
 	CHECK_EQ(bz_defer(mm, w, &s, 0, unit_page(), bz_now_ns(), mine), 0);
-	bz_walk_leave(mm, w);
+	bz_walk_leave(mm, w, NULL);
 	CHECK_EQ(bez_stop(), 0);
 }
 

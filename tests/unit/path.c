@@ -147,16 +147,16 @@ static void full(void)
 	begin(0);
 	mm = atomic_load(&bz_core.mm);
 	for (i = 0; i < BZ_WALKS; i++)
-		CHECK(bz_walk_enter(mm, 100000000 + i, 0));
+		CHECK(bz_walk_enter(mm, 100000000 + i, NULL, 0));
 	repair_lose();
 	double_clock(1000000000);
 	CHECK_EQ(touch(), SIGBUS);
 	double_reset();
 	CHECK_EQ(mask_now(), 0);
 	/* one leaves, and it is repaired */
-	bz_walk_leave(mm, &mm->walk[BZ_WALKS / 2]);
+	bz_walk_leave(mm, &mm->walk[BZ_WALKS / 2], NULL);
 	CHECK_EQ(touch(), 0);
-	CHECK_EQ(mm->walk[BZ_WALKS / 2].tid, 0);
+	CHECK_EQ(mm->walk[BZ_WALKS / 2].owner, 0);
 }
 
 /* Another thread has claimed it, and does not finish: the fault climbs after
@@ -170,7 +170,7 @@ static void claimed(void)
 	size_t i;
 
 	begin(0);
-	other = bz_walk_enter(atomic_load(&bz_core.mm), 1, 0);
+	other = bz_walk_enter(atomic_load(&bz_core.mm), 1, NULL, 0);
 	word = (uint64_t)(repair_at + REPAIR_LOST * unit_page()) | 12 << 2 | 2;
 	atomic_store(&other->claim[0], word);
 	repair_lose();
@@ -192,7 +192,7 @@ static void claimed(void)
 	}
 	bz_walk_unclaim(other, 1);
 	CHECK_EQ(touch(), 0);
-	bz_walk_leave(atomic_load(&bz_core.mm), other);
+	bz_walk_leave(atomic_load(&bz_core.mm), other, NULL);
 	check_quiet();
 }
 

@@ -377,7 +377,7 @@ static void grace(void)
 	CHECK_EQ(bz_region_find((uint64_t)at + 3 * unit_page(), &hit), -ENOENT);
 	CHECK(bz_region_by_id(removed) == r);
 	CHECK_EQ(bz_region_total(), 1);
-	young = bz_walk_enter(mm, BZ_WALK_ANYBODY, 0);
+	young = bz_walk_enter(mm, BZ_WALK_ANYBODY, NULL, 0);
 	CHECK(bz_region_mark(young));
 	/* one that only passed through the slot's neighbourhood */
 	CHECK_EQ(atomic_load(&answer), 1);
@@ -432,7 +432,7 @@ static void forgotten(void)
 	begin();
 	id = add(0, 4);
 	/* the mark of another thread */
-	w = bz_walk_enter(mm, (uint32_t)getppid(), 0);
+	w = bz_walk_enter(mm, (uint32_t)getppid(), NULL, 0);
 	bz_region_mark(w);
 	double_clock(500000000);
 	double_rule(&futex);
@@ -462,14 +462,14 @@ static void dead_reader(void)
 
 	begin();
 	id = add(0, 4);
-	dead = bz_walk_enter(mm, unit_dead(), 0);
+	dead = bz_walk_enter(mm, unit_dead(), NULL, 0);
 	bz_region_mark(dead);
 	double_clock(500000000);
 	double_rule(&futex);
 	double_watch();
 	CHECK_EQ(bez_region_remove(id), 0);
 	double_reset();
-	CHECK(!dead->mark && !dead->tid && !dead->waiters);
+	CHECK(!dead->mark && !dead->owner && !dead->waiters);
 	CHECK_EQ(bz_region_total(), 0);
 }
 

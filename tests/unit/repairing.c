@@ -52,7 +52,7 @@ void repair_climb(void)
 	repaired.lies = double_lies();
 	double_rest();
 	CHECK(!w->mark && !w->placing && !w->claim[0]);
-	bz_walk_leave(mm, w);
+	bz_walk_leave(mm, w, NULL);
 	CHECK(!bz_walk_any(mm));
 }
 

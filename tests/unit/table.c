@@ -227,7 +227,7 @@ static void *reader(void *arg)
 	uint32_t mine = (uint32_t)(uintptr_t)arg * 7919, page;
 
 	while (!atomic_load(&done)) {
-		struct bz_walk *w = bz_walk_enter(mm, BZ_WALK_ANYBODY,
+		struct bz_walk *w = bz_walk_enter(mm, BZ_WALK_ANYBODY, NULL,
 						  UINT64_MAX / 2);
 
 		mine = mine * 1664525u + 1013904223u;
@@ -237,7 +237,7 @@ static void *reader(void *arg)
 		    &regions[page])
 			atomic_fetch_add(&lost, 1);
 		bz_walk_unmark(w);
-		bz_walk_leave(mm, w);
+		bz_walk_leave(mm, w, NULL);
 		atomic_fetch_add(&lookups, 1);
 	}
 	return NULL;
@@ -321,7 +321,7 @@ static void held(void)
 			CHECK(find_from(root, addr_of(i)) == &regions[i]);
 	}
 	bz_walk_unmark(w);
-	bz_walk_leave(mm, w);
+	bz_walk_leave(mm, w, NULL);
 	churn(50000);
 	check_all();
 }

@@ -44,7 +44,7 @@ struct bz_mm *unit_mm(void)
 
 struct bz_walk *unit_enter(struct bz_mm *mm)
 {
-	struct bz_walk *w = bz_walk_enter(mm, (uint32_t)bz_gettid(),
+	struct bz_walk *w = bz_walk_enter(mm, (uint32_t)bz_gettid(), NULL,
 					  1000000000u);
 
 	CHECK(w);

@@ -15,21 +15,21 @@ static void nests(void)
 
 	mm = unit_mm();
 	CHECK(!bz_walk_any(mm));
-	w = bz_walk_enter(mm, 77, 0);
+	w = bz_walk_enter(mm, 77, NULL, 0);
 	for (i = 2; i <= BZ_DEPTH + 1; i++)
-		CHECK(bz_walk_enter(mm, 77, 0) == w);
+		CHECK(bz_walk_enter(mm, 77, NULL, 0) == w);
 	CHECK_EQ(w->depth, BZ_DEPTH + 1);
 	CHECK(bz_walk_of(mm, 77) == w);
 	CHECK(!bz_walk_of(mm, 78));
-	CHECK(bz_walk_enter(mm, 78, 0) != w);
+	CHECK(bz_walk_enter(mm, 78, NULL, 0) != w);
 	for (i = BZ_DEPTH + 1; i; i--) {
 		CHECK_EQ(w->depth, i);
 		CHECK(bz_walk_of(mm, 77) == w);
-		bz_walk_leave(mm, w);
+		bz_walk_leave(mm, w, NULL);
 	}
 	CHECK(!bz_walk_of(mm, 77));
 	CHECK(bz_walk_any(mm));
-	bz_walk_leave(mm, bz_walk_of(mm, 78));
+	bz_walk_leave(mm, bz_walk_of(mm, 78), NULL);
 	CHECK(!bz_walk_any(mm));
 }
 
@@ -39,21 +39,21 @@ static void fresh(void)
 	struct bz_walk *w;
 
 	mm = unit_mm();
-	w = bz_walk_enter(mm, 77, 0);
-	bz_walk_enter(mm, 77, 0);
+	w = bz_walk_enter(mm, 77, NULL, 0);
+	bz_walk_enter(mm, 77, NULL, 0);
 	w->guard = (struct bz_guard *)1;
 	w->held = 1;
 	atomic_store(&w->mark, 3);
 	atomic_store(&w->claim[0], 0x7001);
 	atomic_store(&w->claim[1], 0x8001);
 	atomic_store(&w->placing, 1);
-	bz_walk_drop(mm, w);
+	bz_walk_drop(mm, w, NULL);
 	CHECK(!bz_walk_any(mm));
 	CHECK(!w->mark && !w->placing && !w->claim[0] && !w->claim[1]);
-	CHECK(bz_walk_enter(mm, 99, 0) == w);
+	CHECK(bz_walk_enter(mm, 99, NULL, 0) == w);
 	CHECK_EQ(w->depth, 1);
 	CHECK(!w->guard && !w->held);
-	CHECK_EQ(w->tid, 99);
+	CHECK_EQ(bz_walk_tid(w), 99);
 }
 
 /* Every slot has pages of its own. */
@@ -85,7 +85,7 @@ static void fill_all(void)
 
 	mm = unit_mm();
 	for (i = 0; i < BZ_WALKS; i++) {
-		struct bz_walk *w = bz_walk_enter(mm, 1000 + i, 0);
+		struct bz_walk *w = bz_walk_enter(mm, 1000 + i, NULL, 0);
 
 		CHECK(w);
 		CHECK(w == &mm->walk[i]);
@@ -98,11 +98,11 @@ static void full(void)
 	fill_all();
 	double_clock(1000000);
 	double_watch();
-	CHECK(!bz_walk_enter(mm, 5, 100000000));
+	CHECK(!bz_walk_enter(mm, 5, NULL, 100000000));
 	CHECK(double_count(SYS_futex, 0) >= 2);
 	double_reset();
 	/* who has one may go deeper all the same */
-	CHECK(bz_walk_enter(mm, 1000 + BZ_WALKS - 1, 0) ==
+	CHECK(bz_walk_enter(mm, 1000 + BZ_WALKS - 1, NULL, 0) ==
 	      &mm->walk[BZ_WALKS - 1]);
 	CHECK_EQ(mm->walk[BZ_WALKS - 1].depth, 2);
 }
@@ -113,7 +113,7 @@ static void leave_after_some(long nr, const long arg[6])
 {
 	(void)arg;
 	if (nr == SYS_futex && ++naps == 7)
-		bz_walk_leave(mm, &mm->walk[100]);
+		bz_walk_leave(mm, &mm->walk[100], NULL);
 }
 
 static void room_again(void)
@@ -122,7 +122,7 @@ static void room_again(void)
 	unit_patience(30);
 	double_before(leave_after_some);
 	double_watch();
-	CHECK(bz_walk_enter(mm, 5, UINT64_MAX / 2) == &mm->walk[100]);
+	CHECK(bz_walk_enter(mm, 5, NULL, UINT64_MAX / 2) == &mm->walk[100]);
 	double_reset();
 	CHECK_EQ(naps, 7);
 }
@@ -139,14 +139,14 @@ static void *passer(void *arg)
 	uint32_t tid = (uint32_t)(uintptr_t)arg + 1, i;
 
 	for (i = 0; i < ROUNDS; i++) {
-		struct bz_walk *w = bz_walk_enter(mm, tid, UINT64_MAX / 2);
+		struct bz_walk *w = bz_walk_enter(mm, tid, NULL, UINT64_MAX / 2);
 		size_t at = (size_t)(w - mm->walk);
 
 		if (atomic_fetch_add(&inside[at], 1) || w->depth != 1 ||
-		    atomic_load(&w->tid) != tid)
+		    bz_walk_tid(w) != tid)
 			atomic_fetch_add(&wrong, 1);
 		atomic_fetch_sub(&inside[at], 1);
-		bz_walk_leave(mm, w);
+		bz_walk_leave(mm, w, NULL);
 	}
 	return NULL;
 }
@@ -160,13 +160,14 @@ static void many(void)
 	fill_all();
 	unit_patience(50);
 	for (i = 1; i <= 3; i++)
-		bz_walk_leave(mm, &mm->walk[i * 50]);
+		bz_walk_leave(mm, &mm->walk[i * 50], NULL);
 	for (i = 0; i < THREADS; i++)
 		CHECK_EQ(pthread_create(&t[i], NULL, passer, (void *)i), 0);
 	for (i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	CHECK_EQ(wrong, 0);
-	CHECK(!mm->walk[50].tid && !mm->walk[100].tid && !mm->walk[150].tid);
+	CHECK(!mm->walk[50].owner && !mm->walk[100].owner &&
+	      !mm->walk[150].owner);
 }
 
 static const struct tap_case cases[] = {
