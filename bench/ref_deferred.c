@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ref_deferred.h"
+#include "action.h"
 #include "poison.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ static struct {
 	int fd;
 	char *staged;		/* one page, written by the thread */
 	size_t offset;		/* of the page that is asked for */
-	struct sigaction before;
+	struct action before;
 	_Atomic uint32_t asked;	/* written by the handler */
 	_Atomic uint32_t done;	/* written by the thread: follows asked */
 	_Atomic int tid;
@@ -108,13 +109,10 @@ int ref_deferred_start(char *data, const char *mirror, size_t len,
 
 int ref_deferred_begin(void)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags =
-				SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-
-	return sigaction(SIGBUS, &sa, &ref.before) < 0 ? -errno : 0;
+	return action_replace(on_sigbus, &ref.before);
 }
 
 void ref_deferred_end(void)
 {
-	sigaction(SIGBUS, &ref.before, NULL);
+	action_put_back(&ref.before);
 }

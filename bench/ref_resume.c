@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "ref_resume.h"
+#include "action.h"
 #include "poison.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ static struct {
 	int fd;
 	char *staged;
 	size_t next;
-	struct sigaction before;
+	struct action before;
 } ref = { .fd = -1 };
 
 /* Where the one load of ref_load() begins, and the instruction after it. */
@@ -151,8 +152,6 @@ static int prepare(void)
 int ref_resume_begin(char *data, const char *mirror, size_t len,
 		     enum ref_way way)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags =
-				SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 	int err;
 
 	ref.data = data;
@@ -163,14 +162,14 @@ int ref_resume_begin(char *data, const char *mirror, size_t len,
 	err = prepare();
 	if (err < 0)
 		return err;
-	return sigaction(SIGBUS, &sa, &ref.before) < 0 ? -errno : 0;
+	return action_replace(on_sigbus, &ref.before);
 }
 
 void ref_resume_end(void)
 {
 	struct uffdio_range range = { (uintptr_t)ref.data, ref.len };
 
-	sigaction(SIGBUS, &ref.before, NULL);
+	action_put_back(&ref.before);
 	if (ref.way == REF_ALL)
 		ioctl(ref.fd, UFFDIO_UNREGISTER, &range);
 	if (ref.way == REF_MREMAP)

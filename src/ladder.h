@@ -15,7 +15,7 @@
  * can go on, -ENOENT if the address is in no region, -EAGAIN if its region was
  * removed meanwhile, -EFAULT if every action failed (then @ret_result is
  * DEFAULT). Context: handler-safe; @w at depth
- * >= 1 without a mark.
+ * >= 1 without a mark; all protection keys open (core/keys.h).
  */
 int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	      struct bz_result *ret_result);

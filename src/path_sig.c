@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 
+#include "core/action.h"
 #include "core/core.h"
 #include "core/gate.h"
 #include "core/guard.h"
 #include "core/keys.h"
+#include "core/known.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
@@ -47,69 +49,49 @@ static enum bez_outcome still_lost(struct bz_mm *mm,
 	}
 }
 
-/* Does it call the owner's code, which takes long and is not for nothing? */
-static int asks_owner(const struct bz_hit *hit)
-{
-	uint32_t i;
-
-	for (i = 0; i < hit->sources; i++)
-		if (hit->source[i].kind == BEZ_SOURCE_CALLBACK ||
-		    hit->source[i].kind == BEZ_SOURCE_DEFERRED)
-			return 1;
-	return 0;
-}
-
-/*
- * The content is at @stage: look whether the page is lost, now that nothing
- * slow comes in between, and put it in place. While another thread forks, and
- * takes long, in the way that fork(2) cannot look into.
- */
+/* Put the content at @from in place. While another thread forks, and takes
+ * long, in the way that fork(2) cannot look into. */
 static enum bez_outcome put(struct bz_mm *mm, struct bz_walk *w,
 			    const struct bz_fault *fault,
 			    const struct bz_hit *hit, struct bz_extent x,
-			    void *stage, int mapped)
+			    const void *from, int mapped)
 {
 	void *scratch = bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth);
-	int open = !bz_gate_enter(mm, w);
-	enum bez_outcome why = still_lost(mm, fault, x, mapped);
 
-	if (why == BEZ_OUTCOME_NONE &&
-	    bz_repeats(mm, x, fault->taken_ns, hit->max_repeats))
-		why = BEZ_OUTCOME_LOOPING;
-	if (why == BEZ_OUTCOME_NONE)
-		why = open ? bz_place(mm, x, stage, scratch, mapped) :
-			     bz_staged_place(x, stage, scratch);
-	bz_walk_placed(w);
-	return why;
+	if (bz_repeats(mm, x, fault->taken_ns, hit->max_repeats))
+		return BEZ_OUTCOME_LOOPING;
+	return bz_gate_enter(mm, w) ? bz_staged_place(x, from, scratch) :
+				      bz_place(mm, x, from, scratch, mapped);
 }
 
-/* Replace @x, which the caller has claimed. REPLACED, ALREADY_GOOD, or why
- * not. */
+/*
+ * Replace @x, which the caller has claimed. REPLACED, ALREADY_GOOD, or why not.
+ * Whether it is lost is asked when the source has answered, so that nothing
+ * slow comes in between.
+ */
 static enum bez_outcome replace(struct bz_mm *mm, struct bz_walk *w,
 				const struct bz_fault *fault,
 				const struct bz_hit *hit, struct bz_extent x,
 				struct bz_result *result)
 {
-	void *stage = bz_mm_page(mm, w, BZ_PAGE_STAGE, w->depth);
+	void *from = bz_mm_page(mm, w, BZ_PAGE_STAGE, w->depth);
 	/* a huge page that could not be split is bad and mapped all the same,
 	 * which only its first report shows */
 	int mapped = fault->lsb > bz_core.page_shift;
-	enum bez_outcome why = BEZ_OUTCOME_NONE;
+	enum bez_outcome why;
 
-	if (asks_owner(hit))
-		why = still_lost(mm, fault, x, mapped);
-	if (why != BEZ_OUTCOME_NONE)
-		return why;
-	why = bz_source_fill(mm, w, hit, x, fault->taken_ns, stage,
+	why = bz_source_fill(mm, w, hit, x, fault->taken_ns, &from,
 			     &result->source);
 	if (why == BEZ_OUTCOME_NONE)
-		why = put(mm, w, fault, hit, x, stage, mapped);
-	memset(stage, 0, x.width);	/* it may have been a secret */
+		why = still_lost(mm, fault, x, mapped);
+	if (why == BEZ_OUTCOME_NONE)
+		why = put(mm, w, fault, hit, x, from, mapped);
+	memset(from, 0, x.width);	/* it may have been a secret */
 	return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
 }
 
-/* The action REPLACE. Leaves the mark set and *hit valid, or returns
- * ASKED_AGAIN: the region was removed while we waited for another thread. */
+/* The action REPLACE. Leaves the claim and the mark set and *hit valid, or
+ * returns ASKED_AGAIN: the region was removed while we waited for another thread. */
 static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 				    const struct bz_fault *fault, int outermost,
 				    struct bz_hit *hit, struct bz_extent x,
@@ -123,9 +105,7 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 		return BEZ_OUTCOME_REFUSED_RESTART;
 	switch (bz_claim(mm, w, x, &conflict)) {
 	case BZ_CLAIMED:
-		did = replace(mm, w, fault, hit, x, result);
-		bz_walk_unclaim(w, w->depth);
-		return did;
+		return replace(mm, w, fault, hit, x, result);
 	case BZ_CLAIM_OWN:
 		return BEZ_OUTCOME_OWN_CLAIM;
 	case BZ_CLAIM_TAKEN:
@@ -185,8 +165,9 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 	climb(mm, w, fault, outermost, &hit, x, result);
 	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN)
 		return -EAGAIN;
-	bz_region_count(hit.id, result, fault->cause);
-	bz_record(mm, bz_walk_tid(w), w->depth, fault, x.width, &hit, result);
+	bz_region_count(&hit, result, fault->cause);
+	bz_record(mm, w, fault, x.width, &hit, result);
+	bz_walk_done(w, outermost);
 	return goes_on(result->outcome) ? 0 : -EFAULT;
 }
 
@@ -194,12 +175,9 @@ int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	      struct bz_result *ret_result)
 {
 	int outermost = bz_region_mark(w), r;
-	uint32_t keys = bz_keys_get();
 
 	memset(ret_result, 0, sizeof(*ret_result));
-	bz_keys_set(BZ_KEYS_OPEN);
 	r = walk_extent(mm, w, fault, outermost, ret_result);
-	bz_keys_set(keys);
 	if (outermost)
 		bz_walk_unmark(w);
 	return r;
@@ -322,10 +300,10 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 	return 1;
 }
 
+/* @keys: as the kernel set them. */
 static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
-		 void *context)
+		 void *context, uint32_t keys)
 {
-	uint32_t tid = bz_walk_tid(w);
 	struct bz_result result = { 0 };
 	struct bz_fault fault;
 	enum bez_outcome did;
@@ -335,56 +313,51 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	bz_record_soon(mm);
 	fault.taken_ns = bz_now_ns();
 	bz_decode(info, &fault);
-	atomic_fetch_add_explicit(&mm->faults, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
+				  memory_order_relaxed);
 	did = decide(mm, w, &fault, &recorded);
 	if (!recorded) {
 		result.outcome = (uint16_t)did;
-		bz_record(mm, tid, w->depth, &fault, 0, NULL, &result);
+		bz_record(mm, w, &fault, 0, NULL, &result);
 	}
-	if (!goes_on(did))
+	if (!goes_on(did)) {
+		bz_keys_set(keys);
 		return pass_on(mm, w, &fault, info, context);
+	}
 	if (!bz_walk_leave(mm, w, &held))
 		return 0;
 	send_again(&held);
 	return 1;
 }
 
-/*
- * The kernel calls us with the signal frame right above our return address, and
- * sigreturn will put the mask back. Whoever else calls us (a handler installed
- * later that hands signals on) has frames of its own in between and expects
- * its mask again; unless it jumped here, and then sigreturn comes next, too.
- * Only x86-64 has that layout; elsewhere the mask is always put back.
- */
-#if defined(__x86_64__)
-#define CALLED_BY_KERNEL(context) (__builtin_dwarf_cfa() == (context))
-#else
-#define CALLED_BY_KERNEL(context) 0
-#endif
-
 void bz_sigbus(int sig, siginfo_t *info, void *context)
 {
-	int direct = CALLED_BY_KERNEL(context);
+	int direct = BZ_CALLED_BY_KERNEL();
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	uint64_t mask = bz_handler_mask(), was = 0;
 	int saved_errno = errno, keep_closed;
+	uint32_t keys = bz_keys_get();
 	struct bz_walk *w = NULL;
 
 	(void)sig;
-	/* not left to sa_mask: we may have been called with another's */
-	bz_sigmask(SIG_SETMASK, &mask, &was);
+	/* whoever else calls us has another mask, and expects it again */
+	if (!direct)
+		bz_sigmask(SIG_SETMASK, &mask, &was);
 	if (mm)
-		w = bz_walk_enter(mm, (uint32_t)bz_gettid(),
+		w = bz_walk_enter(mm, bz_self(mm, __builtin_frame_address(0)),
 				  __builtin_frame_address(0), SLOT_WAIT_NS);
 	if (w && w->depth == 1)
 		w->mask = mask;
-	if (w)
-		keep_closed = serve(mm, w, info, context);
-	else
+	if (w) {
+		bz_keys_set(BZ_KEYS_OPEN);
+		keep_closed = serve(mm, w, info, context, keys);
+	} else {
 		keep_closed = bz_chain(info, context);
+	}
 	errno = saved_errno;
-	if (direct)
+	if (direct)			/* sigreturn restores the rest */
 		return;
+	bz_keys_set(keys);
 	if (keep_closed)
 		was |= bz_sigbit(SIGBUS);
 	bz_sigmask(SIG_SETMASK, &was, NULL);

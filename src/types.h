@@ -13,6 +13,7 @@
 #include "sys/sys.h"
 
 struct bz_walk;			/* core/walk.h */
+struct bz_region;		/* region/table.h */
 
 /* Made by fault/decode. */
 struct bz_fault {
@@ -56,6 +57,7 @@ struct bz_hit {
 	const struct bz_source *source;
 	const uint64_t *digests;
 	const char *name;		/* BEZ_NAME_MAX + 1 bytes */
+	struct bz_region *region;	/* region/ knows what that is */
 };
 
 /* What one fault takes. */

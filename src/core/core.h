@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/mm.h"
+#include "sys/sys.h"
 
 struct bz_core {
 	_Atomic(struct bz_mm *) mm;	/* NULL: not started. bez_start() and
@@ -29,10 +30,7 @@ struct bz_core {
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;
 
-	/* The action that was there before ours. */
-	void (*former)(int);		/* or SIG_DFL, SIG_IGN */
-	uint64_t former_mask;
-	uint32_t former_flags;		/* SA_* */
+	struct bz_sigaction former;	/* the action that was there before */
 	_Atomic uint32_t former_spent;	/* SA_RESETHAND: it had its one call */
 };
 

@@ -19,11 +19,19 @@
 #define BZ_REPEATS	1024		/* power of two */
 #define BZ_NOTICES	64
 #define BZ_OUTCOMES	160		/* above the largest outcome */
+#define BZ_COUNTS	8		/* power of two */
 
 /* One event; seq is odd while it is written. See record/event_sig.c. */
 struct bz_event_slot {
-	_Atomic uint64_t seq;
+	_Alignas(64) _Atomic uint64_t seq;
 	struct bez_event event;
+};
+
+/* What was counted, in parts, by the walkers of every BZ_COUNTS-th slot: one
+ * number for all would go from processor to processor with each fault. */
+struct bz_counts {
+	_Alignas(64) _Atomic uint64_t faults;
+	_Atomic uint64_t outcomes[BZ_OUTCOMES];
 };
 
 struct bz_mm {
@@ -40,8 +48,13 @@ struct bz_mm {
 	_Atomic uint32_t early_notice;	/* worker */
 	_Atomic uint64_t posted[BZ_WALKS / 64];	/* set: walkers; cleared: worker */
 	_Atomic uint64_t notice[BZ_NOTICES];	/* AO: page | lsb; 0: free */
+	_Atomic uint32_t noticed;	/* some are; set: walkers, cleared: worker */
 
 	_Atomic uint32_t threads;	/* attached */
+
+	/* Which address space this is; 0: a child that nobody attached to
+	 * yet. Set once, by CAS. core/known.h */
+	_Atomic uint64_t life;
 
 	/* faults without an address: window start (ms) << 8 | count */
 	_Atomic uint64_t missing;
@@ -54,26 +67,34 @@ struct bz_mm {
 	struct bz_walk walk[BZ_WALKS];
 
 	_Alignas(64) _Atomic uint64_t repeats[BZ_REPEATS];
-	_Atomic uint64_t outcomes[BZ_OUTCOMES];
-	_Atomic uint64_t faults;
-	_Atomic uint64_t events;	/* numbers given out */
+	struct bz_counts counts[BZ_COUNTS];
+	_Alignas(64) _Atomic uint64_t events;	/* numbers given out */
 	struct bz_event_slot event[BZ_EVENTS];
 };
 
 /*
  * Behind struct bz_mm, page-aligned, for each walk slot: BZ_DEPTH stages (where
- * a page is built), BZ_DEPTH scratch pages, one page that the worker fills.
+ * a page is built), scratch pages, and pages that the worker fills.
  */
-#define BZ_WALK_PAGES (2 * BZ_DEPTH + 1)
+#define BZ_WALK_PAGES (3 * BZ_DEPTH)
 
 enum bz_page_use { BZ_PAGE_STAGE = 0, BZ_PAGE_SCRATCH = BZ_DEPTH,
 		   BZ_PAGE_DEFER = 2 * BZ_DEPTH };
 
-/* Depth counts from 1, as bz_walk.depth does. DEFER takes depth 1. */
+static inline struct bz_counts *bz_counts_of(struct bz_mm *mm,
+					     const struct bz_walk *w)
+{
+	return &mm->counts[(uint64_t)(w - mm->walk) & (BZ_COUNTS - 1)];
+}
+
+/* Depth counts from 1, as bz_walk.depth does. */
 void *bz_mm_page(struct bz_mm *mm, const struct bz_walk *w,
 		 enum bz_page_use use, uint32_t depth);
 
 /* Map it, for good. Context: not in a handler. */
 int bz_mm_create(struct bz_mm **ret_mm);
+
+/* mm->life, of which it is given one if it has none. */
+uint64_t bz_mm_life(struct bz_mm *mm);
 
 #endif

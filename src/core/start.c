@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <string.h>
 #include <unistd.h>
 
+#include "core/action.h"
 #include "core/core.h"
 #include "core/gate.h"
 #include "core/keys.h"
@@ -85,61 +84,6 @@ static int options_from_user(const struct bez_options *options)
 	return 0;
 }
 
-static void remember(const struct sigaction *former)
-{
-	bz_core.former = former->sa_handler;
-	bz_core.former_flags = (uint32_t)former->sa_flags;
-	memcpy(&bz_core.former_mask, &former->sa_mask,
-	       sizeof(bz_core.former_mask));
-	atomic_store(&bz_core.former_spent, 0);
-}
-
-/*
- * SA_RESTART as the former action had it: a handler that wants its system
- * calls interrupted gets them interrupted.
- */
-static int install(void)
-{
-	struct sigaction ours = { 0 }, former, found;
-	uint64_t mask = bz_handler_mask();
-
-	if (sigaction(SIGBUS, NULL, &former))
-		return -errno;
-	remember(&former);
-	ours.sa_sigaction = bz_sigbus;
-	ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-	if (former.sa_handler == SIG_DFL || former.sa_handler == SIG_IGN ||
-	    (former.sa_flags & SA_RESTART))
-		ours.sa_flags |= SA_RESTART;
-	memcpy(&ours.sa_mask, &mask, sizeof(mask));
-	if (sigaction(SIGBUS, &ours, &found))
-		return -errno;
-	if (found.sa_handler != former.sa_handler)
-		remember(&found);	/* somebody was quicker */
-	return 0;
-}
-
-static int installed(void)
-{
-	struct sigaction now;
-
-	return !sigaction(SIGBUS, NULL, &now) &&
-	       (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == bz_sigbus;
-}
-
-static void uninstall(void)
-{
-	struct sigaction former = { 0 };
-
-	former.sa_handler = atomic_load(&bz_core.former_spent) ?
-			    SIG_DFL : bz_core.former;
-	/* SA_RESTORER is the libc's own business */
-	former.sa_flags = (int)(bz_core.former_flags & ~0x04000000u);
-	memcpy(&former.sa_mask, &bz_core.former_mask,
-	       sizeof(bz_core.former_mask));
-	sigaction(SIGBUS, &former, NULL);
-}
-
 /* The lock is held. */
 static int start(const struct bez_options *options)
 {
@@ -164,14 +108,14 @@ static int start(const struct bez_options *options)
 	r = bz_thread_attach(kept);
 	if (r)
 		goto close;
-	r = install();
+	r = bz_action_install();
 	if (r)
 		goto detach;
 	if (!(bz_core.flags & BEZ_START_NO_WORKER))
 		r = bz_worker_start(kept);
 	if (!r)
 		return 0;
-	uninstall();
+	bz_action_uninstall();
 detach:
 	bz_thread_detach_all();
 close:
@@ -214,12 +158,12 @@ static int stop(void)
 
 	if (!mm)
 		return -ESRCH;
-	if (!installed() || bz_region_close())
+	if (!bz_action_installed() || bz_region_close())
 		return -EBUSY;
 	/* the worker first: an early notice that is on its way to it must not
 	 * meet the default action */
 	bz_worker_stop(mm);
-	uninstall();
+	bz_action_uninstall();
 	bz_thread_detach_all();
 	atomic_store(&bz_core.mm, NULL);
 	/* who is still in the handler finds no region and leaves */

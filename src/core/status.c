@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include "core/action.h"
 #include "core/core.h"
 #include "core/sized.h"
 #include "region/region.h"
@@ -24,18 +24,17 @@ static uint32_t memory_failure(void)
 
 static void fill(struct bz_mm *mm, struct bez_status *s)
 {
-	struct sigaction now;
+	uint32_t i;
 
 	s->started = 1;
-	s->installed = !sigaction(SIGBUS, NULL, &now) &&
-		       (now.sa_flags & SA_SIGINFO) &&
-		       now.sa_sigaction == bz_sigbus;
+	s->installed = (uint32_t)bz_action_installed();
 	s->placement = atomic_load(&mm->placement);
 	s->early_notice = atomic_load(&mm->early_notice);
 	s->worker_tid = atomic_load(&mm->worker_tid);
 	s->threads = atomic_load(&mm->threads);
 	s->regions = bz_region_total();
-	s->faults = atomic_load(&mm->faults);
+	for (i = 0; i < BZ_COUNTS; i++)
+		s->faults += atomic_load(&mm->counts[i].faults);
 	s->foreign = bez_outcome_count(BEZ_OUTCOME_FOREIGN);
 	s->replaced = bez_outcome_count(BEZ_OUTCOME_REPLACED);
 	s->not_replaced = bez_outcome_count(BEZ_OUTCOME_DEFAULT);

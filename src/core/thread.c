@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/core.h"
+#include "core/known.h"
 
 #define LEAST_FRAME	2048		/* where the kernel does not say */
 #define OUR_FRAMES	4096		/* of the handler, one fault */
@@ -121,6 +122,26 @@ static void make_late(struct attached *a)
 				      PR_MCE_KILL_LATE, 0, 0);
 }
 
+/* So that the handler need not ask. It may come between any two stores. */
+static void know_self(struct bz_mm *mm)
+{
+	stack_t now;
+
+	if (sigaltstack(NULL, &now) || (now.ss_flags & SS_DISABLE))
+		return;
+	bz_known.tid = (uint32_t)bz_gettid();
+	bz_known.life = bz_mm_life(mm);
+	bz_known.low = (uint64_t)now.ss_sp;
+	atomic_signal_fence(memory_order_seq_cst);
+	bz_known.high = (uint64_t)now.ss_sp + now.ss_size;
+}
+
+static void forget_self(void)
+{
+	bz_known.high = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 int bz_thread_attach(struct bz_mm *mm)
 {
 	sigset_t bus, was;
@@ -143,6 +164,7 @@ int bz_thread_attach(struct bz_mm *mm)
 	pthread_setspecific(at_exit, &self);
 	self.count = 1;
 	self.mm = mm;
+	know_self(mm);
 	atomic_fetch_add_explicit(&mm->threads, 1, memory_order_relaxed);
 	return 0;
 }
@@ -154,6 +176,7 @@ void bz_thread_detach_all(void)
 	if (!self.count)
 		return;
 	self.count = 0;
+	forget_self();
 	pthread_setspecific(at_exit, NULL);
 	if (self.made_late)
 		prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0);
@@ -171,8 +194,11 @@ void bz_thread_detach_all(void)
 
 void bz_thread_forked(struct bz_mm *mm)
 {
-	if (self.count)
-		atomic_store(&mm->threads, 1);
+	forget_self();
+	if (!self.count)
+		return;
+	atomic_store(&mm->threads, 1);
+	know_self(mm);
 }
 
 int bez_thread_attach(void)

@@ -69,6 +69,7 @@ struct bz_request {
 	int32_t result;			/* worker, before DONE */
 	bez_fill_fn fill;		/* walker, before POSTED; all below */
 	void *arg;
+	void *page;			/* to fill */
 	uint64_t offset;
 	uint64_t mark;			/* the walker's, for the worker to hold */
 };
@@ -127,6 +128,9 @@ int bz_walk_any(struct bz_mm *mm);
 void bz_walk_unclaim(struct bz_walk *w, uint32_t depth);
 void bz_walk_placed(struct bz_walk *w);
 void bz_walk_unmark(struct bz_walk *w);
+
+/* All three at the level of @w, the mark only if @unmark. */
+void bz_walk_done(struct bz_walk *w, int unmark);
 
 /*
  * Sleep until @w->gen moved from @gen, at most @ns. The caller has read @gen

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "core/known.h"
 #include "core/mm.h"
 
 #define FULL_NAP_NS 200000u		/* nobody tells when a slot is free */
@@ -15,6 +16,19 @@ static void set_used(struct bz_mm *mm, uint32_t i)
 static void clear_used(struct bz_mm *mm, uint32_t i)
 {
 	atomic_fetch_and(&mm->used[i / 64], ~((uint64_t)1 << (i % 64)));
+}
+
+__thread struct bz_known bz_known __attribute__((tls_model("initial-exec")));
+
+uint32_t bz_self(struct bz_mm *mm, const void *frame)
+{
+	const struct bz_known *k = &bz_known;
+	uint64_t at = (uint64_t)frame;
+
+	if (at > k->low && at < k->high &&
+	    k->life == atomic_load_explicit(&mm->life, memory_order_relaxed))
+		return k->tid;
+	return (uint32_t)bz_gettid();
 }
 
 /*
@@ -41,12 +55,13 @@ struct bz_walk *bz_walk_of(struct bz_mm *mm, uint32_t tid)
 
 int bz_walk_any(struct bz_mm *mm)
 {
+	uint64_t any = 0;
 	uint32_t word;
 
 	for (word = 0; word < BZ_WALKS / 64; word++)
-		if (atomic_load_explicit(&mm->used[word], memory_order_relaxed))
-			return 1;
-	return 0;
+		any |= atomic_load_explicit(&mm->used[word],
+					    memory_order_relaxed);
+	return any != 0;
 }
 
 static uint64_t owner_word(uint32_t tid, const void *frame)
@@ -150,6 +165,15 @@ void bz_walk_unmark(struct bz_walk *w)
 	if (!atomic_load_explicit(&w->mark, memory_order_relaxed))
 		return;
 	atomic_store(&w->mark, 0);
+	tell(w);
+}
+
+void bz_walk_done(struct bz_walk *w, int unmark)
+{
+	atomic_store_explicit(&w->placing, 0, memory_order_release);
+	if (unmark)
+		atomic_store_explicit(&w->mark, 0, memory_order_release);
+	atomic_store(&w->claim[w->depth - 1], 0);
 	tell(w);
 }
 

@@ -64,12 +64,7 @@ static uint64_t *context_mask(void *context)
  */
 void bz_die(siginfo_t *info, void *context)
 {
-	struct {
-		void *handler;
-		uint64_t flags;
-		void *restorer;
-		uint64_t mask;
-	} action = { SIG_IGN, 0, 0, 0 };	/* struct kernel_sigaction */
+	struct bz_sigaction action = { .handler = (void *)SIG_IGN };
 	uint64_t bus = bz_sigbit(SIGBUS);
 	siginfo_t again = *info;
 
@@ -78,11 +73,9 @@ void bz_die(siginfo_t *info, void *context)
 	*hops_of(info) = (struct hops){ HOPS_MAGIC, HOPS_LIMIT + 1 };
 	*context_mask(context) &= ~bus;
 	bz_sigmask(SIG_BLOCK, &bus, NULL);
-	bz_sys(SYS_rt_sigaction, SIGBUS, (long)&action, 0, sizeof(action.mask),
-	       0, 0);
-	action.handler = SIG_DFL;
-	bz_sys(SYS_rt_sigaction, SIGBUS, (long)&action, 0, sizeof(action.mask),
-	       0, 0);
+	bz_sigaction(SIGBUS, &action, NULL);
+	action.handler = (void *)SIG_DFL;
+	bz_sigaction(SIGBUS, &action, NULL);
 	bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(), SIGBUS,
 	       (long)&again, 0, 0);
 }
@@ -98,8 +91,8 @@ static void call(void (*former)(int), siginfo_t *info, void *context)
 
 int bz_chain(siginfo_t *info, void *context)
 {
-	void (*former)(int) = bz_core.former;
-	uint32_t flags = bz_core.former_flags;
+	void (*former)(int) = (void (*)(int))bz_core.former.handler;
+	uint64_t flags = bz_core.former.flags;
 	uint64_t mask;
 
 	if (former != SIG_DFL && former != SIG_IGN && (flags & SA_RESETHAND) &&
@@ -117,7 +110,7 @@ int bz_chain(siginfo_t *info, void *context)
 		return 1;
 	}
 
-	mask = *context_mask(context) | bz_core.former_mask;
+	mask = *context_mask(context) | bz_core.former.mask;
 	if (!(flags & SA_NODEFER))
 		mask |= bz_sigbit(SIGBUS);
 	if (!(flags & SA_ONSTACK) && bz_must_relocate(info, context))

@@ -95,7 +95,9 @@ enum bz_claimed bz_claim(struct bz_mm *mm, struct bz_walk *w,
 	atomic_store(claim, claim_word(x, WANT));
 	ret_conflict->walk = in_the_way(mm, w, x, &ret_conflict->depth);
 	if (!ret_conflict->walk) {
-		atomic_store(claim, claim_word(x, HOLD));
+		/* it stood in everybody's way already */
+		atomic_store_explicit(claim, claim_word(x, HOLD),
+				      memory_order_release);
 		return BZ_CLAIMED;
 	}
 	bz_walk_unclaim(w, w->depth);

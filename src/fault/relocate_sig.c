@@ -4,6 +4,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "core/core.h"
 #include "sys/sys.h"
 
 #if defined(__x86_64__)
@@ -83,6 +84,9 @@ void bz_relocate(void (*former)(int), siginfo_t *info, void *context,
 	sp = ((sp - head) & ~15ull) - 8;
 	frame = (char *)sp;
 	memcpy(frame, old, head);
+	/* it returns as if it had been called by its own action */
+	if (bz_core.former.flags & BZ_SA_RESTORER)
+		*(void **)frame = bz_core.former.restorer;
 	uc = (ucontext_t *)(frame + 8);
 	if (fp)
 		uc->uc_mcontext.fpregs = (fpregset_t)fp;

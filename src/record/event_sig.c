@@ -13,7 +13,7 @@
 
 #include "core/core.h"
 
-static void fill(struct bez_event *e, uint64_t n, uint32_t tid, uint32_t depth,
+static void fill(struct bez_event *e, uint64_t n, const struct bz_walk *w,
 		 const struct bz_fault *fault, uint64_t width,
 		 const struct bz_hit *hit, const struct bz_result *result)
 {
@@ -23,37 +23,37 @@ static void fill(struct bez_event *e, uint64_t n, uint32_t tid, uint32_t depth,
 	e->addr = fault->addr;
 	e->width = width;
 	e->region = hit ? hit->id : 0;
-	e->tid = (int32_t)tid;
+	e->tid = (int32_t)bz_walk_tid(w);
 	e->si_code = fault->si_code;
 	e->cause = (uint16_t)fault->cause;
 	e->outcome = result->outcome;
 	e->action = result->action;
 	e->source = result->source;
 	e->why = result->why;
-	e->depth = (uint16_t)depth;
+	e->depth = (uint16_t)w->depth;
 	if (hit)
 		memcpy(e->name, hit->name, sizeof(e->name));
 	else
 		memset(e->name, 0, sizeof(e->name));
 }
 
-static void count(struct bz_mm *mm, uint16_t outcome)
+static void count(struct bz_counts *counts, uint16_t outcome)
 {
 	if (outcome < BZ_OUTCOMES)
-		atomic_fetch_add_explicit(&mm->outcomes[outcome], 1,
+		atomic_fetch_add_explicit(&counts->outcomes[outcome], 1,
 					  memory_order_relaxed);
 }
 
-void bz_record(struct bz_mm *mm, uint32_t tid, uint32_t depth,
+void bz_record(struct bz_mm *mm, const struct bz_walk *w,
 	       const struct bz_fault *fault, uint64_t width,
 	       const struct bz_hit *hit, const struct bz_result *result)
 {
 	struct bz_event_slot *slot;
 	uint64_t n, was;
 
-	count(mm, result->outcome);
+	count(bz_counts_of(mm, w), result->outcome);
 	if (result->why)
-		count(mm, result->why);
+		count(bz_counts_of(mm, w), result->why);
 	n = atomic_fetch_add_explicit(&mm->events, 1, memory_order_relaxed);
 	slot = &mm->event[n & (BZ_EVENTS - 1)];
 	was = atomic_load_explicit(&slot->seq, memory_order_relaxed);
@@ -62,7 +62,7 @@ void bz_record(struct bz_mm *mm, uint32_t tid, uint32_t depth,
 		return;
 	/* the odd number before the content: pairs with the reader's fence */
 	atomic_thread_fence(memory_order_release);
-	fill(&slot->event, n, tid, depth, fault, width, hit, result);
+	fill(&slot->event, n, w, fault, width, hit, result);
 	atomic_store_explicit(&slot->seq, 2 * n + 2, memory_order_release);
 }
 
@@ -109,9 +109,13 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max)
 uint64_t bez_outcome_count(enum bez_outcome outcome)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	uint64_t sum = 0;
+	uint32_t i;
 
 	if (!mm || (unsigned int)outcome >= BZ_OUTCOMES)
 		return 0;
-	return atomic_load_explicit(&mm->outcomes[outcome],
-				    memory_order_relaxed);
+	for (i = 0; i < BZ_COUNTS; i++)
+		sum += atomic_load_explicit(&mm->counts[i].outcomes[outcome],
+					    memory_order_relaxed);
+	return sum;
 }

@@ -16,13 +16,14 @@ static inline void bz_record_soon(struct bz_mm *mm)
 
 	__builtin_prefetch(slot, 1);
 	__builtin_prefetch(slot + 64, 1);
+	__builtin_prefetch(slot + 128, 1);
 }
 
 /*
- * Count the outcome and keep the event. @hit may be NULL: no region.
+ * Count the outcome of @w and keep the event. @hit may be NULL: no region.
  * Context: handler-safe; waits for nobody.
  */
-void bz_record(struct bz_mm *mm, uint32_t tid, uint32_t depth,
+void bz_record(struct bz_mm *mm, const struct bz_walk *w,
 	       const struct bz_fault *fault, uint64_t width,
 	       const struct bz_hit *hit, const struct bz_result *result);
 

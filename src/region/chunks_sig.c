@@ -18,7 +18,5 @@ struct bz_region *bz_region_by_id(bez_region_t id)
 	if (!r)
 		return NULL;
 	r += index % BZ_CHUNK_REGIONS;
-	__builtin_prefetch(&r->one);
-	__builtin_prefetch(&r->name);
 	return r->generation == id >> 32 && r->end ? r : NULL;
 }

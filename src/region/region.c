@@ -36,6 +36,12 @@ uint64_t bz_region_total(void)
 	return atomic_load_explicit(&total, memory_order_relaxed);
 }
 
+/* The lock is held. */
+static void set_total(uint64_t now)
+{
+	atomic_store_explicit(&total, now, memory_order_relaxed);
+}
+
 int bz_region_close(void)
 {
 	int busy;
@@ -113,7 +119,7 @@ static int add(uint64_t start, uint64_t len, const struct bz_said *said,
 	atomic_store_explicit(&r->last_outcome, 0, memory_order_relaxed);
 	ret = bz_table_insert(r);
 	if (!ret) {
-		atomic_fetch_add_explicit(&total, 1, memory_order_relaxed);
+		set_total(bz_region_total() + 1);
 		*ret_region = bz_region_id(r);
 		return 0;
 	}
@@ -241,7 +247,7 @@ int bez_region_remove(bez_region_t region)
 		bz_pool_put_list(r->list);
 		r->end = 0;
 		bz_pool_put(r);
-		atomic_fetch_sub_explicit(&total, 1, memory_order_relaxed);
+		set_total(bz_region_total() - 1);
 	} else {
 		ret = -ENOENT;
 	}

@@ -21,9 +21,9 @@ int bz_region_mark(struct bz_walk *w);
 /* The region at @addr. 0 or -ENOENT. The caller holds a mark. */
 int bz_region_find(uint64_t addr, struct bz_hit *ret_hit);
 
-/* Count what happened in it. The caller holds a mark that is older than the
- * look-up. Context: handler-safe. */
-void bz_region_count(bez_region_t id, const struct bz_result *result,
+/* Count what happened in it. The caller still holds the mark under which @hit
+ * was found. Context: handler-safe. */
+void bz_region_count(const struct bz_hit *hit, const struct bz_result *result,
 		     uint32_t cause);
 
 /*

@@ -24,6 +24,7 @@ static void describe(struct bz_region *r, struct bz_hit *ret_hit)
 	uint32_t i;
 
 	h->id = bz_region_id(r);
+	h->region = r;
 	h->start = r->start;
 	h->end = r->end;
 	h->flags = r->flags;
@@ -38,10 +39,13 @@ static void describe(struct bz_region *r, struct bz_hit *ret_hit)
 
 int bz_region_find(uint64_t addr, struct bz_hit *ret_hit)
 {
-	struct bz_region *r = bz_region_by_id(bz_table_find(addr));
+	struct bz_region *r = bz_table_find(addr);
 
 	if (!r)
 		return -ENOENT;
+	/* its other lines, while the first is read */
+	__builtin_prefetch(&r->name);
+	__builtin_prefetch(&r->faults, 1);
 	describe(r, ret_hit);
 	return 0;
 }
@@ -51,13 +55,11 @@ static void add_one(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-void bz_region_count(bez_region_t id, const struct bz_result *result,
+void bz_region_count(const struct bz_hit *hit, const struct bz_result *result,
 		     uint32_t cause)
 {
-	struct bz_region *r = bz_region_by_id(id);
+	struct bz_region *r = hit->region;
 
-	if (!r)
-		return;
 	/* why it was not replaced says more than that it was not */
 	atomic_store_explicit(&r->last_outcome,
 			      result->why ? result->why : result->outcome,
@@ -77,8 +79,9 @@ void bz_region_count(bez_region_t id, const struct bz_result *result,
 int bez_region_at(const void *addr, bez_region_t *ret_region)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
-	bez_region_t region;
+	struct bz_region *r;
 	struct bz_walk *w;
+	bez_region_t region = 0;
 
 	if (!ret_region)
 		return -EINVAL;
@@ -86,7 +89,9 @@ int bez_region_at(const void *addr, bez_region_t *ret_region)
 		return -ENOENT;
 	w = bz_walk_enter(mm, BZ_WALK_ANYBODY, NULL, UINT64_MAX / 2);
 	bz_region_mark(w);
-	region = bz_table_find((uint64_t)addr);
+	r = bz_table_find((uint64_t)addr);
+	if (r)
+		region = bz_region_id(r);
 	bz_walk_unmark(w);
 	bz_walk_leave(mm, w, NULL);
 	if (!region)

@@ -231,6 +231,9 @@ static uint32_t position(const struct bz_node *n, uint64_t addr)
 {
 	uint32_t low = 0, high = count_of(n);
 
+	/* most programs register what lies behind all that is there */
+	if (key_of(n, high - 1) <= addr)
+		return high - 1;
 	while (high - low > 1) {
 		uint32_t mid = (low + high) / 2;
 
@@ -370,7 +373,7 @@ static _Atomic uint64_t *next_key(const struct way *way, uint64_t *ret_start)
 
 int bz_table_insert(struct bz_region *r)
 {
-	struct item item = { r->start, r->end, bz_region_id(r) };
+	struct item item = { r->start, r->end, (uint64_t)r };
 	uint64_t before_end = 0, after_start = UINT64_MAX;
 	_Atomic uint64_t *bound = NULL;
 	struct bz_node *leaf;
@@ -438,7 +441,7 @@ int bz_table_remove(struct bz_region *r)
 	if (reserve(1))
 		return -ENOMEM;
 	go_down(&way, r->start);
-	if (at_of(way.node[0], way.pos[0]) != bz_region_id(r))
+	if (at_of(way.node[0], way.pos[0]) != (uint64_t)r)
 		return -ENOENT;
 	remove_entry(&way, 0, way.pos[0]);
 	return 0;

@@ -8,7 +8,7 @@
  *	root --> [ level 1 | count | { key, -, child } ... ]
  *			      |
  *			      v
- *		 [ level 0 | count | { start, end, id } ... ]
+ *		 [ level 0 | count | { start, end, region } ... ]
  *
  * A child of an inner node holds what starts at its key or above, and below
  * the key that follows; the first key counts as minus infinity. No region
@@ -33,7 +33,8 @@
 struct bz_entry {
 	_Atomic uint64_t key;		/* writer; of inner nodes it may rise */
 	_Atomic uint64_t end;		/* leaf: end of the region */
-	_Atomic uint64_t at;		/* leaf: id; inner: address of child */
+	_Atomic uint64_t at;		/* address: of the registration, or of
+					 * the child */
 };
 
 struct bz_node {
@@ -78,9 +79,9 @@ struct bz_table {
 
 extern struct bz_table bz_table;
 
-/* The id of the region that holds @addr, or 0. The caller holds a mark, or the
- * lock. Context: handler-safe. */
-bez_region_t bz_table_find(uint64_t addr);
+/* The region that holds @addr, or NULL. The caller holds a mark, or the lock.
+ * Context: handler-safe. */
+struct bz_region *bz_table_find(uint64_t addr);
 
 static inline bez_region_t bz_region_id(const struct bz_region *r)
 {

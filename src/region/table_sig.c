@@ -35,7 +35,7 @@ static const struct bz_entry *position(const struct bz_node *n,
 	return base;
 }
 
-bez_region_t bz_table_find(uint64_t addr)
+struct bz_region *bz_table_find(uint64_t addr)
 {
 	/* acquire: pairs with the release of each store that publishes, in
 	 * table.c */
@@ -56,8 +56,8 @@ bez_region_t bz_table_find(uint64_t addr)
 						    memory_order_relaxed) <= addr &&
 			       addr < atomic_load_explicit(
 					      &e->end, memory_order_relaxed) ?
-			       at : 0;
+			       (struct bz_region *)at : NULL;
 		n = (const struct bz_node *)at;
 	}
-	return 0;
+	return NULL;
 }

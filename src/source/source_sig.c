@@ -17,7 +17,7 @@ struct order {
 	uint64_t offset;		/* of the extent in the region */
 	uint64_t len;
 	uint64_t taken_ns;
-	void *stage;
+	void *from;			/* where the content is built */
 	const uint64_t *digest;		/* NULL: none */
 };
 
@@ -27,7 +27,7 @@ static int from_mirror(void *arg)
 {
 	struct order *o = arg;
 
-	memcpy(o->stage, (const char *)o->source->mirror + o->offset, o->len);
+	memcpy(o->from, (const char *)o->source->mirror + o->offset, o->len);
 	return 0;
 }
 
@@ -35,7 +35,7 @@ static int from_zero(void *arg)
 {
 	struct order *o = arg;
 
-	memset(o->stage, 0, o->len);
+	memset(o->from, 0, o->len);
 	return 0;
 }
 
@@ -57,7 +57,7 @@ static int from_file(void *arg)
 	if (!same_file(o->source))
 		return -EBADF;
 	while (done < o->len) {
-		long r = bz_pread(o->source->fd, (char *)o->stage + done,
+		long r = bz_pread(o->source->fd, (char *)o->from + done,
 				  o->len - done,
 				  o->source->offset + o->offset + done);
 
@@ -72,7 +72,7 @@ static int from_file(void *arg)
 	if (done < o->len) {
 		if (!(o->source->flags & BEZ_SOURCE_EOF_ZERO))
 			return -ENODATA;
-		memset((char *)o->stage + done, 0, o->len - done);
+		memset((char *)o->from + done, 0, o->len - done);
 	}
 	return same_file(o->source) ? 0 : -EBADF;
 }
@@ -82,7 +82,7 @@ static int from_callback(void *arg)
 	struct order *o = arg;
 
 	/* what it says is its own affair: numbers mean something here */
-	return o->source->fill(o->stage, o->len, o->offset, o->source->arg) ?
+	return o->source->fill(o->from, o->len, o->offset, o->source->arg) ?
 	       -EIO : 0;
 }
 
@@ -91,14 +91,14 @@ static int from_worker(void *arg)
 	struct order *o = arg;
 
 	return bz_defer(o->mm, o->walk, o->source, o->offset, o->len,
-			o->taken_ns, o->stage);
+			o->taken_ns, &o->from);
 }
 
 static int check(void *arg)
 {
 	struct order *o = arg;
 
-	return bz_digest(o->stage, o->len) == *o->digest ? 0 : -EBADMSG;
+	return bz_digest(o->from, o->len) == *o->digest ? 0 : -EBADMSG;
 }
 
 static enum bez_outcome ask(struct order *o)
@@ -133,7 +133,7 @@ static enum bez_outcome ask(struct order *o)
 
 enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 				const struct bz_hit *hit, struct bz_extent x,
-				uint64_t taken_ns, void *stage,
+				uint64_t taken_ns, void **from,
 				uint16_t *ret_kind)
 {
 	enum bez_outcome why = BEZ_OUTCOME_SOURCE_NONE;
@@ -143,7 +143,6 @@ enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 		.offset = x.start - hit->start,
 		.len = x.width,
 		.taken_ns = taken_ns,
-		.stage = stage,
 	};
 	uint32_t i;
 
@@ -152,10 +151,15 @@ enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 	*ret_kind = BEZ_SOURCE_NONE;
 	for (i = 0; i < hit->sources; i++) {
 		o.source = &hit->source[i];
+		o.from = *from;
 		*ret_kind = o.source->kind;
 		why = ask(&o);
-		if (why == BEZ_OUTCOME_NONE)
+		if (why == BEZ_OUTCOME_NONE) {
+			*from = o.from;
 			return why;
+		}
+		if (o.from != *from)	/* it may have been a secret */
+			memset(o.from, 0, x.width);
 	}
 	return why;
 }

@@ -128,6 +128,23 @@ static inline uint64_t bz_sigbit(int sig)
 	return (uint64_t)1 << (sig - 1);
 }
 
+/* struct sigaction as the kernel has it on x86-64 and aarch64. */
+struct bz_sigaction {
+	void *handler;
+	uint64_t flags;			/* SA_* */
+	void *restorer;
+	uint64_t mask;
+};
+
+#define BZ_SA_RESTORER 0x04000000u
+
+static inline long bz_sigaction(int sig, const struct bz_sigaction *action,
+				struct bz_sigaction *ret_old)
+{
+	return bz_sys(SYS_rt_sigaction, sig, (long)action, (long)ret_old,
+		      sizeof(action->mask), 0, 0);
+}
+
 static inline long bz_sigmask(int how, const uint64_t *set, uint64_t *ret_old)
 {
 	return bz_sys(SYS_rt_sigprocmask, how, (long)set, (long)ret_old,

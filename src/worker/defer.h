@@ -19,13 +19,14 @@
 #include "types.h"
 
 /*
- * Have @s->fill run on the worker and its bytes at @stage. 0, what the
- * callback returned, -ETIMEDOUT (the deadline counts from @taken_ns), -EBUSY
+ * Have @s->fill run on the worker. Its bytes are then at *@from, in a page of
+ * @w's depth that the caller wipes; on the worker itself it fills the page that
+ * was there. 0, what the callback returned, -ETIMEDOUT (the deadline counts from @taken_ns), -EBUSY
  * (no worker, or this slot's former request still runs), BZ_GUARD_LOST (the
  * callback met a lost page). Context: handler-safe.
  */
 int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
-	     uint64_t offset, uint64_t len, uint64_t taken_ns, void *stage);
+	     uint64_t offset, uint64_t len, uint64_t taken_ns, void **from);
 
 /*
  * Leave an early notice (AO) about the page at @addr to the worker. 0, or

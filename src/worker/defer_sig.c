@@ -46,30 +46,30 @@ static int wait_done(struct bz_request *req, uint64_t end)
 }
 
 int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
-	     uint64_t offset, uint64_t len, uint64_t taken_ns, void *stage)
+	     uint64_t offset, uint64_t len, uint64_t taken_ns, void **from)
 {
 	struct bz_request *req = &w->request;
 	uint32_t slot = (uint32_t)(w - mm->walk);
 	int32_t worker = atomic_load(&mm->worker_tid);
 	uint32_t state = atomic_load(&req->state);
-	void *page;
 	int r;
 
 	/* the worker cannot wait for itself. Looking after an early notice it
 	 * is in normal context and calls; in a fault of its own it may not */
 	if ((uint32_t)worker == bz_walk_tid(w) && w->depth == 1) {
 		atomic_store(&w->until, taken_ns + s->deadline_ns);
-		r = s->fill(stage, len, offset, s->arg) ? -EIO : 0;
+		r = s->fill(*from, len, offset, s->arg) ? -EIO : 0;
 		atomic_store(&w->until, 0);
 		return r;
 	}
 	if (!worker || (uint32_t)worker == bz_walk_tid(w))
 		return -EBUSY;
-	/* DONE: an answer whose copy to the stage was abandoned */
+	/* DONE: an answer that nobody came to fetch any more */
 	if (state != BZ_REQ_IDLE && state != BZ_REQ_DONE)
 		return -EBUSY;
 	req->fill = s->fill;
 	req->arg = s->arg;
+	req->page = bz_mm_page(mm, w, BZ_PAGE_DEFER, w->depth);
 	req->offset = offset;
 	req->mark = atomic_load_explicit(&w->mark, memory_order_relaxed);
 	/* who waits for our claim waits as long as we do, at least */
@@ -83,11 +83,8 @@ int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
 	if (r)
 		return r;
 	r = req->result;
-	page = bz_mm_page(mm, w, BZ_PAGE_DEFER, 1);
-	if (!r) {
-		memcpy(stage, page, len);
-		memset(page, 0, len);	/* may be a secret */
-	}
+	if (!r)
+		*from = req->page;
 	atomic_store(&req->state, BZ_REQ_IDLE);
 	return r;
 }
@@ -103,6 +100,7 @@ int bz_notice(struct bz_mm *mm, uint64_t addr, uint8_t lsb)
 		if (atomic_compare_exchange_strong(&mm->notice[i], &was,
 						   word) ||
 		    was == word) {
+			atomic_store(&mm->noticed, 1);
 			bz_ring(mm);
 			return 0;
 		}

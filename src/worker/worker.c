@@ -49,23 +49,17 @@ static void leave(struct bz_mm *mm, struct bz_walk *me)
 
 /* ------------------------------------------------------- deferred sources */
 
-struct call {
-	struct bz_request *request;
-	void *page;
-};
-
 static int call_back(void *arg)
 {
-	struct call *c = arg;
+	struct bz_request *req = arg;
 
-	return c->request->fill(c->page, bz_core.page, c->request->offset,
-				c->request->arg) ? -EIO : 0;
+	return req->fill(req->page, bz_core.page, req->offset, req->arg) ?
+	       -EIO : 0;
 }
 
 static void run_request(struct bz_mm *mm, struct bz_walk *walk)
 {
 	struct bz_request *req = &walk->request;
-	struct call call = { req, bz_mm_page(mm, walk, BZ_PAGE_DEFER, 1) };
 	uint32_t state = BZ_REQ_POSTED;
 	struct bz_walk *me;
 
@@ -80,15 +74,15 @@ static void run_request(struct bz_mm *mm, struct bz_walk *walk)
 	atomic_store(&me->mark, req->mark);
 	if (atomic_compare_exchange_strong(&req->state, &state,
 					   BZ_REQ_RUNNING)) {
-		req->result = bz_guarded(me, call_back, &call);
+		req->result = bz_guarded(me, call_back, req);
 		if (req->result)	/* half a secret is one as well */
-			memset(call.page, 0, bz_core.page);
+			memset(req->page, 0, bz_core.page);
 		state = BZ_REQ_RUNNING;
 		if (atomic_compare_exchange_strong(&req->state, &state,
 						   BZ_REQ_DONE)) {
 			bz_futex_wake(&req->state);
 		} else {
-			memset(call.page, 0, bz_core.page);
+			memset(req->page, 0, bz_core.page);
 			atomic_store(&req->state, BZ_REQ_IDLE);
 		}
 	}
@@ -101,7 +95,10 @@ static int run_requests(struct bz_mm *mm)
 	int did = 0;
 
 	for (i = 0; i < BZ_WALKS / 64; i++) {
-		uint64_t bits = atomic_exchange(&mm->posted[i], 0);
+		uint64_t bits = atomic_load(&mm->posted[i]);
+
+		if (bits)
+			bits = atomic_exchange(&mm->posted[i], 0);
 
 		for (; bits; bits &= bits - 1) {
 			run_request(mm, &mm->walk[i * 64 +
@@ -139,8 +136,7 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 	bz_keys_set(keys);
 	if (r && r != -EFAULT) {
 		result.outcome = BEZ_OUTCOME_STALE;
-		bz_record(mm, self(mm), me->depth, &fault,
-			  x.width, NULL, &result);
+		bz_record(mm, me, &fault, x.width, NULL, &result);
 	}
 	leave(mm, me);
 }
@@ -150,6 +146,9 @@ static int look_after_all(struct bz_mm *mm)
 	uint32_t i;
 	int did = 0;
 
+	/* cleared first: one that comes now is seen by the next look */
+	if (!atomic_load(&mm->noticed) || !atomic_exchange(&mm->noticed, 0))
+		return 0;
 	for (i = 0; i < BZ_NOTICES; i++) {
 		uint64_t word = atomic_exchange(&mm->notice[i], 0);
 

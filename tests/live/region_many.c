@@ -138,12 +138,11 @@ static void own(struct bz_region *r, struct bz_region *by)
 static void look(uint64_t index)
 {
 	uint64_t addr = address(index) + any(4096);
-	bez_region_t want = model[index] ? bz_region_id(model[index]) : 0;
+	struct bz_region *want = model[index];
 
-	CHECKF(bz_table_find(addr) == want, "page %llu: %llx, not %llx",
-	       (unsigned long long)index,
-	       (unsigned long long)bz_table_find(addr),
-	       (unsigned long long)want);
+	CHECKF(bz_table_find(addr) == want, "page %llu: %p, not %p",
+	       (unsigned long long)index, (void *)bz_table_find(addr),
+	       (void *)want);
 }
 
 static void insert_one(uint64_t from, uint64_t count)

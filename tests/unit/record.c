@@ -12,6 +12,9 @@ static struct bz_mm *mm;
 
 /* ---------------------------------------------------------------- the ring */
 
+/* The slot of the calling thread: each its own. */
+static __thread uint32_t slot;
+
 /* Everything in an event follows from one number. */
 static void write_event(uint64_t n)
 {
@@ -29,13 +32,15 @@ static void write_event(uint64_t n)
 	};
 	char name[BEZ_NAME_MAX + 1];
 	struct bz_hit hit = { .id = n * 19, .name = name };
+	struct bz_walk *w = &mm->walk[slot];
 	size_t i;
 
 	for (i = 0; i < BEZ_NAME_MAX; i++)
 		name[i] = (char)('A' + (n + i) % 26);
 	name[i] = '\0';
-	bz_record(mm, (uint32_t)(n * 23), (uint32_t)(n * 29), &fault, n * 31,
-		  &hit, &result);
+	atomic_store(&w->owner, (uint32_t)(n * 23));
+	w->depth = (uint32_t)(n * 29);
+	bz_record(mm, w, &fault, n * 31, &hit, &result);
 }
 
 static int consistent(const struct bez_event *e)
@@ -109,7 +114,7 @@ static void unfinished(void)
 	uint64_t seq = 0, n;
 
 	mm = unit_mm();
-	bz_record(mm, 1, 1, &fault, 0, NULL, &result);
+	bz_record(mm, &mm->walk[0], &fault, 0, NULL, &result);
 	CHECK_EQ(bez_events(&seq, e, 4), 1);
 	CHECK(!e[0].region && !e[0].name[0] && e[0].addr == 9);
 	/* number 2 is drawn, and its writer does not come back */
@@ -139,8 +144,10 @@ static _Atomic uint64_t next;
 
 static void *writer(void *arg)
 {
+	static _Atomic uint32_t slots;
 	uintptr_t i;
 
+	slot = atomic_fetch_add(&slots, 1) + 1;
 	for (i = 0; i < (uintptr_t)arg; i++)
 		write_event(atomic_fetch_add(&next, 1));
 	atomic_fetch_sub(&writing, 1);

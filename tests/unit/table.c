@@ -26,12 +26,6 @@ static uint64_t addr_of(uint32_t page)
 	return ((uint64_t)FIRST + page) << 12;
 }
 
-/* Ids as the pool gives them: index + 1, below a generation. */
-static struct bz_region *region_of(uint64_t id)
-{
-	return id ? &regions[(uint32_t)id - 1] : NULL;
-}
-
 /* ---------------------------------------------------------- what must hold */
 
 /* @n holds [@low, @high): sorted, not empty, nothing over the next key. */
@@ -51,7 +45,7 @@ static uint32_t check_node(struct bz_node *n, uint64_t low, uint64_t high)
 			CHECK_EQ(child->level + 1, n->level);
 			found += check_node(child, key, next);
 		} else {
-			struct bz_region *r = region_of(n->entry[i].at);
+			struct bz_region *r = (struct bz_region *)n->entry[i].at;
 
 			CHECK(r->start == key && r->end <= next);
 			CHECK(r->end == n->entry[i].end);
@@ -68,7 +62,7 @@ static void check_all(void)
 
 	CHECK_EQ(root ? check_node(root, 0, UINT64_MAX) : 0, many);
 	for (i = 0; i < SPACE; i++) {
-		CHECK(region_of(bz_table_find(addr_of(i) + 4095)) ==
+		CHECK(bz_table_find(addr_of(i) + 4095) ==
 		      (owner[i] ? &regions[owner[i] - 1] : NULL));
 	}
 	CHECK(!bz_table_find(0));
@@ -207,7 +201,7 @@ static void boundary(void)
 	drop(at + 10);
 	add(at - 5, 20);
 	check_all();
-	CHECK(region_of(bz_table_find(addr_of(at + 14))) == &regions[at - 5]);
+	CHECK(bz_table_find(addr_of(at + 14)) == &regions[at - 5]);
 	add(at + 15, 5);
 	add(at + 14, 1);
 	check_all();
@@ -233,7 +227,7 @@ static void *reader(void *arg)
 		mine = mine * 1664525u + 1013904223u;
 		page = (mine >> 8) % (SPACE / STABLE) * STABLE;
 		bz_region_mark(w);
-		if (region_of(bz_table_find(addr_of(page) + 17)) !=
+		if (bz_table_find(addr_of(page) + 17) !=
 		    &regions[page])
 			atomic_fetch_add(&lost, 1);
 		bz_walk_unmark(w);
@@ -297,7 +291,7 @@ static struct bz_region *find_from(struct bz_node *n, uint64_t addr)
 		while (i && n->entry[i].key > addr)
 			i--;
 		if (!n->level)
-			return region_of(n->entry[i].at);
+			return (struct bz_region *)n->entry[i].at;
 		n = (void *)n->entry[i].at;
 	}
 }

@@ -66,9 +66,8 @@ static void own_pages(void)
 	mm = unit_mm();
 	for (i = 0; i < BZ_WALKS; i++)
 		for (d = 1; d <= BZ_WALK_PAGES; d++) {
-			char *at = d == BZ_WALK_PAGES ?
-				bz_mm_page(mm, &mm->walk[i], BZ_PAGE_DEFER, 1) :
-				bz_mm_page(mm, &mm->walk[i], BZ_PAGE_STAGE, d);
+			char *at = bz_mm_page(mm, &mm->walk[i], BZ_PAGE_STAGE,
+					      d);
 
 			CHECK(at >= (char *)(mm + 1));
 			CHECK_EQ((uintptr_t)at & (page - 1), 0);
@@ -77,6 +76,8 @@ static void own_pages(void)
 		}
 	CHECK(bz_mm_page(mm, &mm->walk[3], BZ_PAGE_SCRATCH, 2) ==
 	      bz_mm_page(mm, &mm->walk[3], BZ_PAGE_STAGE, BZ_DEPTH + 2));
+	CHECK(bz_mm_page(mm, &mm->walk[3], BZ_PAGE_DEFER, BZ_DEPTH) ==
+	      bz_mm_page(mm, &mm->walk[3], BZ_PAGE_STAGE, BZ_WALK_PAGES));
 }
 
 static void fill_all(void)
