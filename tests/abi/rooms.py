@@ -4,8 +4,8 @@
 
 The five rooms may include their own headers and those of the common folders;
 one file joins them. A header that comes in through another one counts as
-included, so a common header cannot let a room in by the back door. Two files
-that no fault walks through see more than one room as well; what they may see
+included, so a common header cannot let a room in by the back door. One file
+that no fault walks through sees more than one room as well; what it may see
 is listed here. What bezoar is measured against, and the examples of how to do
 without it, see nothing of it.
 """
@@ -24,8 +24,6 @@ JOINT = 'path_sig.c'
 KNOWS = {
     # opens the rooms before the first fault and closes them after the last
     'core/start.c': {'region', 'repair'},
-    # looks whether a page that was announced as lost is, and writes it down
-    'worker/worker.c': {'repair', 'record'},
 }
 # below the folder that src/ is in
 WITHOUT = (('bench', 'ref_*.c'), (os.path.join('examples', 'bare'), '*.c'))
