@@ -20,4 +20,9 @@
 int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	      struct bz_result *ret_result);
 
+/* Record a fault for which no ladder was climbed; an early notice with the
+ * region that it is about, if any. Context: handler-safe. */
+void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
+		      const struct bz_fault *fault, enum bez_outcome outcome);
+
 #endif

@@ -183,6 +183,22 @@ int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	return r;
 }
 
+void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
+		      const struct bz_fault *fault, enum bez_outcome outcome)
+{
+	struct bz_result result = { .outcome = (uint16_t)outcome };
+	int outermost = bz_region_mark(w), found;
+	struct bz_hit hit;
+
+	/* others are about no region, or nested too deep to look it up */
+	found = fault->cause == BEZ_CAUSE_POISON_AO &&
+		!bz_region_find(fault->addr, &hit);
+	bz_record(mm, w, fault, found ? bz_extent_of(fault).width : 0,
+		  found ? &hit : NULL, &result);
+	if (outermost)
+		bz_walk_unmark(w);
+}
+
 /* An early notice: a hint, and nothing that was interrupted is to blame. */
 static enum bez_outcome notice(struct bz_mm *mm, struct bz_walk *w,
 			       const struct bz_fault *fault)
@@ -304,7 +320,6 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		 void *context, uint32_t keys)
 {
-	struct bz_result result = { 0 };
 	struct bz_fault fault;
 	enum bez_outcome did;
 	siginfo_t held;
@@ -316,10 +331,8 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
 	did = decide(mm, w, &fault, &recorded);
-	if (!recorded) {
-		result.outcome = (uint16_t)did;
-		bz_record(mm, w, &fault, 0, NULL, &result);
-	}
+	if (!recorded)
+		bz_ladder_record(mm, w, &fault, did);
 	if (!goes_on(did)) {
 		bz_keys_set(keys);
 		return pass_on(mm, w, &fault, info, context);

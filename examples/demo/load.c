@@ -103,7 +103,8 @@ static int derive(struct memory *m)
 	bytes = (m->pages - m->file_pages) * m->page;
 	m->mirror = map(bytes);
 	m->digests = calloc(m->pages, sizeof(*m->digests));
-	if (!m->mirror || !m->digests)
+	m->lost = calloc(m->pages, sizeof(*m->lost));
+	if (!m->mirror || !m->digests || !m->lost)
 		return -1;
 	memcpy(m->mirror, memory_page(m, m->file_pages), bytes);
 	for (i = 0; i < m->pages; i++)

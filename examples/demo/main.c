@@ -6,6 +6,7 @@
 #include <bezoar/inject.h>
 #include <stdio.h>
 
+#include "escape.h"
 #include "memory.h"
 #include "options.h"
 #include "poison.h"
@@ -32,17 +33,20 @@ static void describe(const struct options *o, const struct memory *m)
 
 int main(int argc, char **argv)
 {
-	struct options options;
-	struct memory memory;
-	struct poison poison;
-	struct result result = {
+	/* static: whole after a jump to the end */
+	static struct options options;
+	static struct memory memory;
+	static struct poison poison;
+	static struct result result = {
 		.options = &options,
 		.memory = &memory,
 		.poison = &poison,
+		.broke_off = 1,
 	};
+	static sigjmp_buf end;
 
 	options_parse(argc, argv, &options);
-	if (bez_inject_available(options.backend)) {
+	if (!options.dry_run && bez_inject_available(options.backend)) {
 		fprintf(stderr, "demo: cannot lose a page here by %s: %s\n",
 			bez_inject_backend_name(options.backend),
 			bez_inject_why(options.backend));
@@ -52,10 +56,15 @@ int main(int argc, char **argv)
 	    poison_plan(&poison, &memory, options.poison, options.seed,
 			options.backend))
 		return 2;
+	if (options.dry_run)
+		return poison_print(&poison);
 	describe(&options, &memory);
 	if (without_bezoar(&poison, options.seed, &result.child_status) ||
 	    regions_protect(&memory, options.digests))
 		return 2;
-	result.broke_off = run(&options, &poison, &result.run);
+	escape = &end;
+	if (!sigsetjmp(end, 1))
+		result.broke_off = run(&options, &poison, &result.run);
+	poison_collect(&poison);
 	return report(&result) ? 0 : 1;
 }

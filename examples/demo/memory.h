@@ -36,6 +36,7 @@ struct memory {
 	size_t file_bytes;
 	unsigned char *mirror;	/* of the index */
 	uint64_t *digests;	/* of each page, as it must be */
+	_Atomic unsigned char *lost; /* [page]: 1: for good, pass it over */
 };
 
 /*

@@ -16,6 +16,7 @@ struct options {
 	uint32_t backend;	/* enum bez_inject_backend */
 	int digests;		/* bezoar is told what each page must be */
 	int json;
+	int dry_run;		/* say what would be lost, lose nothing */
 };
 
 /* Ends the program on --help, and with status 2 on anything unclear. */

@@ -24,8 +24,8 @@ int poison_plan(struct poison *p, const struct memory *m, uint64_t count,
 	p->count = count;
 	p->plan = calloc(count, sizeof(*p->plan));
 	p->took_ns = calloc(count, sizeof(*p->took_ns));
-	p->is_out = calloc(m->pages, 1);
-	if (!p->plan || !p->took_ns || !p->is_out) {
+	p->state = calloc(m->pages, 1);
+	if (!p->plan || !p->took_ns || !p->state) {
 		fputs("demo: no memory for the plan: try a smaller --poison\n",
 		      stderr);
 		return -1;
@@ -33,6 +33,22 @@ int poison_plan(struct poison *p, const struct memory *m, uint64_t count,
 	for (i = 0; i < count; i++)
 		p->plan[i] = random_below(&seed, m->pages);
 	return 0;
+}
+
+int poison_print(const struct poison *p)
+{
+	const struct memory *m = p->memory;
+	uint64_t i;
+
+	for (i = 0; i < p->count; i++) {
+		size_t page = p->plan[i];
+		const struct file *f = page < m->file_pages ?
+				       memory_file(m, page) : NULL;
+
+		printf("%s\t%zu\n", f ? f->path : "index",
+		       page - (f ? f->first : m->file_pages));
+	}
+	return fflush(stdout) ? 2 : 0;
 }
 
 /* No copy is kept by who injects: what comes back comes from the source. */
@@ -58,17 +74,22 @@ int poison_next(struct poison *p)
 	size_t page = p->plan[p->made];
 	int r;
 
-	if (p->out == MAX_OUT || p->is_out[page])
+	if (p->state[page] == POISON_REFUSED) {
+		p->passed_over++;
+		p->made++;
+		return 0;
+	}
+	if (p->out == MAX_OUT || p->state[page] == POISON_OUT)
 		return 1;
 	/* before, for a thread may be quicker than we are */
-	p->is_out[page] = 1;
+	p->state[page] = POISON_OUT;
 	p->out++;
 	r = lose(p->memory, page, p->backend, &p->backend);
 	if (!r) {
 		p->made++;
 		return 0;
 	}
-	p->is_out[page] = 0;
+	p->state[page] = POISON_GOOD;
 	p->out--;
 	if (r == -EBUSY)		/* it says: not now */
 		return 1;
@@ -87,18 +108,37 @@ int poison_in_child(const struct poison *p)
 	return lose(p->memory, p->plan[0], p->backend, &used);
 }
 
-static void replaced(struct poison *p, const struct bez_event *e)
+/* 1: a page of the plan is not out any more. */
+static int settle(struct poison *p, const struct bez_event *e,
+		  enum poison_state state)
 {
 	const struct memory *m = p->memory;
 	size_t page = (e->addr - (uintptr_t)m->base) / m->page;
 
 	if (e->addr < (uintptr_t)m->base || page >= m->pages ||
-	    !p->is_out[page]) {
+	    p->state[page] != POISON_OUT)
+		return 0;
+	p->state[page] = (unsigned char)state;
+	p->out--;
+	return 1;
+}
+
+/* The next thread that touches it is refused as well: it counts once. */
+static void refused(struct poison *p, const struct bez_event *e)
+{
+	if (!settle(p, e, POISON_REFUSED))
+		return;
+	p->refused++;
+	if (e->why < POISON_OUTCOMES)
+		p->refused_why[e->why]++;
+}
+
+static void replaced(struct poison *p, const struct bez_event *e)
+{
+	if (!settle(p, e, POISON_GOOD)) {
 		p->not_ours++;
 		return;
 	}
-	p->is_out[page] = 0;
-	p->out--;
 	p->from_file += e->source == BEZ_SOURCE_FILE;
 	p->from_mirror += e->source == BEZ_SOURCE_MIRROR;
 	if (e->cause == BEZ_CAUSE_POISON_AO)
@@ -121,6 +161,8 @@ void poison_collect(struct poison *p)
 				p->outcomes[e->outcome]++;
 			if (e->outcome == BEZ_OUTCOME_REPLACED)
 				replaced(p, e);
+			else if (e->outcome == BEZ_OUTCOME_DEFAULT)
+				refused(p, e);
 		}
 	} while (got == 64);
 	/* numbers are given out one by one: what was not read was missed */
@@ -129,7 +171,12 @@ void poison_collect(struct poison *p)
 		p->missed -= p->outcomes[i];
 }
 
-uint64_t poison_refused(const struct poison *p)
+uint64_t poison_settled(const struct poison *p)
+{
+	return p->taken + p->early + p->refused + p->passed_over;
+}
+
+uint64_t poison_unsaved(const struct poison *p)
 {
 	uint64_t sum = 0;
 	int i;

@@ -9,7 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct memory *the_memory;	/* for last_words() */
+#include "escape.h"
+
+_Thread_local sigjmp_buf *escape;
+
+static const struct memory *the_memory;	/* for not_replaced() */
 
 static void say(const char *text)
 {
@@ -31,23 +35,17 @@ static enum bez_outcome why_not(uintptr_t addr)
 	return why;
 }
 
-/*
- * The SIGBUS action that was there before bezoar: it gets what could not be
- * replaced, and what is not about our memory. The default would be to die
- * without a word.
- */
-static void last_words(int sig, siginfo_t *info, void *context)
+static void say_what(const siginfo_t *info)
 {
-	static atomic_int spoken;
 	uintptr_t at = (uintptr_t)info->si_addr;
 	const struct memory *m = the_memory;
 	size_t page = (at - (uintptr_t)m->base) / m->page;
-	enum bez_outcome why = why_not(at);
+	enum bez_outcome why;
 
-	(void)sig;
-	(void)context;
-	while (atomic_exchange(&spoken, 1))
-		pause();	/* another thread is about to end us */
+	if (info->si_code <= 0) {
+		say("\ndemo: somebody has sent SIGBUS\n");
+		return;
+	}
 	say("\ndemo: a page of ");
 	if (at < (uintptr_t)m->base || page >= m->pages)
 		say("memory that is not registered");
@@ -55,11 +53,33 @@ static void last_words(int sig, siginfo_t *info, void *context)
 		say("the index");
 	else
 		say(memory_file(m, page)->path);
+	why = why_not(at);
 	say(" is lost for good: ");
 	say(bez_outcome_name(why));
 	say("\n");
 	say(bez_outcome_advice(why));
 	say("\n");
+}
+
+/*
+ * The SIGBUS action that was there before bezoar: it gets what could not be
+ * replaced, and what is not about our memory. The default would be to die
+ * without a word.
+ */
+static void not_replaced(int sig, siginfo_t *info, void *context)
+{
+	static atomic_int spoken;
+	const struct memory *m = the_memory;
+	size_t page = ((uintptr_t)info->si_addr - (uintptr_t)m->base) / m->page;
+
+	(void)sig;
+	(void)context;
+	if (info->si_code > 0 && page < m->pages)
+		m->lost[page] = 1;
+	if (!atomic_exchange(&spoken, 1))
+		say_what(info);
+	if (escape)
+		siglongjmp(*escape, 1);
 	_exit(1);
 }
 
@@ -96,14 +116,18 @@ static int add_file(const struct memory *m, const struct file *f, int digests)
 int regions_protect(const struct memory *m, int digests)
 {
 	struct bez_source mirror = bez_source_mirror(m->mirror);
-	struct sigaction words = { .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction former = { .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct bez_options start = BEZ_OPTIONS_INIT;
 	size_t i;
 	int r;
 
 	the_memory = m;
-	words.sa_sigaction = last_words;
-	sigaction(SIGBUS, &words, NULL);
-	r = bez_start(NULL);
+	former.sa_sigaction = not_replaced;
+	sigaction(SIGBUS, &former, NULL);
+	/* here each page shall be lost to a thread that touches it: none is to
+	 * be replaced before, on the word of an early notice */
+	start.flags = BEZ_START_NO_EARLY_KILL;
+	r = bez_start(&start);
 	if (r) {
 		fprintf(stderr, "demo: bez_start: %s\n", strerror(-r));
 		return -1;

@@ -7,8 +7,9 @@
 
 /*
  * Start bezoar and register each file's memory with the file as its source,
- * and the index with its mirror. What cannot be replaced ends the program,
- * with words and status 1. 0; -1: said on stderr.
+ * and the index with its mirror. A thread that touches what cannot be replaced
+ * goes on at its escape (escape.h); the first time it is said what it was.
+ * 0; -1: said on stderr.
  */
 int regions_protect(const struct memory *m, int digests);
 

@@ -17,7 +17,7 @@
 struct figures {
 	double median_us, p99_us, max_us;
 	double clean, poisoned;		/* operations per second */
-	uint64_t refused;
+	uint64_t unsaved;
 	int died, ok;
 	uint32_t fidelity;
 	int memory_failure;
@@ -49,7 +49,7 @@ static struct figures work_out(const struct result *r)
 	struct figures f = {
 		.clean = per_second(&r->run.clean),
 		.poisoned = per_second(&r->run.poisoned),
-		.refused = poison_refused(p),
+		.unsaved = poison_unsaved(p),
 		.died = WIFSIGNALED(r->child_status) &&
 			WTERMSIG(r->child_status) == SIGBUS,
 		.fidelity = bez_inject_fidelity(p->backend),
@@ -61,9 +61,9 @@ static struct figures work_out(const struct result *r)
 	f.max_us = percentile_us(p->took_ns, p->taken, 100);
 	bez_status(&status);
 	f.memory_failure = (int)status.memory_failure;
-	f.ok = !r->broke_off && f.died && p->taken + p->early == p->count &&
-	       !r->run.wrong_bytes && !r->run.wrong_answers && !f.refused &&
-	       !p->not_ours && !p->missed &&
+	f.ok = !r->broke_off && f.died && p->taken == p->count &&
+	       !r->run.wrong_bytes && !r->run.wrong_answers &&
+	       !r->run.unreadable && !f.unsaved && !p->not_ours && !p->missed &&
 	       p->from_file + p->from_mirror == p->count;
 	return f;
 }
@@ -101,6 +101,17 @@ static void print_kind(const struct result *r, const struct figures *f)
 		row("pages out of use until next boot", "%llu", LLU(kept));
 }
 
+static void print_refused(const struct poison *p)
+{
+	int i;
+
+	row("refused", "%llu", LLU(p->refused));
+	for (i = 0; i < POISON_OUTCOMES; i++)
+		if (p->refused_why[i])
+			row("", "%llu: %s", LLU(p->refused_why[i]),
+			    bez_outcome_name((enum bez_outcome)i));
+}
+
 static void print_outcomes(const struct poison *p)
 {
 	int i;
@@ -130,23 +141,28 @@ static void print_table(const struct result *r, const struct figures *f)
 
 	print_child(r);
 	puts("\nwith bezoar");
-	row("pages lost", "%llu of %llu", LLU(p->made), LLU(p->count));
+	row("pages lost", "%llu of %llu", LLU(p->made - p->passed_over),
+	    LLU(p->count));
 	row("SIGBUS taken by who touched it", "%llu", LLU(p->taken));
 	if (p->early)
 		row("... by bezoar's thread, as a notice", "%llu",
 		    LLU(p->early));
 	row("replaced from its file", "%llu", LLU(p->from_file));
 	row("replaced from the mirror", "%llu", LLU(p->from_mirror));
-	row("refused", "%llu", LLU(f->refused));
+	print_refused(p);
 	row("wrong bytes", "%llu", LLU(r->run.wrong_bytes));
 	row("wrong answers", "%llu", LLU(r->run.wrong_answers));
+	if (r->run.unreadable)
+		row("work broken off by a lost page", "%llu",
+		    LLU(r->run.unreadable));
 	if (p->not_ours)
 		row("replaced, but not lost by us", "%llu", LLU(p->not_ours));
 	if (p->missed)
 		row("events missed", "%llu", LLU(p->missed));
 	row("from fault to resume", "median %.1f us, p99 %.1f us, max %.1f us",
 	    f->median_us, f->p99_us, f->max_us);
-	row("", "(waits for a processor included: %d threads, %ld processors)",
+	row("", "(handler entered to fault recorded: the kernel's part is not");
+	row("", "in it; waits for a processor are: %d threads, %ld processors)",
 	    WORKERS, sysconf(_SC_NPROCESSORS_ONLN));
 	row("work with poison", "%.0f operations/s (%.1f s)", f->poisoned,
 	    r->run.poisoned.seconds);
@@ -163,11 +179,26 @@ static void print_table(const struct result *r, const struct figures *f)
 
 /* ------------------------------------------------------------------- JSON */
 
+/* By the name of the outcome, of those that there were. */
+static void print_counts(const char *name, const uint64_t *counts)
+{
+	const char *comma = "";
+	int i;
+
+	printf("\"%s\": {", name);
+	for (i = 0; i < POISON_OUTCOMES; i++) {
+		if (!counts[i])
+			continue;
+		printf("%s \"%s\": %llu", comma,
+		       bez_outcome_name((enum bez_outcome)i), LLU(counts[i]));
+		comma = ",";
+	}
+	printf(" },\n");
+}
+
 static void print_json(const struct result *r, const struct figures *f)
 {
 	const struct poison *p = r->poison;
-	const char *comma = "";
-	int i;
 
 	printf("{\n\"ok\": %s,\n\"seed\": %llu,\n\"threads\": %d,\n"
 	       "\"processors\": %ld,\n\"rate\": %llu,\n",
@@ -181,24 +212,18 @@ static void print_json(const struct result *r, const struct figures *f)
 	       WIFSIGNALED(r->child_status) ? WTERMSIG(r->child_status) : 0,
 	       WIFEXITED(r->child_status) ? WEXITSTATUS(r->child_status) : -1);
 	printf("\"asked\": %llu,\n\"made\": %llu,\n\"taken\": %llu,\n"
-	       "\"early\": %llu,\n", LLU(p->count), LLU(p->made),
-	       LLU(p->taken), LLU(p->early));
+	       "\"early\": %llu,\n", LLU(p->count),
+	       LLU(p->made - p->passed_over), LLU(p->taken), LLU(p->early));
 	printf("\"from_file\": %llu,\n\"from_mirror\": %llu,\n"
 	       "\"refused\": %llu,\n\"not_ours\": %llu,\n"
 	       "\"events_missed\": %llu,\n", LLU(p->from_file),
-	       LLU(p->from_mirror), LLU(f->refused), LLU(p->not_ours),
+	       LLU(p->from_mirror), LLU(p->refused), LLU(p->not_ours),
 	       LLU(p->missed));
-	printf("\"outcomes\": {");
-	for (i = 0; i < POISON_OUTCOMES; i++) {
-		if (!p->outcomes[i])
-			continue;
-		printf("%s \"%s\": %llu", comma,
-		       bez_outcome_name((enum bez_outcome)i),
-		       LLU(p->outcomes[i]));
-		comma = ",";
-	}
-	printf(" },\n\"wrong_bytes\": %llu,\n\"wrong_answers\": %llu,\n",
-	       LLU(r->run.wrong_bytes), LLU(r->run.wrong_answers));
+	print_counts("refused_why", p->refused_why);
+	print_counts("outcomes", p->outcomes);
+	printf("\"wrong_bytes\": %llu,\n\"wrong_answers\": %llu,\n"
+	       "\"unreadable\": %llu,\n", LLU(r->run.wrong_bytes),
+	       LLU(r->run.wrong_answers), LLU(r->run.unreadable));
 	printf("\"fault_to_resume_us\": { \"median\": %.3f, \"p99\": %.3f, "
 	       "\"max\": %.3f },\n", f->median_us, f->p99_us, f->max_us);
 	printf("\"operations_per_second\": { \"poisoned\": %.0f, "

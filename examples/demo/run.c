@@ -26,26 +26,22 @@ static void tick(struct poison *p)
 	nanosleep(&t, NULL);
 	poison_collect(p);
 	progress("%llu of %llu lost and taken: %llu from file, %llu from "
-		 "mirror; %llu wrong bytes",
+		 "mirror; %llu refused, %llu wrong bytes",
 		 (unsigned long long)p->taken, (unsigned long long)p->count,
 		 (unsigned long long)p->from_file,
 		 (unsigned long long)p->from_mirror,
+		 (unsigned long long)p->refused,
 		 (unsigned long long)work.wrong_bytes);
 }
 
-static uint64_t replaced(const struct poison *p)
-{
-	return p->taken + p->early;
-}
-
-/* Make poison at its rate until @goal in all is made and replaced. */
+/* Make poison at its rate until @goal in all is made and has come to an end. */
 static int lose(struct poison *p, uint64_t goal, uint64_t rate)
 {
 	double start = now(), moved = start, passed;
-	uint64_t made = p->made, before = replaced(p), due;
+	uint64_t made = p->made, before = poison_settled(p), due;
 	int r;
 
-	while (replaced(p) < goal) {
+	while (poison_settled(p) < goal) {
 		passed = now() - start;
 		due = made + 1 + (uint64_t)(passed * (double)rate);
 		for (r = 0; !r && p->made < goal && p->made < due;)
@@ -53,8 +49,8 @@ static int lose(struct poison *p, uint64_t goal, uint64_t rate)
 		if (r < 0)
 			return -1;
 		tick(p);
-		if (replaced(p) != before) {
-			before = replaced(p);
+		if (poison_settled(p) != before) {
+			before = poison_settled(p);
 			moved = now();
 		}
 		if (now() - moved > PATIENCE_S) {
@@ -95,20 +91,20 @@ static int take_turns(struct poison *p, uint64_t count, uint64_t rate,
 
 int run(const struct options *o, struct poison *p, struct run *ret_run)
 {
-	struct run sum = { 0 };
-	struct work work;
+	struct work work, sweep;
 	int r = workers_start(p->memory, o->seed, 1);
 
 	while (!r && p->made < p->count)
 		r = take_turns(p, p->count - p->made < o->rate ?
-			       p->count - p->made : o->rate, o->rate, &sum);
+			       p->count - p->made : o->rate, o->rate, ret_run);
 	work = workers_stop();
 	progress_end();
-	sum.wrong_bytes = work.wrong_bytes;
-	sum.wrong_answers = work.wrong_answers;
+	ret_run->wrong_bytes = work.wrong_bytes;
+	ret_run->wrong_answers = work.wrong_answers;
+	ret_run->unreadable = work.unreadable;
 	/* and what nobody came by any more */
-	sum.wrong_bytes += workers_sweep(p->memory).wrong_bytes;
-	poison_collect(p);
-	*ret_run = sum;
+	sweep = workers_sweep(p->memory);
+	ret_run->wrong_bytes += sweep.wrong_bytes;
+	ret_run->unreadable += sweep.unreadable;
 	return r;
 }

@@ -17,12 +17,13 @@ struct stretch {
 
 struct run {
 	struct stretch clean, poisoned;	/* sums */
-	uint64_t wrong_bytes, wrong_answers;
+	uint64_t wrong_bytes, wrong_answers, unreadable;
 };
 
 /*
  * All poison of the plan, at its rate and until each page was taken; then one
- * look at everything. 0; -1: said on stderr; *ret_run is valid in any case.
+ * look at everything. 0; -1: said on stderr; *ret_run is valid in any case, at
+ * any time: the caller's escape may be taken.
  */
 int run(const struct options *options, struct poison *p, struct run *ret_run);
 

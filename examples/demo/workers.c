@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "escape.h"
 #include "index.h"
 #include "random.h"
 
@@ -20,6 +21,7 @@ struct worker {
 	_Alignas(64) _Atomic uint64_t operations;
 	_Atomic uint64_t wrong_bytes;
 	_Atomic uint64_t wrong_answers;
+	_Atomic uint64_t unreadable;
 	pthread_t thread;
 	const struct memory *memory;
 	size_t at;		/* the next page to check */
@@ -55,6 +57,8 @@ static uint64_t count_wrong(const struct memory *m, size_t page)
 
 static uint64_t check(const struct memory *m, size_t page)
 {
+	if (m->lost[page])
+		return 0;
 	return bez_digest(memory_page(m, page), m->page) == m->digests[page] ?
 	       0 : count_wrong(m, page);
 }
@@ -64,30 +68,43 @@ static int is_wrong_answer(const struct memory *m, size_t block)
 {
 	size_t found;
 
+	if (m->lost[block * INDEX_BLOCK / m->page])
+		return 0;
 	return index_find(m, index_block(m, block), &found) || found > block;
+}
+
+static void batch(struct worker *w)
+{
+	const struct memory *m = w->memory;
+	int i;
+
+	for (i = 0; i < BATCH; i++) {
+		size_t page = w->at;
+
+		/* before: it may not come back from this one */
+		w->at = w->at + 1 == m->pages ? 0 : w->at + 1;
+		add(&w->wrong_bytes, check(m, page));
+	}
+	for (i = 0; i < BATCH; i++) {
+		size_t block = random_below(&w->random, index_blocks(m));
+
+		add(&w->wrong_answers, is_wrong_answer(m, block));
+	}
+	add(&w->operations, 2 * BATCH);
 }
 
 static void *work(void *arg)
 {
 	struct worker *w = arg;
-	const struct memory *m = w->memory;
-	int i;
+	sigjmp_buf next;
 
 	if (w->attach)
 		bez_thread_attach();
-	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		for (i = 0; i < BATCH; i++) {
-			add(&w->wrong_bytes, check(m, w->at));
-			w->at = w->at + 1 == m->pages ? 0 : w->at + 1;
-		}
-		for (i = 0; i < BATCH; i++) {
-			size_t block = random_below(&w->random,
-						    index_blocks(m));
-
-			add(&w->wrong_answers, is_wrong_answer(m, block));
-		}
-		add(&w->operations, 2 * BATCH);
-	}
+	escape = &next;
+	if (sigsetjmp(next, 1))
+		add(&w->unreadable, 1);
+	while (!atomic_load_explicit(&stop, memory_order_relaxed))
+		batch(w);
 	return NULL;
 }
 
@@ -123,6 +140,7 @@ struct work workers_so_far(void)
 		sum.operations += workers[i].operations;
 		sum.wrong_bytes += workers[i].wrong_bytes;
 		sum.wrong_answers += workers[i].wrong_answers;
+		sum.unreadable += workers[i].unreadable;
 	}
 	return sum;
 }
@@ -137,12 +155,25 @@ struct work workers_stop(void)
 	return workers_so_far();
 }
 
+static void look(const struct memory *m, size_t page, struct work *sum)
+{
+	sigjmp_buf here, *outer = escape;
+
+	escape = &here;
+	if (!sigsetjmp(here, 1))
+		sum->wrong_bytes += check(m, page);
+	else
+		sum->unreadable++;
+	escape = outer;
+	sum->operations++;
+}
+
 struct work workers_sweep(const struct memory *m)
 {
 	struct work sum = { 0 };
 	size_t page;
 
-	for (page = 0; page < m->pages; page++, sum.operations++)
-		sum.wrong_bytes += check(m, page);
+	for (page = 0; page < m->pages; page++)
+		look(m, page, &sum);
 	return sum;
 }

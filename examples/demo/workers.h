@@ -2,7 +2,8 @@
 /*
  * The work: four threads that go over all memory without pause, check each page
  * against its digest and ask the index for blocks, each thread from another
- * place. They know nothing of poison.
+ * place. They know nothing of poison, but that what they do can be broken off
+ * by a page that is lost for good.
  */
 #ifndef DEMO_WORKERS_H
 #define DEMO_WORKERS_H
@@ -15,6 +16,7 @@ struct work {
 	uint64_t operations;	/* pages checked and questions asked */
 	uint64_t wrong_bytes;	/* read */
 	uint64_t wrong_answers;
+	uint64_t unreadable;	/* of operations: by a page lost for good */
 };
 
 /* 0; -1: said on stderr. @attach: to bezoar. */

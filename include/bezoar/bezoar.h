@@ -84,7 +84,9 @@ struct bez_options {
 	uint32_t flags;			/* BEZ_START_* */
 	uint64_t claim_wait_ns;		/* patience with another thread's repair
 					 * before asking again; 0: 2 s. After
-					 * three of them the fault climbs. */
+					 * three of them the fault climbs, but
+					 * not before the deadline of a deferred
+					 * source that the other waits for. */
 	uint32_t missing_rounds;	/* returns within a second for faults
 					 * that come without an address; 0: 8;
 					 * at most 254 */
@@ -226,7 +228,8 @@ enum bez_source_kind {
  * async-signal-safe functions (signal-safety(7)), no locks that the
  * interrupted code may hold. DEFERRED: runs on the worker in normal context;
  * it may allocate and lock, but a lock held by the faulting thread makes it
- * late, and then the ladder goes on without it. Both: if it touches a lost
+ * late, and then the ladder goes on without it. Its protection keys (pkeys(7))
+ * are the worker's; in the handler all are open. Both: if it touches a lost
  * page that cannot be replaced, it is abandoned where it stands (locks stay
  * held) and counts as failed. None may fork, nor call bez_ functions other
  * than the handler-safe ones (-EDEADLK).
@@ -368,7 +371,8 @@ typedef uint64_t bez_region_t;
  *
  * -EINVAL: misaligned, empty, wraps around, a bad policy (unknown flag, kind
  * or action, a list that nests or is too long, a mirror that overlaps the
- * region). -EEXIST: overlaps a region.
+ * region, a file offset with which it ends past INT64_MAX). -EEXIST: overlaps
+ * a region.
  * -ENOMEM: part of it is not mapped, or no memory. -EBADF: a FILE source that
  * is not open. -ENAMETOOLONG, -E2BIG, -EOPNOTSUPP (an action of a later
  * release), -ESRCH (not started).

@@ -131,9 +131,9 @@ static void one_flag(const char *f, struct bz_attrs *a)
 		{ "sr", MADV_SEQUENTIAL }, { "rr", MADV_RANDOM },
 	};
 	/* grows down; a program's own userfaultfd; sealed; shadow stack;
-	 * droppable; locked on fault: not ours to make again */
+	 * droppable; locked on fault; memory tags: not ours to make again */
 	static const char unkept[][3] = { "gd", "um", "uw", "ui", "sl", "ss",
-					  "dp", "lf" };
+					  "dp", "lf", "mt" };
 	/* hugetlb, device memory, shared */
 	static const char not_anonymous[][3] = { "ht", "io", "pf", "mm", "sh" };
 	uint32_t i;

@@ -11,7 +11,6 @@
 #include "core/guard.h"
 #include "core/keys.h"
 #include "ladder.h"
-#include "record/record.h"
 #include "repair/repair.h"
 #include "worker/defer.h"
 
@@ -121,7 +120,7 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 		.cause = BEZ_CAUSE_POISON_AO,
 		.si_code = BUS_MCEERR_AO,
 	};
-	struct bz_result result = { .outcome = BEZ_OUTCOME_STALE };
+	struct bz_result result;
 	struct bz_extent x = { .start = fault.addr, .width = bz_core.page };
 	uint32_t keys = bz_keys_get();
 	struct bz_walk *me;
@@ -134,10 +133,8 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 	if (bz_probe(x) == BZ_PROBE_LOST)
 		r = bz_ladder(mm, me, &fault, &result);
 	bz_keys_set(keys);
-	if (r && r != -EFAULT) {
-		result.outcome = BEZ_OUTCOME_STALE;
-		bz_record(mm, me, &fault, x.width, NULL, &result);
-	}
+	if (r && r != -EFAULT)
+		bz_ladder_record(mm, me, &fault, BEZ_OUTCOME_STALE);
 	leave(mm, me);
 }
 

@@ -44,8 +44,8 @@ def unused(header, sources):
         yield f'{header} has no initializer'
 
 
-def pkg_config(env, *options):
-    result = subprocess.run(['pkg-config', *options, 'bezoar'], env=env,
+def pkg_config(env, package, *options):
+    result = subprocess.run(['pkg-config', *options, package], env=env,
                             text=True, check=True, stdout=subprocess.PIPE)
     return result.stdout.split()
 
@@ -60,9 +60,15 @@ def main():
 
     c99 = os.path.join(args.here, 'consumer_c99.c')
     cxx11 = os.path.join(args.here, 'consumer_cxx11.cc')
-    languages = [
-        ('C99', [*args.cc, '-std=c99', *STRICT, c99], ['-lbz2']),
-        ('C++11', [*args.cxx, '-std=c++11', *STRICT, cxx11], []),
+    in_c = [*args.cc, '-std=c99', *STRICT]
+    in_cxx = [*args.cxx, '-std=c++11', *STRICT]
+    consumers = [
+        ('C99', 'bezoar', [*in_c, c99], ['-lbz2']),
+        ('C++11', 'bezoar', [*in_cxx, cxx11], []),
+        ('inject, C99', 'bezoar-inject',
+         [*in_c, os.path.join(args.here, 'inject_c99.c')], []),
+        ('inject, C++11', 'bezoar-inject',
+         [*in_cxx, os.path.join(args.here, 'inject_cxx11.cc')], []),
     ]
     tap = Tap()
     with tempfile.TemporaryDirectory() as root:
@@ -71,9 +77,11 @@ def main():
                       '--quiet', '--destdir', root]))
         found = glob.glob(f'{root}/**/bezoar.pc', recursive=True)
         headers = glob.glob(f'{root}/**/bezoar/bezoar.h', recursive=True)
-        if not found or not headers:
+        inject = glob.glob(f'{root}/**/bezoar-inject.pc', recursive=True)
+        if not found or not headers or not inject:
             tap.case('the tree is complete',
-                     ['bezoar.pc or bezoar/bezoar.h was not installed'])
+                     ['bezoar.pc, bezoar-inject.pc or bezoar/bezoar.h was '
+                      'not installed'])
             tap.end()
         tap.case('the consumers use every initializer',
                  unused(headers[0], [c99, cxx11]))
@@ -82,16 +90,17 @@ def main():
         env = dict(os.environ, PKG_CONFIG_PATH=folder,
                    PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=libraries)
         static = os.path.exists(f'{libraries}/libbezoar.a')
-        for name, command, extra in languages:
+        for name, package, command, extra in consumers:
             out = os.path.join(root, 'consumer')
-            flags = pkg_config(env, '--cflags', '--libs')
+            flags = pkg_config(env, package, '--cflags', '--libs')
             findings = run([*command, '-o', out, *flags, *extra], env)
             tap.case(f'{name}, shared', findings or run([out], env))
             if not static:
                 tap.skip(f'{name}, static', 'the build folder was configured '
                          'without -Ddefault_library=both')
                 continue
-            flags = pkg_config(env, '--static', '--cflags', '--libs')
+            flags = pkg_config(env, package, '--static', '--cflags',
+                               '--libs')
             findings = run([*command, '-static', '-o', out, *flags, *extra],
                            env)
             tap.case(f'{name}, static', findings or run([out], env))

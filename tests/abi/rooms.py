@@ -4,10 +4,12 @@
 
 The five rooms may include their own headers and those of the common folders;
 one file joins them. A header that comes in through another one counts as
-included, so a common header cannot let a room in by the back door. Two files
-that no fault walks through see more than one room as well; what they may see
-is listed here.
+included, so a common header cannot let a room in by the back door. One file
+that no fault walks through sees more than one room as well; what it may see
+is listed here. What bezoar is measured against, and the examples of how to do
+without it, see nothing of it.
 """
+import fnmatch
 import os
 import re
 import sys
@@ -22,9 +24,9 @@ JOINT = 'path_sig.c'
 KNOWS = {
     # opens the rooms before the first fault and closes them after the last
     'core/start.c': {'region', 'repair'},
-    # looks whether a page that was announced as lost is, and writes it down
-    'worker/worker.c': {'repair', 'record'},
 }
+# below the folder that src/ is in
+WITHOUT = (('bench', 'ref_*.c'), (os.path.join('examples', 'bare'), '*.c'))
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 
@@ -74,6 +76,18 @@ def by_way_of(path, header, includer):
             f'{path} includes {header} by way of {includer}')
 
 
+def sees_bezoar(root, folder, pattern):
+    tree = read_tree(os.path.join(root, folder))
+    files = fnmatch.filter(sorted(tree), pattern)
+    if not files:
+        yield f'{folder} has no {pattern}'
+    for path in files:
+        for header, includer in reached(tree, path).items():
+            # what is found outside of the folder is ours, whatever its name
+            if header.startswith(('bezoar/', '../')):
+                yield by_way_of(path, header, includer)
+
+
 def main():
     src = sys.argv[1]
     tree = read_tree(src)
@@ -108,6 +122,10 @@ def main():
              [by_way_of(f, h, i) for f in outside
               for h, i in reached(tree, f).items()
               if os.path.basename(h) == 'inject.h'])
+    for folder, pattern in WITHOUT:
+        tap.case(f'{folder}/{pattern} does without bezoar',
+                 sees_bezoar(os.path.dirname(os.path.abspath(src)), folder,
+                             pattern))
     tap.end()
 
 

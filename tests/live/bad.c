@@ -390,6 +390,9 @@ static void options(void)
 	o.reserved = 1;
 	CHECK_EQ(bez_start(&o), -EINVAL);
 	o.reserved = 0;
+	o.missing_rounds = 255;
+	CHECK_EQ(bez_start(&o), -EINVAL);
+	o.missing_rounds = 254;
 	for (o.size = 0; o.size < 4; o.size++)
 		CHECK_EQ(bez_start(&o), -EINVAL);
 	memset(&l, 0, sizeof(l));
@@ -401,6 +404,9 @@ static void options(void)
 	CHECK_EQ(status().started, 0);
 	l.tail[15] = 0;
 	CHECK_EQ(bez_start(&l.o), 0);
+	CHECK_EQ(bez_stop(), 0);
+	o.size = sizeof(o);
+	CHECK_EQ(bez_start(&o), 0);
 	CHECK_EQ(bez_start(NULL), -EALREADY);
 	CHECK_EQ(bez_start(&o), -EALREADY);
 	CHECK_EQ(status().started, 1);

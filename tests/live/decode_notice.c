@@ -37,6 +37,11 @@ static void wait_for(enum bez_outcome outcome, uint64_t count)
 	chain_until(reached, &c, bez_outcome_name(outcome));
 }
 
+static int32_t self(void)
+{
+	return (int32_t)syscall(SYS_gettid);
+}
+
 static int32_t worker(void)
 {
 	struct bez_status status = { .size = sizeof(status) };
@@ -44,6 +49,15 @@ static int32_t worker(void)
 	CHECK_EQ(bez_status(&status), 0);
 	CHECK(status.worker_tid);
 	return status.worker_tid;
+}
+
+/* Whatever is said about a page of a region names the region. */
+static void check_named(struct bez_event event, bez_region_t region)
+{
+	CHECK_EQ(event.cause, BEZ_CAUSE_POISON_AO);
+	CHECK_EQ(event.region, region);
+	CHECK_EQ(event.width, live_page());
+	CHECK(!strcmp(event.name, "forged"));
 }
 
 /* Stale, late, about a clean page or memory that was used again: what cannot
@@ -62,8 +76,9 @@ static void stale(void)
 	wait_for(BEZ_OUTCOME_STALE, 1);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_NOTED), 1);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 0);
+	check_named(forge_event(self(), BEZ_OUTCOME_NOTED), region);
 	event = forge_event(worker(), BEZ_OUTCOME_STALE);
-	CHECK_EQ(event.cause, BEZ_CAUSE_POISON_AO);
+	check_named(event, region);
 	CHECK_EQ((long)event.addr, (long)(at + live_page()));
 	CHECK_EQ(live_wrong(at, 3 * live_page(), 0), 0);
 	CHECK_EQ(forge_calls, 0);
@@ -177,6 +192,7 @@ static void no_worker(void)
 	live_poison(at);
 	CHECK_EQ(forge(BUS_MCEERR_AO, at, 12), 0);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_NOTED), 1);
+	check_named(forge_last(), region);
 	CHECK(forge_lost(at));
 	CHECK_EQ(live_wrong(at, live_page(), 1), 0);
 	CHECK_EQ(forge_calls, 0);
@@ -236,6 +252,7 @@ static void burst(void)
 		CHECK_EQ(forge(BUS_MCEERR_AO, at + i * page, 12), 0);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_NOTED), QUEUE);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_DROPPED), MORE);
+	check_named(forge_event(self(), BEZ_OUTCOME_DROPPED), region);
 	CHECK_EQ(forge_calls, 0);
 	atomic_store(&released, 1);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
@@ -330,6 +347,8 @@ static void foreign(void)
 	CHECK_EQ(forge_seen.si_code, BUS_MCEERR_AO);
 	CHECK_EQ((long)forge_seen.si_addr, (long)at);
 	CHECK_EQ(forge_seen.si_addr_lsb, 12);
+	CHECK_EQ(forge_last().region, 0);
+	CHECK(!forge_last().name[0]);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_FOREIGN), 1);
 	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
 }
