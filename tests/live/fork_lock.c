@@ -93,7 +93,7 @@ static void held_lock(void)
 	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
 }
 
-/* --------------------------------------------------------- malloc's own lock */
+/* -------------------------------------------------------- malloc's own lock */
 
 #define CHUNK	(64 * 1024)		/* no list keeps such without a look */
 #define OTHER	(16 * 1024)

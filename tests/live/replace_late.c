@@ -15,8 +15,8 @@
 #include "live.h"
 #include "replace_see.h"
 
-#define NEWER	5			/* the program's, as seeds of live_fill() */
-#define OLDER	6			/* the source's */
+#define NEWER	5		/* the program's; seeds of live_fill() */
+#define OLDER	6		/* the source's */
 
 struct variant {
 	uint32_t start;			/* BEZ_START_* */

@@ -16,9 +16,9 @@
 #include "live.h"
 #include "replace_see.h"
 
-#define LEAST	400			/* rounds, and on until both came first */
+#define LEAST	400		/* rounds, and on until both came first */
 #define MOST	20000
-#define SCALES	18			/* of delay, to shift the two */
+#define SCALES	18		/* of delay, to shift the two */
 
 static unsigned char *at, *copy;
 static pthread_barrier_t begins, ends;
@@ -144,7 +144,7 @@ static void race(void (*act)(void), int (*judge)(int stopped))
 	works_again();
 }
 
-/* --------------------------------------------------------------------------- */
+/* ----------------------------------------------------------- who was first */
 
 static void attach(void)
 {
