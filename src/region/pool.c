@@ -90,7 +90,7 @@ void bz_pool_put_list(struct bz_source *list)
 /*
  * An id of this start must not name a region of the next, so that one begins
  * with a higher generation. A registration that has used up most of its ids
- * would leave too few for all: its place in the directory is left alone instead.
+ * would leave too few for all: its place in the directory is left alone.
  */
 static uint64_t spare_ids(void)
 {
