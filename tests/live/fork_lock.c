@@ -98,6 +98,9 @@ static void held_lock(void)
 #define CHUNK	(64 * 1024)		/* no list keeps such without a look */
 #define OTHER	(16 * 1024)
 
+/* Not one that the compiler knows, and leaves out. */
+static void *(*volatile allocate)(size_t) = malloc;
+
 /* The thread is inside of malloc() now. Lets the fork go on to that lock. */
 static int from_copy(void *dst, size_t bytes, uint64_t offset, void *arg)
 {
@@ -113,8 +116,8 @@ static void mallocs_lock(void)
 	unsigned char *copy = live_pages(1), *at;
 	struct bez_source from = bez_source_callback(from_copy, copy);
 	/* free between two that are not, it stays a chunk of its own */
-	void *below = malloc(CHUNK), *chunk = malloc(CHUNK),
-	     *above = malloc(CHUNK), *got;
+	void *below = allocate(CHUNK), *chunk = allocate(CHUNK),
+	     *above = allocate(CHUNK), *got;
 	pthread_t thread;
 
 	CHECK(below && chunk && above);
@@ -128,7 +131,7 @@ static void mallocs_lock(void)
 	free(chunk);
 	memcpy(copy, at, page);
 	live_poison(at);
-	got = malloc(OTHER);
+	got = allocate(OTHER);
 	pthread_join(thread, NULL);
 	CHECK(got);
 	came_soon(at);
