@@ -47,7 +47,8 @@ static void need_key(void)
 	page = live_page();
 	key = pkey_alloc(0, 0);
 	if (key < 0)
-		tap_skip("no protection keys here: %s", strerror(errno));
+		tap_skip("no protection keys in this machine (see pku in "
+			 "/proc/cpuinfo): %s", strerror(errno));
 }
 
 /* What the calling thread may do with each key. */
