@@ -16,7 +16,7 @@ union list {
 
 static struct {
 	struct bz_region *free;
-	uint64_t made;			/* registrations that exist at all */
+	uint64_t first, made;		/* registrations that exist at all */
 	union list *free_list;
 } pool;
 
@@ -87,21 +87,35 @@ void bz_pool_put_list(struct bz_source *list)
 	pool.free_list = l;
 }
 
+/*
+ * An id of this start must not name a region of the next, so that one begins
+ * with a higher generation. A registration that has used up most of its ids
+ * would leave too few for all: its place in the directory is left alone.
+ */
+static uint64_t spare_ids(void)
+{
+	uint64_t i, spent = 0;
+
+	for (i = pool.first; i < pool.made; i++) {
+		uint32_t generation = bz_chunks[i / BZ_CHUNK_REGIONS]
+					[i % BZ_CHUNK_REGIONS].generation;
+
+		if (!generation || generation > UINT32_MAX / 2)
+			spent = i + 1;
+		else if (generation >= bz_first_generation)
+			bz_first_generation = generation + 1;
+	}
+	return spent;
+}
+
 void bz_pool_reset(void)
 {
-	uint32_t i;
+	uint64_t spent = spare_ids(), first = pool.first, i;
 
-	for (i = 0; i < BZ_CHUNKS; i++) {
-		struct bz_region *chunk = atomic_load(&bz_chunks[i]);
-		uint32_t j;
-
-		if (!chunk)
-			break;
-		/* an id of this start must not name a region of the next */
-		for (j = 0; j < BZ_CHUNK_REGIONS; j++)
-			if (chunk[j].generation >= bz_first_generation)
-				bz_first_generation = chunk[j].generation + 1;
-		atomic_store(&bz_chunks[i], NULL);
-	}
+	for (i = first; i < pool.made; i += BZ_CHUNK_REGIONS)
+		atomic_store(&bz_chunks[i / BZ_CHUNK_REGIONS], NULL);
+	if (spent)		/* chunks are whole */
+		first = (spent + BZ_CHUNK_REGIONS - 1) & -BZ_CHUNK_REGIONS;
 	memset(&pool, 0, sizeof(pool));
+	pool.first = pool.made = first;
 }

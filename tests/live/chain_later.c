@@ -82,6 +82,72 @@ static void through_a_later_handler(void)
 	CHECK_EQ(bez_stop(), -EBUSY);
 }
 
+/* A handler that hands on by a jump, as compilers make of a call at the end of
+ * a function: the kernel's frame is then right above ours. */
+void (*later_jumps_to)(int, siginfo_t *, void *);
+void later_jumps(int, siginfo_t *, void *);
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+	".globl later_jumps\n"
+	".type later_jumps, @function\n"
+	"later_jumps:\n"
+	"	jmp *later_jumps_to(%rip)\n"
+	".size later_jumps, . - later_jumps\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+	".globl later_jumps\n"
+	".type later_jumps, @function\n"
+	"later_jumps:\n"
+	"	adrp x16, later_jumps_to\n"
+	"	ldr x16, [x16, :lo12:later_jumps_to]\n"
+	"	br x16\n"
+	".size later_jumps, . - later_jumps\n");
+#endif
+
+static uint64_t mask_in_source;
+
+static int tells_mask(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)offset;
+	mask_in_source = chain_mask();
+	/* lost as well: with SIGBUS blocked this kills */
+	memcpy(dst, arg, len);
+	return 0;
+}
+
+/* The mask that our handler has while it repairs a page. */
+static uint64_t mask_of_a_repair(void)
+{
+	unsigned char *at = live_pages(1);
+	struct bez_source from = bez_source_callback(
+		tells_mask, lost_region(live_pages(PAGES)));
+
+	live_region(at, live_page(), &from, "tells its mask");
+	live_poison(at);
+	mask_in_source = 0;
+	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
+	return mask_in_source;
+}
+
+/* The later handler's mask blocks SIGBUS, and opens what ours closes. */
+static void through_a_jump(void)
+{
+	struct sigaction action = { .sa_sigaction = later_jumps };
+	uint64_t own, mask = chain_mask();
+
+	chain_start();
+	own = mask_of_a_repair();	/* called by the kernel */
+	CHECK(!(own & 1ull << (SIGBUS - 1)) && own & 1ull << (SIGUSR1 - 1) &&
+	      own & 1ull << (SIGCHLD - 1));
+	action.sa_flags = SA_SIGINFO | *(const int *)tap_data();
+	CHECK_EQ(sigaction(SIGBUS, &action, &before), 0);
+	later_jumps_to = before.sa_sigaction;
+	CHECK_EQ(mask_of_a_repair(), own);
+	CHECK_EQ(chain_mask(), mask);
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 4);
+}
+
 static unsigned char *hole;
 static void (*prepare)(void);
 
@@ -303,6 +369,12 @@ static const struct tap_case cases[] = {
 	  .run = through_a_later_handler, .data = &on_alt },
 	{ .name = "through a later handler, nodefer",
 	  .run = through_a_later_handler, .data = &nodefer },
+	{ .name = "a later handler jumps to us", .run = through_a_jump,
+	  .data = &plain },
+	{ .name = "a later handler jumps to us, alternate stack",
+	  .run = through_a_jump, .data = &on_alt },
+	{ .name = "a later handler jumps to us, nodefer",
+	  .run = through_a_jump, .data = &nodefer },
 	{ .name = "foreign through a later handler",
 	  .run = foreign_through_a_later_handler },
 	{ .name = "ring ends", .run = ring_ends, .timeout_s = 20 },

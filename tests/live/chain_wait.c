@@ -9,9 +9,10 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "chain_help.h"
+#include "forge.h"
 
 #define WAIT_NS 20000000u
 
@@ -68,6 +69,14 @@ static struct bez_event last_event(void)
 	return event[last - 1];
 }
 
+static uint64_t faults(void)
+{
+	struct bez_status s = { .size = sizeof(s) };
+
+	CHECK_EQ(bez_status(&s), 0);
+	return s.faults;
+}
+
 static void start(void)
 {
 	struct bez_options options = BEZ_OPTIONS_INIT;
@@ -103,6 +112,66 @@ static void for_the_repairer(void)
 	CHECK_EQ(jumped, 1);
 }
 
+static _Atomic int gave_up;
+
+static void *touch_patiently(void *page)
+{
+	CHECK_EQ(bez_thread_attach(), 0);
+	if (touch_and_jump(page))
+		atomic_store(&gave_up, 1);
+	return NULL;
+}
+
+/* Let the source answer when the thread that waits would have given up, if it
+ * did not know better; or has. */
+static void answer_late(void)
+{
+	struct timespec now, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += 25 * WAIT_NS;
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while (!atomic_load(&gave_up) &&
+	       (now.tv_sec - end.tv_sec) * 1000000000 + now.tv_nsec <
+	       end.tv_nsec);
+	atomic_store(&released, 1);
+}
+
+/* A deferred source may take as long as its deadline says, whoever it keeps. */
+static void for_a_deferred_source(void)
+{
+	struct bez_source from = bez_source_deferred(hold, NULL, 10000000000u);
+	const int *by_notice = tap_data();
+	unsigned char *at = live_pages(1);
+	pthread_t repairs, waits;
+
+	start();
+	live_region(at, live_page(), &from, "page");
+	live_poison(at);
+	if (*by_notice)
+		CHECK_EQ(forge(BUS_MCEERR_AO, at, 12), 0);
+	else
+		CHECK_EQ(pthread_create(&repairs, NULL, touch, at), 0);
+	while (!atomic_load(&running))
+		sched_yield();
+	CHECK_EQ(pthread_create(&waits, NULL, touch_patiently, at), 0);
+	while (faults() < 2)
+		sched_yield();
+	answer_late();
+	if (!*by_notice)
+		CHECK_EQ(pthread_join(repairs, NULL), 0);
+	CHECK_EQ(pthread_join(waits, NULL), 0);
+	CHECK(!gave_up);
+	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_CLAIM_TIMEOUT), 0);
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_WAITED), 1);
+	/* the worker writes it down when the page is there already */
+	while (!bez_outcome_count(BEZ_OUTCOME_REPLACED))
+		sched_yield();
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 1);
+}
+
 /* The owner's callback on the worker does not come to an end. */
 static void for_the_worker(void)
 {
@@ -127,9 +196,15 @@ static void for_the_worker(void)
 	atomic_store(&released, 1);
 }
 
+static const int by_touch = 0, by_notice = 1;
+
 static const struct tap_case cases[] = {
 	{ .name = "for the repairer", .run = for_the_repairer,
 	  .timeout_s = 20 },
+	{ .name = "for a deferred source", .run = for_a_deferred_source,
+	  .data = &by_touch },
+	{ .name = "for the worker's own repair", .run = for_a_deferred_source,
+	  .data = &by_notice },
 	{ .name = "for the worker", .run = for_the_worker, .timeout_s = 20 },
 };
 TAP_MAIN(cases)

@@ -26,12 +26,14 @@
 struct variant {
 	uint32_t start;			/* BEZ_START_* */
 	int jumps;			/* the former action does not return */
+	int fresh;			/* walk slots as if never used before */
 };
 
 /* Both processes see it. The tracer writes while the child is stopped. */
 static struct shared {
 	_Atomic uint32_t got;		/* by the former action, this round */
 	uint32_t wrong;			/* child: bytes, all rounds */
+	uint32_t outside;		/* child: sources run without a slot */
 	uint32_t held;			/* child: slots, at the end */
 	uint32_t done;			/* tracer */
 } *shared;
@@ -62,6 +64,23 @@ static uint32_t slots_taken(void)
 	return taken + (uint32_t)bz_walk_any(mm);
 }
 
+static void forget_depths(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	uint32_t i;
+
+	for (i = 0; i < BZ_WALKS; i++)
+		mm->walk[i].depth = 0;
+}
+
+/* The thread that is served is inside: other threads leave its slot alone. */
+static int from_copy(void *dst, size_t bytes, uint64_t offset, void *copy)
+{
+	shared->outside += !bz_inside();
+	memcpy(dst, (unsigned char *)copy + offset, bytes);
+	return 0;
+}
+
 /* Two pages in turn, each lost anew; the tracer acts between two stops. */
 static void lose_pages(const struct variant *v)
 {
@@ -73,6 +92,8 @@ static void lose_pages(const struct variant *v)
 	bez_region_t region;
 	volatile uint32_t i;
 
+	if (v->fresh)
+		from = bez_source_callback(from_copy, copy);
 	jumps = v->jumps;
 	CHECK_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	live_start(v->start | BEZ_START_NO_WORKER);
@@ -81,6 +102,8 @@ static void lose_pages(const struct variant *v)
 	CHECK_EQ(bez_region_add(at, 2 * page, &policy, &region), 0);
 	for (i = 0; i < ROUNDS_MAX && !shared->done; i++) {
 		live_poison(at + i % 2 * page);
+		if (v->fresh)
+			forget_depths();
 		raise(SIGSTOP);
 		sigsetjmp(back, 1);
 		shared->wrong += live_read(at + i % 2 * page) !=
@@ -223,6 +246,7 @@ static void every_step(void)
 	CHECKF(WIFEXITED(status) && !WEXITSTATUS(status),
 	       "the child ended with %#x", status);
 	CHECK_EQ(shared->wrong, 0);
+	CHECK_EQ(shared->outside, 0);
 	CHECK_EQ(shared->held, 0);
 }
 
@@ -239,12 +263,14 @@ static void every_step(void)
 #define VARIANT(...) &(const struct variant){ __VA_ARGS__ }
 
 static const struct tap_case cases[] = {
-	{ .name = "userfaultfd", .run = every_step, .data = VARIANT(0, 0) },
+	{ .name = "userfaultfd", .run = every_step, .data = VARIANT(0, 0, 0) },
 	{ .name = "mremap", .run = every_step,
-	  .data = VARIANT(BEZ_START_NO_UFFD, 0) },
+	  .data = VARIANT(BEZ_START_NO_UFFD, 0, 0) },
+	{ .name = "userfaultfd, fresh slots", .run = every_step,
+	  .data = VARIANT(0, 0, 1) },
 	{ .name = "userfaultfd, former action jumps", .run = every_step,
-	  .data = VARIANT(0, 1) },
+	  .data = VARIANT(0, 1, 0) },
 	{ .name = "mremap, former action jumps", .run = every_step,
-	  .data = VARIANT(BEZ_START_NO_UFFD, 1) },
+	  .data = VARIANT(BEZ_START_NO_UFFD, 1, 0) },
 };
 TAP_MAIN(cases)

@@ -104,19 +104,30 @@ static void live_on(pthread_barrier_t *both, unsigned int seed)
 	CHECK_EQ(live_wrong(copy, len, seed), 0);
 }
 
-static void same_page_at_once(void)
+static void same_page_with(pid_t (*make_child)(void))
 {
 	pthread_barrier_t *both = shared_barrier(2);
 	pid_t pid;
 
 	prepare();
-	pid = fork();
+	pid = make_child();
 	if (!pid) {
 		live_on(both, 2);
 		_exit(0);
 	}
 	live_on(both, 1);
 	joins(pid);
+}
+
+static void same_page_at_once(void)
+{
+	same_page_with(fork);
+}
+
+/* Nobody is told of such a child, and it has all that its parent had. */
+static void same_page_untold(void)
+{
+	same_page_with(_Fork);
 }
 
 static void three_generations(void)
@@ -451,6 +462,7 @@ static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 static const struct tap_case cases[] = {
 	EACH_WAY("same page at once", same_page_at_once),
+	EACH_WAY("same page at once by _Fork", same_page_untold),
 	EACH_WAY("three generations", three_generations),
 	EACH_WAY("inherited loss", inherited_loss),
 	EACH_WAY("fork during repairs", one_repairs),

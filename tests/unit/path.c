@@ -5,6 +5,7 @@
  * the former action gets the signal; the thread is as it was before.
  */
 #include <errno.h>
+#include <linux/userfaultfd.h>
 #include <setjmp.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -225,6 +226,36 @@ static void loops(void)
 	check_quiet();
 }
 
+/* The last moment: the handler has looked, and the page is not empty yet. */
+static void write_anew(long nr, const long arg[6])
+{
+	unsigned char *page = repair_at + REPAIR_LOST * unit_page();
+
+	if (nr != SYS_ioctl || (unsigned long)arg[1] != UFFDIO_REGISTER ||
+	    madvise(page, unit_page(), MADV_DONTNEED))
+		return;
+	memcpy(page, repair_at, unit_page());
+	page[333] = live_byte(REPAIR_LOST * unit_page() + 333, 0);
+}
+
+/* The program discards the page and writes to it between the look and the
+ * placement: what it wrote stays, and is there for good. */
+static void written_anew(void)
+{
+	unsigned char *page;
+
+	begin(0);
+	page = repair_at + REPAIR_LOST * unit_page();
+	repair_lose();
+	double_before(write_anew);
+	CHECK_EQ(touch(), 0);
+	double_reset();
+	CHECK_EQ(last_event().outcome, BEZ_OUTCOME_ALREADY_GOOD);
+	CHECK(!memcmp(page, repair_at, 333));
+	CHECK(!memcmp(page + 334, repair_at + 334, unit_page() - 334));
+	check_quiet();
+}
+
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 static const struct tap_case cases[] = {
@@ -235,5 +266,6 @@ static const struct tap_case cases[] = {
 	{ .name = "no slot is free", .run = full },
 	{ .name = "claimed by one that does not finish", .run = claimed },
 	{ .name = "the same page again and again", .run = loops },
+	{ .name = "written anew after the look", .run = written_anew },
 };
 TAP_MAIN(cases)

@@ -342,6 +342,52 @@ static void ids(void)
 	fresh_ids();
 }
 
+/* A place in the table has so many ids and no more: after the last one it is
+ * left alone, also by the next start. */
+static void last_ids(void)
+{
+	bez_region_t id[12];
+	struct bz_region *r;
+	size_t i, j;
+
+	begin();
+	id[0] = add(0, 1);
+	r = bz_region_by_id(id[0]);
+	CHECK_EQ(bez_region_remove(id[0]), 0);
+	r->generation = UINT32_MAX - 1;
+	for (i = 1; i < COUNT_OF(id); i++) {
+		if (i == COUNT_OF(id) / 2)
+			bz_region_reset();
+		id[i] = add(0, 1);
+		CHECK(bz_region_by_id(id[i]));
+		/* two were left */
+		CHECK_EQ((uint32_t)id[i] == (uint32_t)id[0], i <= 2);
+		for (j = 0; j < i; j++) {
+			CHECK(id[i] != id[j]);
+			CHECK(!bz_region_by_id(id[j]));
+		}
+		CHECK_EQ(bez_region_remove(id[i]), 0);
+	}
+}
+
+/* Stopped when one had nearly all its ids: that costs the others none. */
+static void last_ids_unused(void)
+{
+	bez_region_t id, next;
+
+	begin();
+	id = add(0, 1);
+	bz_region_by_id(id)->generation = UINT32_MAX - *(const uint32_t *)
+							tap_data();
+	bz_region_reset();
+	next = add(0, 1);
+	CHECK((uint32_t)next != (uint32_t)id);
+	CHECK(next >> 32 && next >> 32 < 10);
+	CHECK(bz_region_by_id(next));
+	/* and it goes on from there */
+	ids();
+}
+
 /* ------------------------------------------------------------------- grace */
 
 static _Atomic int answer;		/* of the removal; 1: not yet */
@@ -473,6 +519,8 @@ static void dead_reader(void)
 	CHECK_EQ(bz_region_total(), 0);
 }
 
+static const uint32_t none_left = 0, some_left = 5;
+
 static const struct tap_case cases[] = {
 	{ .name = "policies", .run = policies },
 	{ .name = "actions", .run = actions },
@@ -481,6 +529,11 @@ static const struct tap_case cases[] = {
 	{ .name = "what the handler sees of it", .run = copied },
 	{ .name = "ranges", .run = ranges },
 	{ .name = "ids", .run = ids },
+	{ .name = "the last ids", .run = last_ids },
+	{ .name = "the last id is left", .run = last_ids_unused,
+	  .data = &none_left },
+	{ .name = "some ids are left", .run = last_ids_unused,
+	  .data = &some_left },
 	{ .name = "removal waits for older readers", .run = grace },
 	{ .name = "removal is not misled", .run = grace_again },
 	{ .name = "removal loses patience", .run = forgotten },

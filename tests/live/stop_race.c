@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bez_stop() while another thread attaches itself, or registers a region: one
+ * of the two comes first, each says so, and nothing stays behind.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "live.h"
+#include "replace_see.h"
+
+#define LEAST	400		/* rounds, and on until both came first */
+#define MOST	20000
+#define SCALES	18		/* of delay, to shift the two */
+
+static unsigned char *at, *copy;
+static pthread_barrier_t begins, ends;
+static _Atomic int over;
+static _Atomic size_t rounds;
+static int answer;			/* the other thread's, in each round */
+
+static void delay(size_t scale)
+{
+	volatile size_t i;
+
+	for (i = 0; i >> scale % SCALES == 0; i++)
+		continue;
+}
+
+static size_t tasks(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	size_t count = 0;
+
+	CHECK(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count - 2;
+}
+
+/* One that was joined may be seen for a moment still. */
+static void check_tasks(size_t count)
+{
+	double end = see_seconds() + 10;
+
+	while (tasks() != count && see_seconds() < end)
+		sched_yield();
+	CHECK_EQ(tasks(), count);
+}
+
+static struct bez_status status(void)
+{
+	struct bez_status s = { .size = sizeof(s) };
+
+	CHECK_EQ(bez_status(&s), 0);
+	return s;
+}
+
+/* It is lost as often and as fast as we like. */
+static int add_region(bez_region_t *ret_region)
+{
+	struct bez_source from = bez_source_mirror(copy);
+	struct bez_policy policy = BEZ_POLICY_INIT;
+
+	policy.source = &from;
+	policy.max_repeats = 4095;
+	return bez_region_add(at, live_page(), &policy, ret_region);
+}
+
+static void lose_and_remove(bez_region_t region)
+{
+	CHECK_EQ(status().regions, 1);
+	live_poison(at);
+	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
+	CHECK_EQ(bez_region_remove(region), 0);
+}
+
+static void works_again(void)
+{
+	bez_region_t region;
+
+	see_start(0);
+	CHECK(status().worker_tid && status().installed);
+	CHECK_EQ(add_region(&region), 0);
+	lose_and_remove(region);
+}
+
+static void *other(void *act)
+{
+	for (;;) {
+		pthread_barrier_wait(&begins);
+		if (over)
+			return NULL;
+		delay(rounds);
+		((void (*)(void))(uintptr_t)act)();
+		pthread_barrier_wait(&ends);
+	}
+}
+
+/* @act in the other thread against bez_stop() in this one; @judge looks at the
+ * two answers, stops at last if need be, and says whether ours was first. */
+static void race(void (*act)(void), int (*judge)(int stopped))
+{
+	size_t first = 0, was;
+	pthread_t thread;
+
+	see_install();
+	at = live_pages(1);
+	copy = live_pages(1);
+	pthread_barrier_init(&begins, NULL, 2);
+	pthread_barrier_init(&ends, NULL, 2);
+	CHECK_EQ(pthread_create(&thread, NULL, other,
+				(void *)(uintptr_t)act), 0);
+	was = tasks();
+	while (rounds < LEAST || ((!first || first == rounds) &&
+				  rounds < MOST)) {
+		int r;
+
+		works_again();
+		pthread_barrier_wait(&begins);
+		delay(rounds / SCALES);
+		r = bez_stop();
+		pthread_barrier_wait(&ends);
+		first += (size_t)judge(r);
+		CHECK(!status().started && !status().worker_tid);
+		CHECK_EQ(bez_stop(), -ESRCH);
+		check_tasks(was);
+		rounds++;
+	}
+	over = 1;
+	pthread_barrier_wait(&begins);
+	pthread_join(thread, NULL);
+	tap_diag("bez_stop() was first in %zu of %zu rounds", first,
+		 (size_t)rounds);
+	CHECK(first && first < rounds);
+	works_again();
+}
+
+/* ----------------------------------------------------------- who was first */
+
+static void attach(void)
+{
+	answer = bez_thread_attach();
+	/* what is attached may be detached, stopped or not */
+	CHECK_EQ(bez_thread_detach(), answer ? -EINVAL : 0);
+}
+
+static int judge_attach(int stopped)
+{
+	CHECK_EQ(stopped, 0);
+	CHECK(!answer || answer == -ESRCH);
+	return answer != 0;
+}
+
+static void against_attach(void)
+{
+	race(attach, judge_attach);
+}
+
+static bez_region_t added;
+
+static void add(void)
+{
+	answer = add_region(&added);
+}
+
+/* Either it is registered, and that keeps us from stopping, or neither. */
+static int judge_add(int stopped)
+{
+	CHECK_EQ(stopped, answer ? 0 : -EBUSY);
+	if (answer) {
+		CHECK_EQ(answer, -ESRCH);
+		return 1;
+	}
+	lose_and_remove(added);
+	CHECK_EQ(bez_stop(), 0);
+	return 0;
+}
+
+static void against_add(void)
+{
+	race(add, judge_add);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "attach", .run = against_attach },
+	{ .name = "add", .run = against_add },
+};
+TAP_MAIN(cases)
