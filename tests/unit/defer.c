@@ -301,7 +301,6 @@ static void served_all(void)
 	pthread_t t[4];
 	uintptr_t i;
 
-	unit_no_tsan();
 	started();
 	for (i = 0; i < COUNT_OF(t); i++)
 		CHECK_EQ(pthread_create(&t[i], NULL, asks, (void *)(i + 1)), 0);
@@ -321,7 +320,6 @@ static void forgotten(void)
 	unsigned char *page, mine[65536];
 	size_t i;
 
-	unit_no_tsan();
 	started();
 	w = unit_enter(mm);
 	atomic_store(&w->mark, 3);
@@ -370,7 +368,6 @@ static void lost(void)
 	int fd = memfd_create("nothing", MFD_CLOEXEC), i;
 	unsigned char mine[65536];
 
-	unit_no_tsan();
 	started();
 	s.arg = mmap(NULL, unit_page(), PROT_READ, MAP_SHARED, fd, 0);
 	CHECK(s.arg != MAP_FAILED);

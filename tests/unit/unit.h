@@ -30,15 +30,6 @@ struct bz_walk *unit_enter(struct bz_mm *mm);
 /* The number of a process that has ended. */
 uint32_t unit_dead(void);
 
-/* Skips the case under ThreadSanitizer: the handler's code is not instrumented,
- * so it does not see those atomics and takes what they order for races. */
-static inline void unit_no_tsan(void)
-{
-#ifdef __SANITIZE_THREAD__
-	tap_skip("ThreadSanitizer does not see the handler's atomics");
-#endif
-}
-
 /* @seconds from now the case dies of SIGALRM, wherever it hangs. */
 void unit_patience(unsigned int seconds);
 
