@@ -420,7 +420,7 @@ static void options(void)
 	CHECK_EQ(bez_stop(), -ESRCH);
 }
 
-/* --------------------------------------------------------- the largest number */
+/* ------------------------------------------------------ the largest number */
 
 static unsigned char *copy;
 static _Atomic int holding, waiter, waiter_done;
@@ -506,7 +506,7 @@ static void endless(void)
 	pthread_join(thread, NULL);
 }
 
-/* ----------------------------------------------- a hole that is said to be memory */
+/* ----------------------------------------- a hole that is said to be memory */
 
 static int passed_on;
 

@@ -77,7 +77,7 @@ static void thread_calls(void)
 	CHECK_EQ(status().threads, threads);
 }
 
-/* ------------------------------------------------------- what every call says */
+/* ---------------------------------------------------- what every call says */
 
 static unsigned char *ours, *spare;	/* a region, and a page that is none */
 static bez_region_t region;
@@ -148,7 +148,7 @@ static void answered(const struct answers *a, const struct answers *want)
 	CHECK_EQ(bez_stop(), 0);
 }
 
-/* ---------------------------------------------------------- the former action */
+/* ------------------------------------------------------- the former action */
 
 static struct answers seen;
 static unsigned char *hit;
@@ -231,7 +231,7 @@ static void former_inside_a_call(void)
 	answered(&seen, &want);
 }
 
-/* ------------------------------------------------- while this thread is inside */
+/* ---------------------------------------------- while this thread is inside */
 
 static void asks(int sig)
 {
