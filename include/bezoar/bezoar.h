@@ -49,7 +49,11 @@
  *
  * Every function returns 0 or a negative errno and touches what its ret_
  * arguments point to only on success. *Context:* lines say where a function
- * may be called: `any` thread in normal code, or also in a handler.
+ * may be called: `any` thread in normal code, or also in a handler. Where they
+ * say "not in a handler (-EDEADLK)", that is bezoar's own, until it calls the
+ * former action, and any other that interrupted such a call of the same thread;
+ * from that one the program must return, and not jump out. In the former action
+ * and in other handlers these calls work.
  *
  * This header compiles as C99 and C++11. Structs that carry a `size` are
  * extended at their end only: a library that is older than the header
@@ -341,7 +345,8 @@ enum bez_action {
 				      * consumed poison (AR) */
 #define BEZ_POLICY_IS_MAPPED	0x2u /* you know that all of it is mapped:
 				      * do not ask the kernel, which takes
-				      * longer than all the rest */
+				      * longer than all the rest. A hole is
+				      * refused when it is lost */
 
 struct bez_policy {
 	uint32_t size;			/* sizeof(struct bez_policy) */

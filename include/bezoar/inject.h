@@ -39,7 +39,9 @@
  *
  * Every function returns 0 or a negative errno and touches what its ret_
  * arguments point to only on success, unless it says otherwise. All of them
- * may be called by any thread in normal code and never in a signal handler.
+ * may be called by any thread, also in a signal handler or in a source of
+ * libbezoar: signals are blocked while they work, so none interrupts another.
+ * Those that pthread_atfork(3) calls may not use tokens (-EDEADLK).
  *
  * This header compiles as C99 and C++11.
  */
@@ -130,7 +132,7 @@ typedef uint64_t bez_inject_t;
  * the memory and kept it for a second (a repair is going on, or the program
  * tracks its pages), or the kernel would not poison a page now. -EDEADLK: the
  * calling thread stands on it. Or what the back end's system calls said.
- * Context: any; not in a handler.
+ * Context: any, also in a handler.
  */
 int bez_inject(void *addr, size_t len, uint32_t backend, uint32_t flags,
 	       bez_inject_t *ret_token);
@@ -157,7 +159,7 @@ struct bez_inject_info {
  *
  * -ENOENT: no such token. -EINVAL: NULL, or a size too small. -E2BIG: a size
  * too large with unknown bytes that are not zero.
- * Context: any; not in a handler.
+ * Context: any, also in a handler.
  */
 int bez_inject_state(bez_inject_t token, struct bez_inject_info *ret_info);
 
@@ -174,13 +176,13 @@ int bez_inject_state(bez_inject_t token, struct bez_inject_info *ret_info);
  * further, or is another. Or what a system call said. After an error the
  * token stays and the call may be repeated: the pages that were done are not
  * poisoned any more.
- * Context: any; not in a handler.
+ * Context: any, also in a handler.
  */
 int bez_inject_undo(bez_inject_t token);
 
 /*
  * Give the token back and leave the memory as it is. The copy is gone.
- * -ENOENT: no such token. Context: any; not in a handler.
+ * -ENOENT: no such token. Context: any, also in a handler.
  */
 int bez_inject_forget(bez_inject_t token);
 
@@ -195,13 +197,13 @@ uint64_t bez_inject_frames_kept(void);
  * May this process use @backend on this kernel at all? 0; or -EOPNOTSUPP (the
  * kernel cannot), -EPERM, -EACCES (not allowed), -EINVAL (no such back end).
  * For AUTO: 0 if one of those it chooses from is available.
- * Context: any; not in a handler.
+ * Context: any, also in a handler.
  */
 int bez_inject_available(uint32_t backend);
 
 /*
  * The same in words: why not, and what to do about it; "usable" if it is. A
- * static string, never NULL. Context: any; not in a handler.
+ * static string, never NULL. Context: any, also in a handler.
  */
 const char *bez_inject_why(uint32_t backend);
 

@@ -7,6 +7,7 @@
 #include "core/core.h"
 #include "core/gate.h"
 #include "core/keys.h"
+#include "core/lock.h"
 #include "core/sized.h"
 #include "region/region.h"
 #include "repair/repair.h"
@@ -21,7 +22,7 @@
 
 /* Orders bez_start(), bez_stop() and fork(2). */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int watching;			/* forks, from the first start on */
 
 /* Kept from the first start on: a handler that began before bez_stop() may
  * still stand on it. */
@@ -31,8 +32,10 @@ static void before_fork(void)
 {
 	struct bz_mm *mm;
 
-	pthread_mutex_lock(&lock);
-	bz_region_fork_prepare();
+	if (!bz_lock_fork()) {
+		pthread_mutex_lock(&lock);
+		bz_region_fork_prepare();
+	}
 	mm = atomic_load(&bz_core.mm);
 	if (mm)
 		bz_gate_close(mm);
@@ -44,6 +47,8 @@ static void after_fork(void)
 
 	if (mm)
 		bz_gate_open(mm);
+	if (bz_unlock_fork())
+		return;
 	bz_region_fork_done();
 	pthread_mutex_unlock(&lock);
 }
@@ -59,9 +64,16 @@ static void after_fork_in_child(void)
 	after_fork();
 }
 
-static void watch_forks(void)
+/* The lock is held. */
+static int watch_forks(void)
 {
-	pthread_atfork(before_fork, after_fork, after_fork_in_child);
+	int r = 0;
+
+	if (!watching)
+		r = -pthread_atfork(before_fork, after_fork,
+				    after_fork_in_child);
+	watching = !r;
+	return r;
 }
 
 static int options_from_user(const struct bez_options *options)
@@ -95,6 +107,8 @@ static int start(const struct bez_options *options)
 	bz_core.page_shift = (uint32_t)__builtin_ctzll(bz_core.page);
 	bz_core.has_keys = bz_keys_detect();
 	r = options_from_user(options);
+	if (!r)
+		r = watch_forks();
 	if (r)
 		return r;
 	if (!kept) {
@@ -131,10 +145,12 @@ int bz_worker_ensure(struct bz_mm *mm)
 	if ((bz_core.flags & BEZ_START_NO_WORKER) ||
 	    atomic_load(&mm->worker_tid))
 		return 0;
-	pthread_mutex_lock(&lock);
+	r = bz_lock(&lock);
+	if (r)
+		return r;
 	/* bez_stop() may have come in between */
 	r = atomic_load(&bz_core.mm) == mm ? bz_worker_start(mm) : -ESRCH;
-	pthread_mutex_unlock(&lock);
+	bz_unlock(&lock);
 	return r;
 }
 
@@ -144,10 +160,11 @@ int bez_start(const struct bez_options *options)
 
 	if (bz_inside())
 		return -EDEADLK;
-	pthread_once(&once, watch_forks);
-	pthread_mutex_lock(&lock);
+	r = bz_lock(&lock);
+	if (r)
+		return r;
 	r = start(options);
-	pthread_mutex_unlock(&lock);
+	bz_unlock(&lock);
 	return r;
 }
 
@@ -180,8 +197,10 @@ int bez_stop(void)
 
 	if (bz_inside())
 		return -EDEADLK;
-	pthread_mutex_lock(&lock);
+	r = bz_lock(&lock);
+	if (r)
+		return r;
 	r = stop();
-	pthread_mutex_unlock(&lock);
+	bz_unlock(&lock);
 	return r;
 }

@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 #include "core/known.h"
+#include "core/lock.h"
 
 #define LEAST_FRAME	2048		/* where the kernel does not say */
 #define OUR_FRAMES	4096		/* of the handler, one fault */
@@ -32,8 +33,7 @@ struct attached {
 static __thread struct attached self
 	__attribute__((tls_model("initial-exec")));
 
-static pthread_key_t at_exit;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static _Atomic uint32_t at_exit;	/* pthread_key_t + 1; 0: none yet */
 
 static void on_exit_of_thread(void *arg)
 {
@@ -41,9 +41,23 @@ static void on_exit_of_thread(void *arg)
 	bz_thread_detach_all();
 }
 
-static void make_key(void)
+/* What is at @value is told of this thread's end; NULL: nothing any more. */
+static int tell_at_exit(void *value)
 {
-	pthread_key_create(&at_exit, on_exit_of_thread);
+	uint32_t has = atomic_load(&at_exit);
+	pthread_key_t key;
+	int r;
+
+	if (!has) {
+		r = pthread_key_create(&key, on_exit_of_thread);
+		if (r)
+			return -r;
+		if (!atomic_compare_exchange_strong(&at_exit, &has, key + 1))
+			pthread_key_delete(key);
+		else
+			has = key + 1;
+	}
+	return -pthread_setspecific(has - 1, value);
 }
 
 /* A frame of the kernel's, with all registers, for each fault in a fault. (The
@@ -151,17 +165,20 @@ int bz_thread_attach(struct bz_mm *mm)
 		self.count++;
 		return 0;
 	}
-	pthread_once(&once, make_key);
 	memset(&self, 0, sizeof(self));
-	r = give_stack(&self);
+	r = tell_at_exit(&self);
 	if (r)
 		return r;
+	r = give_stack(&self);
+	if (r) {
+		tell_at_exit(NULL);
+		return r;
+	}
 	sigemptyset(&bus);
 	sigaddset(&bus, SIGBUS);
 	pthread_sigmask(SIG_UNBLOCK, &bus, &was);
 	self.was_blocked = sigismember(&was, SIGBUS) == 1;
 	make_late(&self);
-	pthread_setspecific(at_exit, &self);
 	self.count = 1;
 	self.mm = mm;
 	know_self(mm);
@@ -177,7 +194,7 @@ void bz_thread_detach_all(void)
 		return;
 	self.count = 0;
 	forget_self();
-	pthread_setspecific(at_exit, NULL);
+	tell_at_exit(NULL);
 	if (self.made_late)
 		prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0);
 	if (self.was_blocked) {
@@ -210,7 +227,11 @@ int bez_thread_attach(void)
 		return -ESRCH;
 	if (bz_inside())
 		return -EDEADLK;
+	r = bz_lock(NULL);
+	if (r)
+		return r;
 	r = bz_thread_attach(mm);
+	bz_unlock(NULL);
 	/* in a child of fork(2) the worker stayed behind */
 	if (r)
 		return r;
@@ -223,16 +244,21 @@ int bez_thread_attach(void)
 int bez_thread_detach(void)
 {
 	stack_t now;
+	int r;
 
 	if (bz_inside())
 		return -EDEADLK;
+	r = bz_lock(NULL);
+	if (r)
+		return r;
 	if (!self.count)
-		return -EINVAL;
-	if (!sigaltstack(NULL, &now) && (now.ss_flags & SS_ONSTACK))
-		return -EPERM;
-	if (self.count > 1)
+		r = -EINVAL;
+	else if (!sigaltstack(NULL, &now) && (now.ss_flags & SS_ONSTACK))
+		r = -EPERM;
+	else if (self.count > 1)
 		self.count--;
 	else
 		bz_thread_detach_all();
-	return 0;
+	bz_unlock(NULL);
+	return r;
 }

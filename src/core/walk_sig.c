@@ -246,7 +246,7 @@ void bz_walk_bury(struct bz_mm *mm, struct bz_walk *w)
  */
 int bz_walk_wait(struct bz_walk *w, uint32_t gen, uint64_t ns)
 {
-	uint64_t now = bz_now_ns(), end = now + ns;
+	uint64_t now = bz_now_ns(), end = bz_after(now, ns);
 
 	while (atomic_load(&w->gen) == gen) {
 		if (now >= end)

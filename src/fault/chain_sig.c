@@ -61,6 +61,9 @@ static uint64_t *context_mask(void *context)
  *
  * The kernel keeps one SIGBUS a thread, and one that was sent may be waiting:
  * it would take the place of ours. To ignore the signal for a moment drops it.
+ *
+ * Where sigaction(2) is forbidden (seccomp), the signal stays blocked instead:
+ * the kernel kills by a fault's signal that is.
  */
 void bz_die(siginfo_t *info, void *context)
 {
@@ -75,7 +78,10 @@ void bz_die(siginfo_t *info, void *context)
 	bz_sigmask(SIG_BLOCK, &bus, NULL);
 	bz_sigaction(SIGBUS, &action, NULL);
 	action.handler = (void *)SIG_DFL;
-	bz_sigaction(SIGBUS, &action, NULL);
+	if (bz_sigaction(SIGBUS, &action, NULL)) {
+		*context_mask(context) |= bus;
+		return;
+	}
 	bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(), SIGBUS,
 	       (long)&again, 0, 0);
 }

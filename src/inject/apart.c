@@ -46,19 +46,16 @@ int bzi_sys_apart(int (*work)(void *arg), void *arg)
 {
 	struct errand errand = { work, arg, -EINTR };
 	char *stack = bzi_sys_map(STACK_SIZE, PROT_READ | PROT_WRITE);
-	sigset_t old;
 	pid_t pid;
 	int r;
 
 	if (!stack)
 		return -ENOMEM;
-	bzi_sys_block_signals(&old);
 	/* CLONE_VFORK: we sleep until it is done, and it may use our errno */
 	pid = clone(run, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK, &errand);
 	r = pid < 0 ? -errno : 0;
 	while (pid >= 0 && waitpid(pid, NULL, __WCLONE) < 0 && errno == EINTR)
 		;
-	bzi_sys_restore_signals(&old);
 	bzi_sys_unmap(stack, STACK_SIZE);
 	return r ? r : errand.result;
 }

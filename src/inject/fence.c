@@ -221,13 +221,11 @@ void bzi_fence_roll_back(struct bzi_fence *f, const struct bzi_token *t)
 int bzi_fence_undo(const struct bzi_token *t)
 {
 	struct bzi_fence f;
-	sigset_t old;
 	size_t at;
 	int r = bzi_fence_open(&f);
 
 	if (r)
 		return r;
-	bzi_sys_block_signals(&old);
 	for (at = 0; !r && at < t->len; at += t->page) {
 		if (bzi_probe(t->addr + at) != -EHWPOISON)
 			continue;
@@ -237,7 +235,6 @@ int bzi_fence_undo(const struct bzi_token *t)
 		r = bzi_fence_place(&f, t->addr + at, t->copy + at, t->page);
 		bzi_fence_down(&f);
 	}
-	bzi_sys_restore_signals(&old);
 	bzi_fence_close(&f);
 	return r;
 }

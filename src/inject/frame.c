@@ -123,7 +123,6 @@ static int put_private(const struct bzi_memory *m, struct bzi_token *t,
 		       strike_fn strike)
 {
 	struct bzi_fence f;
-	sigset_t old;
 	/* A page never written is the kernel's one page of zeros, which must
 	 * not be marked: it is everybody's. */
 	int r = bzi_sys_advise(t->addr, t->len, MADV_POPULATE_WRITE);
@@ -139,10 +138,8 @@ static int put_private(const struct bzi_memory *m, struct bzi_token *t,
 	r = bzi_fence_open(&f);
 	if (r)
 		return r;
-	bzi_sys_block_signals(&old);
 	r = put_fenced(&f, m, t, strike);
 	bzi_fence_close(&f);
-	bzi_sys_restore_signals(&old);
 	if (!r && !bzi_wants_undo(t))
 		bzi_token_drop_copy(t);
 	return r;

@@ -77,7 +77,7 @@ static int put(const struct bzi_memory *m, uint32_t backend, uint32_t flags,
 }
 
 static int inject(void *addr, size_t len, uint32_t backend, uint32_t flags,
-		  bez_inject_t *ret_token)
+		  bez_inject_t *ret_id)
 {
 	struct bzi_memory m;
 	struct bzi_token *t;
@@ -94,7 +94,7 @@ static int inject(void *addr, size_t len, uint32_t backend, uint32_t flags,
 	if (r)
 		return r;
 	bzi_token_publish(t);
-	*ret_token = t->id;
+	*ret_id = t->id;
 	return 0;
 }
 
@@ -102,6 +102,7 @@ int BZI_PUBLIC bez_inject(void *addr, size_t len, uint32_t backend,
 			  uint32_t flags, bez_inject_t *ret_token)
 {
 	size_t page = bzi_sys_page_size();
+	bez_inject_t id = 0;
 	int r;
 
 	if (!ret_token || !len || (uintptr_t)addr % page || len % page ||
@@ -112,8 +113,11 @@ int BZI_PUBLIC bez_inject(void *addr, size_t len, uint32_t backend,
 	r = bzi_lock();
 	if (r)
 		return r;
-	r = inject(addr, len, backend, flags, ret_token);
+	r = inject(addr, len, backend, flags, &id);
 	bzi_unlock();
+	/* the caller's memory may be lost itself: not under the lock */
+	if (!r)
+		*ret_token = id;
 	return r;
 }
 

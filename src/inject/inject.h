@@ -82,7 +82,8 @@ struct bzi_token {
 
 /*
  * Tokens and copies are not inherited by children nor dumped. All functions
- * below want the lock held. In a child, the first lock empties the table.
+ * below want the lock held, and have signals blocked then. In a child, the first
+ * lock empties the table. -ENOMEM; -EDEADLK: the thread is forking.
  */
 int bzi_lock(void);
 void bzi_unlock(void);
@@ -120,8 +121,7 @@ static inline bool bzi_wants_undo(const struct bzi_token *t)
  * A fenced range is registered with a userfaultfd of our own that is open for
  * one operation only: no descriptor to lose, to inherit or to mistake. A
  * thread that touches a missing page of it waits until the fence is down; a
- * system call gets EFAULT. Signals stay blocked meanwhile, as a handler that
- * touched the range would wait for the very thread it interrupted.
+ * system call gets EFAULT. The lock keeps signals blocked meanwhile.
  */
 struct bzi_fence {
 	int fd;

@@ -51,7 +51,8 @@ void bzi_sys_restore_signals(const sigset_t *old);
 /*
  * Run @work(@arg) in a process of its own that shares this memory, and wait
  * for it. A signal that the kernel forces on who does the work (SIGBUS) is
- * sent to that process and goes nowhere. Returns what @work returned.
+ * sent to that process and goes nowhere. Signals are blocked. Returns what
+ * @work returned.
  */
 int bzi_sys_apart(int (*work)(void *arg), void *arg);
 

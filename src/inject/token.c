@@ -22,16 +22,20 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct witness *witness;
 static struct bzi_token *first;
 static bez_inject_t last_id;	/* goes on in children: no number twice */
+static sigset_t interrupted;	/* the holder's mask; under the lock */
+static __thread int inside;	/* this thread has the lock, or fork(2) for it */
 
 /* No fork while memory is fenced: the child would have the hole for good. */
 static void before_fork(void)
 {
+	inside = 1;
 	pthread_mutex_lock(&lock);
 }
 
 static void after_fork(void)
 {
 	pthread_mutex_unlock(&lock);
+	inside = 0;
 }
 
 static void set_up(void)
@@ -49,12 +53,27 @@ static void set_up(void)
 	witness = p;
 }
 
+/*
+ * Signals stay blocked from before the lock until after it, and all through the
+ * call: a handler that called us would wait for the very thread it interrupted,
+ * and so would one that touched memory that is fenced. That leaves who calls
+ * us from between our own functions around fork(2).
+ */
 int bzi_lock(void)
 {
+	sigset_t old;
+
+	if (inside)
+		return -EDEADLK;
+	bzi_sys_block_signals(&old);
 	pthread_once(&once, set_up);
-	if (!witness)
+	if (!witness) {
+		bzi_sys_restore_signals(&old);
 		return -ENOMEM;
+	}
+	inside = 1;
 	pthread_mutex_lock(&lock);
+	interrupted = old;
 	if (!witness->ours) {
 		first = NULL;
 		witness->ours = 1;
@@ -64,7 +83,11 @@ int bzi_lock(void)
 
 void bzi_unlock(void)
 {
+	sigset_t old = interrupted;
+
 	pthread_mutex_unlock(&lock);
+	inside = 0;
+	bzi_sys_restore_signals(&old);
 }
 
 int bzi_hide(void *addr, size_t len)

@@ -124,7 +124,6 @@ static int put_shared(struct bzi_fence *f, const struct bzi_memory *m,
 static int put(const struct bzi_memory *m, struct bzi_token *t)
 {
 	struct bzi_fence f;
-	sigset_t old;
 	int r;
 
 	if (m->file && !m->shared)
@@ -132,7 +131,6 @@ static int put(const struct bzi_memory *m, struct bzi_token *t)
 	r = bzi_fence_open(&f);
 	if (r)
 		return r;
-	bzi_sys_block_signals(&old);
 	if (!(f.features & UFFD_FEATURE_POISON))
 		r = -EOPNOTSUPP;
 	else if (m->shared)
@@ -142,7 +140,6 @@ static int put(const struct bzi_memory *m, struct bzi_token *t)
 	else
 		r = put_moved(&f, m, t);
 	bzi_fence_close(&f);
-	bzi_sys_restore_signals(&old);
 	if (!r && !bzi_wants_undo(t))
 		bzi_token_drop_copy(t);
 	return r;

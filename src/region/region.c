@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "core/core.h"
+#include "core/lock.h"
 #include "core/sized.h"
 #include "region/arena.h"
 #include "region/policy.h"
@@ -20,6 +21,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Registered, or not yet quite removed. Written under the lock. */
 static _Atomic uint64_t total;
 static int closed;			/* under the lock */
+
+/* The caller of these is inside already, by bez_start()'s own lock. */
 
 void bz_region_fork_prepare(void)
 {
@@ -151,10 +154,12 @@ int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
 		ret = check_mapped(start, len);
 	if (ret)
 		return ret;
-	pthread_mutex_lock(&lock);
+	ret = bz_lock(&lock);
+	if (ret)
+		return ret;
 	/* bez_stop() may have come in between */
 	ret = closed ? -ESRCH : add(start, len, &said, &region);
-	pthread_mutex_unlock(&lock);
+	bz_unlock(&lock);
 	if (!ret)
 		*ret_region = region;
 	return ret;
@@ -218,30 +223,33 @@ int bez_region_remove(bez_region_t region)
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	struct bz_region *r;
 	uint64_t epoch;
-	int ret = 0;
+	int ret;
 
 	if (!mm)
 		return -ENOENT;
 	if (bz_inside())
 		return -EDEADLK;
-	pthread_mutex_lock(&lock);
+	ret = bz_lock(&lock);
+	if (ret)
+		return ret;
 	r = bz_region_by_id(region);
 	if (!r)
 		ret = -ENOENT;
 	else if (!r->dying)
 		ret = bz_table_remove(r);
 	if (ret) {
-		pthread_mutex_unlock(&lock);
+		bz_unlock(&lock);
 		return ret;
 	}
 	r->dying = 1;
 	epoch = bz_table_next_epoch();
-	pthread_mutex_unlock(&lock);
+	bz_unlock(&lock);
 
 	ret = wait_for_readers(mm, epoch);
+	if (!ret)
+		ret = bz_lock(&lock);
 	if (ret)
 		return ret;
-	pthread_mutex_lock(&lock);
 	/* two threads may have waited for the same removal */
 	if (bz_region_by_id(region) == r) {
 		bz_pool_put_list(r->list);
@@ -251,7 +259,7 @@ int bez_region_remove(bez_region_t region)
 	} else {
 		ret = -ENOENT;
 	}
-	pthread_mutex_unlock(&lock);
+	bz_unlock(&lock);
 	return ret;
 }
 
@@ -259,6 +267,7 @@ int bez_region_info(bez_region_t region, struct bez_region_info *ret_info)
 {
 	struct bez_region_info info = { .size = sizeof(info) };
 	struct bz_region *r;
+	int ret;
 
 	if (!ret_info || ret_info->size < sizeof(uint32_t))
 		return -EINVAL;
@@ -266,7 +275,9 @@ int bez_region_info(bez_region_t region, struct bez_region_info *ret_info)
 		return -ENOENT;
 	if (bz_inside())
 		return -EDEADLK;
-	pthread_mutex_lock(&lock);
+	ret = bz_lock(&lock);
+	if (ret)
+		return ret;
 	r = bz_region_by_id(region);
 	if (r && !r->dying) {
 		info.last_outcome = atomic_load(&r->last_outcome);
@@ -280,6 +291,6 @@ int bez_region_info(bez_region_t region, struct bez_region_info *ret_info)
 	} else {
 		r = NULL;
 	}
-	pthread_mutex_unlock(&lock);
+	bz_unlock(&lock);
 	return r ? bz_sized_out(ret_info, &info, sizeof(info)) : -ENOENT;
 }

@@ -28,6 +28,12 @@ long bz_sys(long nr, long a, long b, long c, long d, long e, long f);
 /* CLOCK_MONOTONIC, by way of the vDSO: no system call where that works. */
 uint64_t bz_now_ns(void);
 
+/* @ns after @now; for ever is not a moment ago. */
+static inline uint64_t bz_after(uint64_t now, uint64_t ns)
+{
+	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
+}
+
 static inline long bz_sys0(long nr)
 {
 	return bz_sys(nr, 0, 0, 0, 0, 0, 0);

@@ -57,7 +57,7 @@ int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
 	/* the worker cannot wait for itself. Looking after an early notice it
 	 * is in normal context and calls; in a fault of its own it may not */
 	if ((uint32_t)worker == bz_walk_tid(w) && w->depth == 1) {
-		atomic_store(&w->until, taken_ns + s->deadline_ns);
+		atomic_store(&w->until, bz_after(taken_ns, s->deadline_ns));
 		r = s->fill(*from, len, offset, s->arg) ? -EIO : 0;
 		atomic_store(&w->until, 0);
 		return r;
@@ -73,12 +73,12 @@ int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
 	req->offset = offset;
 	req->mark = atomic_load_explicit(&w->mark, memory_order_relaxed);
 	/* who waits for our claim waits as long as we do, at least */
-	atomic_store(&w->until, taken_ns + s->deadline_ns);
+	atomic_store(&w->until, bz_after(taken_ns, s->deadline_ns));
 	atomic_store(&req->state, BZ_REQ_POSTED);
 	atomic_fetch_or(&mm->posted[slot / 64], (uint64_t)1 << (slot % 64));
 	bz_ring(mm);
 
-	r = wait_done(req, taken_ns + s->deadline_ns);
+	r = wait_done(req, bz_after(taken_ns, s->deadline_ns));
 	atomic_store(&w->until, 0);
 	if (r)
 		return r;

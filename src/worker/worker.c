@@ -18,6 +18,8 @@
 
 static pthread_t thread;		/* valid while mm->worker_tid is set */
 static uint64_t own_mask;		/* of the worker's signals; worker */
+/* How its beginning went: 0: not yet; 1; a negative errno. Futex; worker. */
+static _Atomic int32_t began;
 
 static uint32_t self(struct bz_mm *mm)
 {
@@ -173,14 +175,20 @@ static int ask_for_notice(void)
 static void *work(void *arg)
 {
 	struct bz_mm *mm = arg;
+	int32_t r = bz_thread_attach(mm);
 
-	bz_thread_attach(mm);
+	if (r) {
+		atomic_store(&began, r);
+		bz_futex_wake((_Atomic uint32_t *)&began);
+		return NULL;
+	}
 	if (!(bz_core.flags & BEZ_START_NO_EARLY_KILL))
 		atomic_store(&mm->early_notice, (uint32_t)ask_for_notice());
 	prctl(PR_SET_NAME, "bezoar", 0, 0, 0);
 	bz_sigmask(SIG_BLOCK, NULL, &own_mask);
 	atomic_store(&mm->worker_tid, bz_gettid());
-	bz_futex_wake((_Atomic uint32_t *)&mm->worker_tid);
+	atomic_store(&began, 1);
+	bz_futex_wake((_Atomic uint32_t *)&began);
 
 	for (;;) {
 		/* the bell first: what rings after this is not slept over */
@@ -209,6 +217,7 @@ int bz_worker_start(struct bz_mm *mm)
 	if (atomic_load(&mm->worker_tid))
 		return 0;
 	atomic_store(&mm->worker_stop, 0);
+	atomic_store(&began, 0);
 	/* it is born with the program's signals blocked, those of the libc
 	 * (32, 33) aside: they are not for it */
 	mask &= ~(bz_sigbit(32) | bz_sigbit(33));
@@ -217,9 +226,12 @@ int bz_worker_start(struct bz_mm *mm)
 	bz_sigmask(SIG_SETMASK, &was, NULL);
 	if (r)
 		return r;
-	while (!atomic_load(&mm->worker_tid))
-		bz_futex_wait((_Atomic uint32_t *)&mm->worker_tid, 0, NAP_NS);
-	return 0;
+	while (!(r = atomic_load(&began)))
+		bz_futex_wait((_Atomic uint32_t *)&began, 0, NAP_NS);
+	if (r > 0)
+		return 0;
+	pthread_join(thread, NULL);
+	return r;
 }
 
 void bz_worker_stop(struct bz_mm *mm)

@@ -8,7 +8,8 @@
 
 #include "core/mm.h"
 
-/* Start it and wait until it is ready. 0 or what pthread_create(3) said. */
+/* Start it and wait until it is ready. 0, or what pthread_create(3) said
+ * or attaching it. */
 int bz_worker_start(struct bz_mm *mm);
 
 /* End it and wait for it. Does nothing if there is none. */

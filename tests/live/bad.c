@@ -6,12 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "live.h"
@@ -390,7 +395,10 @@ static void options(void)
 	o.reserved = 1;
 	CHECK_EQ(bez_start(&o), -EINVAL);
 	o.reserved = 0;
-	o.missing_rounds = 255;
+	for (o.missing_rounds = 255; o.missing_rounds < 4096;
+	     o.missing_rounds *= 2)
+		CHECK_EQ(bez_start(&o), -EINVAL);
+	o.missing_rounds = UINT32_MAX;
 	CHECK_EQ(bez_start(&o), -EINVAL);
 	o.missing_rounds = 254;
 	for (o.size = 0; o.size < 4; o.size++)
@@ -403,6 +411,7 @@ static void options(void)
 	CHECK(after.sa_handler == before.sa_handler);
 	CHECK_EQ(status().started, 0);
 	l.tail[15] = 0;
+	l.o.missing_rounds = 254;
 	CHECK_EQ(bez_start(&l.o), 0);
 	CHECK_EQ(bez_stop(), 0);
 	o.size = sizeof(o);
@@ -414,53 +423,136 @@ static void options(void)
 	CHECK_EQ(bez_stop(), -ESRCH);
 }
 
-/* ------------------------------------------------------------------ threads */
+/* ------------------------------------------------------ the largest number */
 
-static int on_altstack;
+static unsigned char *copy;
+static _Atomic int holding, waiter, waiter_done;
 
-static void on_signal(int sig)
+/* Is the other thread asleep on a futex? */
+static int waiter_sleeps(void)
 {
-	(void)sig;
-	on_altstack = bez_thread_attach();
+	char path[64], line[16] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", waiter);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, line, sizeof(line) - 1) < 0)
+		line[0] = '\0';
+	close(fd);
+	return line[0] != 'r' && atoi(line) == SYS_futex;
 }
 
-static void *not_attached(void *arg)
+/* Keeps its claim until the other thread waits for it, or has given up. */
+static int holds(void *dst, size_t len, uint64_t offset, void *arg)
 {
-	struct sigaction action = { .sa_handler = on_signal,
-				    .sa_flags = SA_ONSTACK };
-	stack_t stack = { .ss_size = 65536 };
-
 	(void)arg;
-	CHECK_EQ(bez_thread_detach(), -EINVAL);
-	/* from a handler on the very stack that it would change */
-	stack.ss_sp = malloc(stack.ss_size);
-	CHECK_EQ(sigaltstack(&stack, NULL), 0);
-	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
-	CHECK_EQ(pthread_kill(pthread_self(), SIGUSR1), 0);
-	CHECK_EQ(on_altstack, -EPERM);
-	CHECK_EQ(status().threads, *(uint32_t *)arg);
-	CHECK_EQ(bez_thread_attach(), 0);
-	CHECK_EQ(bez_thread_attach(), 0);
-	CHECK_EQ(status().threads, *(uint32_t *)arg + 1);
-	CHECK_EQ(bez_thread_detach(), 0);
-	CHECK_EQ(status().threads, *(uint32_t *)arg + 1);
-	CHECK_EQ(bez_thread_detach(), 0);
-	CHECK_EQ(bez_thread_detach(), -EINVAL);
-	CHECK_EQ(status().threads, *(uint32_t *)arg);
-	CHECK_EQ(bez_thread_attach(), 0);	/* undone at its end */
+	holding = 1;
+	while (!waiter_done && !(waiter && waiter_sleeps()))
+		sched_yield();
+	memcpy(dst, copy + offset, len);
+	return 0;
+}
+
+static int copies(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)arg;
+	memcpy(dst, copy + offset, len);
+	return 0;
+}
+
+static void comes_back(unsigned char *where)
+{
+	unsigned char byte = 0;
+	int lost = see_lost(where, &byte);
+
+	waiter_done = waiter == (int)syscall(SYS_gettid);
+	if (lost)
+		CHECKF(0, "lost: %s", bez_outcome_name(see_event(where).why));
+	CHECK_EQ(byte, live_byte(0, 0));
+}
+
+static void *meets(void *arg)
+{
+	while (!holding)
+		sched_yield();
+	waiter = (int)syscall(SYS_gettid);
+	comes_back(arg);
 	return NULL;
 }
 
-static void thread_calls(void)
+/* Patience and deadlines without an end are not over at once. */
+static void endless(void)
 {
-	uint32_t threads;
+	struct bez_source hold = bez_source_callback(holds, NULL),
+			  late = bez_source_deferred(copies, NULL, UINT64_MAX);
+	struct bez_options options = BEZ_OPTIONS_INIT;
 	pthread_t thread;
 
-	begin();
-	threads = status().threads;
-	CHECK_EQ(pthread_create(&thread, NULL, not_attached, &threads), 0);
+	page = live_page();
+	see_install();
+	options.flags = BEZ_START_NO_EARLY_KILL;
+	options.claim_wait_ns = UINT64_MAX;
+	CHECK_EQ(bez_start(&options), 0);
+	copy = live_pages(1);
+	if (tap_data()) {
+		at = live_pages(1);
+		live_region(at, page, &late, "deferred");
+		live_poison(at);
+		comes_back(at);
+		return;
+	}
+	at = live_pages(1);
+	live_region(at, page, &hold, "held");
+	live_poison(at);
+	CHECK_EQ(pthread_create(&thread, NULL, meets, at), 0);
+	comes_back(at);
 	pthread_join(thread, NULL);
-	CHECK_EQ(status().threads, threads);
+}
+
+/* ----------------------------------------- a hole that is said to be memory */
+
+static int passed_on;
+
+static void counts(int sig)
+{
+	(void)sig;
+	passed_on++;
+}
+
+static void said_to_be_mapped(void)
+{
+	struct sigaction action = { .sa_handler = counts };
+	struct bez_source from = bez_source_zero();
+	struct bez_policy p = BEZ_POLICY_INIT;
+	bez_region_t region;
+	int end = 0;
+	pid_t pid;
+
+	CHECK_EQ(sigaction(SIGBUS, &action, NULL), 0);
+	begin();
+	at = live_pages(3);
+	CHECK_EQ(munmap(at + page, page), 0);
+	p.source = &from;
+	CHECK_EQ(bez_region_add(at, 3 * page, &p, &region), -ENOMEM);
+	p.flags = BEZ_POLICY_IS_MAPPED;
+	CHECK_EQ(bez_region_add(at, 3 * page, &p, &region), 0);
+	/* a touch is SIGSEGV, and none of our business */
+	pid = fork();
+	if (!pid)
+		_exit(live_read(at + page));
+	CHECK_EQ(waitpid(pid, &end, 0), pid);
+	CHECK(WIFSIGNALED(end) && WTERMSIG(end) == SIGSEGV);
+	/* a report is refused, and maps nothing there */
+	see_report(at + page, BUS_MCEERR_AR, 12);
+	CHECK_EQ(see_event(at + page).why, BEZ_OUTCOME_REFUSED_UNMAPPED);
+	CHECK_EQ(see_event(at + page).outcome, BEZ_OUTCOME_DEFAULT);
+	CHECK_EQ(passed_on, 1);
+	CHECK_EQ(msync(at + page, page, MS_ASYNC), -1);
+	/* what is around it is replaced */
+	live_poison(at + 2 * page);
+	CHECK_EQ(live_read(at + 2 * page), 0);
+	CHECK_EQ(live_wrong(at, page, 0), 0);
+	CHECK_EQ(bez_region_remove(region), 0);
 }
 
 #define CASE(what, function) { .name = what, .run = function }
@@ -474,6 +566,8 @@ static const struct tap_case cases[] = {
 	CASE("ids", ids),
 	CASE("outputs", outputs),
 	CASE("options and order", options),
-	CASE("threads", thread_calls),
+	{ .name = "endless deadlines", .run = endless, .data = "deferred" },
+	{ .name = "endless deadlines, another's repair", .run = endless },
+	CASE("said to be mapped", said_to_be_mapped),
 };
 TAP_MAIN(cases)

@@ -6,9 +6,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SEED	21
@@ -60,6 +63,179 @@ static void bad_input(void)
 	CHECK_EQ(iu_differs(p, 4 * page, SEED), 4 * page);
 }
 
+/* ------------------------------------------------- what each back end says */
+
+/* The same bad ranges; a back end that is not to be had may say so instead. */
+static void bad_ranges(void)
+{
+	const uint32_t *backend = tap_data();
+	int none = bez_inject_available(*backend);
+	size_t page = iu_page();
+	unsigned char *p = iu_pages(6, SEED);
+	struct bad table[] = {
+		{ "off by one", 1, page, 0, 0, -EINVAL },
+		{ "half a page", 0, page / 2, 0, 0, -EINVAL },
+		{ "nothing", 0, 0, 0, 0, -EINVAL },
+		{ "wraps", 0, SIZE_MAX - page + 1, 0, 0, -EINVAL },
+		{ "unknown flag", 0, page, 0, 4, -EINVAL },
+		{ "all flags", 0, page, 0, UINT32_MAX, -EINVAL },
+		{ "unmapped end", 0, 5 * page, 0, 0, -ENOMEM },
+		{ "unmapped start", (intptr_t)(4 * page), 2 * page, 0, 0,
+		  -ENOMEM },
+		{ "all unmapped", (intptr_t)(4 * page), page, 0, 0, -ENOMEM },
+		{ "to the end of the world", 0, (size_t)1 << 46, 0, 0,
+		  -ENOMEM },
+	};
+	bez_inject_t token = 99;
+	size_t i;
+
+	CHECK_EQ(bez_inject_forget(1), -ENOENT);
+	CHECK(!munmap(p + 4 * page, 2 * page));
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		const struct bad *b = &table[i];
+		int r = bez_inject(p + b->from, b->len, *backend, b->flags,
+				   &token);
+
+		CHECKF(r == b->want || (none && r == none &&
+					b->want == -ENOMEM),
+		       "%s: %d", b->what, r);
+		CHECK_EQ(token, 99);
+	}
+	CHECK_EQ(iu_differs(p, 4 * page, SEED), 4 * page);
+}
+
+/* A page that is lost already is not lost again with those beside it. */
+static void overlaps(void)
+{
+	static const struct { intptr_t from; size_t len; } over[] = {
+		{ 0, 2 }, { 0, 4 }, { 1, 1 }, { 1, 2 }, { 2, 1 }, { 2, 2 },
+	};
+	static const uint32_t by[] = { BEZ_INJECT_AUTO, BEZ_INJECT_UFFD,
+				       BEZ_INJECT_MADV,
+				       BEZ_INJECT_HWPOISON_INJECT };
+	const uint32_t *backend = tap_data();
+	size_t page = iu_page(), i, k;
+	bez_inject_t token, other = 99;
+	unsigned char *p;
+
+	iu_need(*backend);
+	p = iu_pages(5, SEED);
+	iu_catch();
+	CHECK_EQ(bez_inject(p + page, 2 * page, *backend, 0, &token), 0);
+	for (k = 0; k < sizeof(by) / sizeof(by[0]); k++)
+		for (i = 0; i < sizeof(over) / sizeof(over[0]); i++) {
+			int r = bez_inject(p + over[i].from * (intptr_t)page,
+					   over[i].len * page, by[k], 0,
+					   &other);
+
+			CHECKF(r == -EALREADY, "%s, %zu: %d",
+			       bez_inject_backend_name(by[k]), i, r);
+			CHECK_EQ(other, 99);
+		}
+	CHECK_EQ(iu_state(token).poisoned, 2);
+	CHECK_EQ(iu_differs(p, page, SEED), page);
+	CHECK(iu_touch(p + 3 * page, NULL, NULL));
+	/* side by side they may be, and each is undone by itself */
+	CHECK_EQ(bez_inject(p + 3 * page, page, *backend, 0, &other), 0);
+	CHECK_EQ(bez_inject_undo(token), 0);
+	CHECK(!iu_touch(p + 3 * page, NULL, NULL));
+	CHECK_EQ(bez_inject_undo(other), 0);
+	CHECK_EQ(iu_differs(p, 5 * page, SEED), 5 * page);
+}
+
+/* ---------------------------------------------------------------- handlers */
+
+static struct {
+	unsigned char *page;
+	volatile unsigned int calls, refused;
+	volatile int wrong;
+} handler;
+
+/* A whole injection, there and back. */
+static void injects(int sig)
+{
+	struct bez_inject_info info = { .size = sizeof(info) };
+	bez_inject_t token = 0;
+	int r = bez_inject(handler.page, iu_page(), BEZ_INJECT_UFFD, 0, &token);
+
+	(void)sig;
+	handler.calls++;
+	if (r == -EDEADLK) {
+		handler.refused++;
+		if (bez_inject_state(1, &info) != r || bez_inject_undo(1) != r ||
+		    bez_inject_forget(1) != r)
+			handler.wrong = 1;
+		return;
+	}
+	if (r || bez_inject_state(token, &info) || info.poisoned != 1 ||
+	    bez_inject_undo(token) || bez_inject_forget(token) != -ENOENT ||
+	    iu_differs(handler.page, iu_page(), SEED) != iu_page())
+		handler.wrong = 1;
+}
+
+static void handle(int sig)
+{
+	struct sigaction action = { .sa_handler = injects,
+				    .sa_flags = SA_RESTART };
+
+	iu_need(BEZ_INJECT_UFFD);
+	handler.page = iu_pages(1, SEED);
+	CHECK(!sigaction(sig, &action, NULL));
+}
+
+/* Whenever the signal comes, in a call or not: both are served. */
+static void in_a_handler(void)
+{
+	struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { 0 };
+	size_t page = iu_page();
+	unsigned char *p = iu_pages(2, SEED);
+	bez_inject_t token;
+	unsigned int i;
+
+	handle(SIGALRM);
+	CHECK(!setitimer(ITIMER_REAL, &often, NULL));
+	for (i = 0; i < 300 || handler.calls < 300; i++) {
+		CHECK_EQ(bez_inject(p, page, BEZ_INJECT_UFFD, 0, &token), 0);
+		CHECK_EQ(iu_state(token).poisoned, 1);
+		CHECK_EQ(bez_inject_undo(token), 0);
+	}
+	CHECK(!setitimer(ITIMER_REAL, &never, NULL));
+	CHECK(!handler.wrong && !handler.refused);
+	CHECK_EQ(iu_differs(p, 2 * page, SEED), 2 * page);
+	tap_diag("%u signals, %u rounds", handler.calls, i);
+}
+
+static void signals_itself(void)
+{
+	if (handler.page)
+		raise(SIGUSR1);
+}
+
+/* Between what the library does around fork(2) it can only say no. */
+static void in_fork(void)
+{
+	bez_inject_t token;
+	int status;
+	pid_t pid;
+
+	CHECK(!pthread_atfork(signals_itself, signals_itself, signals_itself));
+	CHECK_EQ(bez_inject_forget(0), -ENOENT);	/* sets up its own */
+	handle(SIGUSR1);
+	pid = fork();
+	if (!pid) {
+		CHECK(!handler.wrong && handler.refused == 2);
+		CHECK_EQ(bez_inject(handler.page, iu_page(), BEZ_INJECT_UFFD, 0,
+				    &token), 0);
+		_exit(bez_inject_undo(token));
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK_EQ(status, 0);
+	CHECK(!handler.wrong && handler.refused == 2 && handler.calls == 2);
+	CHECK_EQ(bez_inject(handler.page, iu_page(), BEZ_INJECT_UFFD, 0,
+			    &token), 0);
+	CHECK_EQ(bez_inject_undo(token), 0);
+}
+
 static void own_ground(void)
 {
 	size_t page = iu_page();
@@ -90,9 +266,8 @@ static void bad_tokens(void)
 	CHECK_EQ(bez_inject_state(12345, &info), -ENOENT);
 	CHECK_EQ(bez_inject(p, iu_page(), BEZ_INJECT_UFFD, 0, &token), 0);
 	CHECK_EQ(bez_inject_state(token, NULL), -EINVAL);
-	info.size--;
-	CHECK_EQ(bez_inject_state(token, &info), -EINVAL);
-	CHECK_EQ(info.pages, 0);
+	for (; info.size--; CHECK_EQ(info.pages, 0))
+		CHECK_EQ(bez_inject_state(token, &info), -EINVAL);
 	CHECK_EQ(bez_inject_state(token, &big.info), 0);
 	CHECK_EQ(big.info.pages, 1);
 	big.tail[3] = 1;
@@ -166,8 +341,24 @@ static void undo_leaves_alone(void)
 		 access("/sys/kernel/debug/hwpoison/unpoison-pfn", W_OK));
 }
 
+#define EACH(what, function)						\
+	{ .name = what ", UFFD", .run = function,			\
+	  .data = &(uint32_t){ BEZ_INJECT_UFFD } },			\
+	{ .name = what ", MADV", .run = function,			\
+	  .data = &(uint32_t){ BEZ_INJECT_MADV } },			\
+	{ .name = what ", HWPOISON_INJECT", .run = function,		\
+	  .data = &(uint32_t){ BEZ_INJECT_HWPOISON_INJECT } }
+
 static const struct tap_case cases[] = {
 	{ .name = "bad input", .run = bad_input },
+	EACH("bad ranges", bad_ranges),
+	{ .name = "bad ranges, TRUNCATE", .run = bad_ranges,
+	  .data = &(uint32_t){ BEZ_INJECT_TRUNCATE } },
+	{ .name = "bad ranges, AUTO", .run = bad_ranges,
+	  .data = &(uint32_t){ BEZ_INJECT_AUTO } },
+	EACH("overlaps", overlaps),
+	{ .name = "in a handler, at any time", .run = in_a_handler },
+	{ .name = "in fork(2)", .run = in_fork },
 	{ .name = "own ground", .run = own_ground },
 	{ .name = "bad tokens", .run = bad_tokens },
 	{ .name = "names and reasons", .run = names },

@@ -17,6 +17,7 @@
 #define PAGES	8
 #define SEED	11
 #define HUGE	(2u << 20)
+#define NOBODY	65534
 
 enum kind { ANON, NEVER_WRITTEN, LOCKED, SPLIT, READ_ONLY, NO_ACCESS, SHARED,
 	    MEMFD, THP, HUGE_PRIVATE, HUGE_SHARED, FILE_SHARED };
@@ -221,6 +222,42 @@ static void in_and_out(void)
 		iu_give_back(frames, len / m.page);
 }
 
+/* The first that this process may use, and the word of bez_inject_available()
+ * is kept by bez_inject(). */
+static void auto_is_the_truest(void)
+{
+	static const uint32_t truest_first[] = {
+		BEZ_INJECT_MADV, BEZ_INJECT_HWPOISON_INJECT, BEZ_INJECT_UFFD,
+	};
+	struct memory m = make(ANON);
+	struct bez_inject_info info;
+	bez_inject_t token;
+	size_t i = 0;
+
+	if (tap_data()) {
+		if (getuid())
+			tap_skip("not root, so this is the other case");
+		CHECK(!setresgid(NOBODY, NOBODY, NOBODY));
+		CHECK(!setresuid(NOBODY, NOBODY, NOBODY));
+	}
+	iu_need(BEZ_INJECT_AUTO);
+	while (bez_inject_available(truest_first[i]))
+		i++;
+	CHECK_EQ(bez_inject(m.p, m.page, BEZ_INJECT_AUTO, 0, &token), 0);
+	info = iu_state(token);
+	CHECK_EQ(info.backend, truest_first[i]);
+	CHECK_EQ(info.fidelity, bez_inject_fidelity(truest_first[i]));
+	if (tap_data())
+		CHECK_EQ(info.backend, BEZ_INJECT_UFFD);
+	/* none of those that may be used is truer */
+	for (i = 0; i < 3; i++)
+		CHECK(bez_inject_available(truest_first[i]) ||
+		      bez_inject_fidelity(truest_first[i]) <= info.fidelity);
+	tap_diag("%s", bez_inject_backend_name(info.backend));
+	CHECK_EQ(bez_inject_undo(token), 0);
+	check_bytes(&m, ANON);
+}
+
 #define CASE(name_, kind_, backend_, flags_, want_)			\
 	{ .name = name_, .run = in_and_out, .data = &(struct variant){	\
 		kind_, BEZ_INJECT_##backend_, flags_, want_ } }
@@ -260,6 +297,9 @@ static const struct tap_case cases[] = {
 	REFUSED("file", FILE_SHARED, MADV, 0),
 	REFUSED("anonymous", ANON, TRUNCATE, 0),
 	REFUSED("hugetlb", HUGE_PRIVATE, TRUNCATE, 0),
+	{ .name = "AUTO is the truest", .run = auto_is_the_truest },
+	{ .name = "AUTO is the truest, nobody", .run = auto_is_the_truest,
+	  .data = "nobody" },
 };
 
 TAP_MAIN(cases)

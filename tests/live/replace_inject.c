@@ -109,6 +109,38 @@ static void nothing_is_left(void)
 	CHECK_EQ(corrupted(), before + kept * page / 1024);
 }
 
+/* A source may lose pages, too: this one the page that is asked for next. */
+static int loses_the_next(void *dst, size_t bytes, uint64_t offset, void *arg)
+{
+	size_t next = (size_t)offset / page + 1;
+	bez_inject_t token = 0;
+
+	(void)arg;
+	if (next < PAGES)
+		token = lose(next);
+	memcpy(dst, live_pages(PAGES) + offset, bytes);
+	return bez_inject_forget(token) == (token ? 0 : -ENOENT) ? 0 : -EIO;
+}
+
+static void inside_a_source(void)
+{
+	struct bez_source here = bez_source_callback(loses_the_next, NULL),
+			  there = bez_source_deferred(loses_the_next, NULL,
+						      30000000000ull);
+	int deferred;
+
+	for (deferred = 0; deferred < 2; deferred++) {
+		if (!deferred)
+			begin();
+		at = live_pages(PAGES);
+		live_region(at, len, deferred ? &there : &here, "chain");
+		bez_inject_forget(lose(0));
+		CHECK_EQ(live_wrong(at, len, 0), 0);
+		CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED),
+			 PAGES * ((uint64_t)deferred + 1));
+	}
+}
+
 static const uint32_t marker = BEZ_INJECT_UFFD, kernel = BEZ_INJECT_MADV;
 
 #define EACH(what, function)						\
@@ -119,5 +151,6 @@ static const struct tap_case cases[] = {
 	EACH("from the source", from_the_source),
 	EACH("without a source", without_source),
 	EACH("nothing is left", nothing_is_left),
+	EACH("lost inside a source", inside_a_source),
 };
 TAP_MAIN(cases)

@@ -130,7 +130,7 @@ static int can_fail(long nr)
 
 static long what(long nr, const long arg[6])
 {
-	if (nr == SYS_madvise)
+	if (nr == SYS_madvise || nr == SYS_prctl)
 		return arg[2];
 	if (nr == SYS_ioctl || nr == SYS_fcntl || nr == SYS_futex)
 		return arg[1];
@@ -169,32 +169,57 @@ static long answer(long nr, const long arg[6], int *lied)
 	return rule ? -rule->err : r;
 }
 
+static void look_at(long nr, const long arg[6])
+{
+	if (!d.look)
+		return;
+	watched = 0;
+	d.look(nr, arg);
+	watched = 1;
+}
+
+static void note(long nr, const long arg[6], long result, int lied)
+{
+	uint32_t i = atomic_fetch_add(&d.traced, 1);
+
+	if (lied)
+		atomic_fetch_add(&d.lies, 1);
+	if (i >= TRACED)
+		return;
+	d.trace[i] = (struct double_call){ .nr = nr, .result = result,
+					   .lied = lied };
+	memcpy(d.trace[i].arg, arg, sizeof(d.trace[i].arg));
+}
+
+int double_asked(long nr, long with)
+{
+	long arg[6] = { 0, with, with };	/* where what() looks */
+	const struct double_rule *rule;
+
+	if (!watched && !atomic_load(&everyone))
+		return 0;
+	look_at(nr, arg);
+	if (can_fail(nr))
+		atomic_fetch_add(&d.calls, 1);
+	rule = applies(nr, arg);
+	note(nr, arg, rule ? -rule->err : 0, rule != NULL);
+	return rule ? rule->err : 0;
+}
+
 long bz_sys(long nr, long a, long b, long c, long e, long f, long g)
 {
 	long arg[6] = { a, b, c, e, f, g }, r;
-	uint32_t i;
 	int lied;
 
 	if (!watched && !atomic_load(&everyone))
 		return kernel(nr, arg);
-	if (d.look) {
-		watched = 0;
-		d.look(nr, arg);
-		watched = 1;
-	}
+	look_at(nr, arg);
 	if (nr == SYS_read && d.chunk && (size_t)arg[2] > d.chunk)
 		arg[2] = (long)d.chunk;
 	if (can_fail(nr))
 		atomic_fetch_add(&d.calls, 1);
 	r = answer(nr, arg, &lied);
-	if (lied)
-		atomic_fetch_add(&d.lies, 1);
-	i = atomic_fetch_add(&d.traced, 1);
-	if (i < TRACED) {
-		d.trace[i] = (struct double_call){ .nr = nr, .result = r,
-						   .lied = lied };
-		memcpy(d.trace[i].arg, arg, sizeof(arg));
-	}
+	note(nr, arg, r, lied);
 	return r;
 }
 
@@ -342,7 +367,13 @@ const char *double_name(long nr)
 		{ SYS_get_mempolicy, "get_mempolicy" },
 		{ SYS_process_vm_readv, "process_vm_readv" },
 		{ SYS_rt_tgsigqueueinfo, "rt_tgsigqueueinfo" },
-		{ SYS_prctl, "prctl" },
+		{ SYS_prctl, "prctl" }, { SYS_msync, "msync" },
+		{ SYS_sigaltstack, "sigaltstack" },
+		{ SYS_rt_sigaction, "rt_sigaction" },
+		{ DOUBLE_THREAD_CREATE, "pthread_create" },
+		{ DOUBLE_KEY_CREATE, "pthread_key_create" },
+		{ DOUBLE_KEY_SET, "pthread_setspecific" },
+		{ DOUBLE_ATFORK, "pthread_atfork" },
 	};
 	size_t i;
 

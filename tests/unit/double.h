@@ -33,6 +33,16 @@ struct double_rule {
 	uint32_t flags;
 };
 
+/*
+ * For what code in normal context asks of the libc, see libc.c: counted, traced
+ * and failed like a system call. Returns 0: do it; or the errno to answer.
+ */
+#define DOUBLE_THREAD_CREATE	100001
+#define DOUBLE_KEY_CREATE	100002
+#define DOUBLE_KEY_SET		100003
+#define DOUBLE_ATFORK		100004
+int double_asked(long nr, long what);
+
 /* Run @look before each watched call (not for the calls it makes itself). */
 void double_before(void (*look)(long nr, const long arg[6]));
 

@@ -51,6 +51,9 @@ enum unit_state unit_state(const unsigned char *at, size_t index);
 uint32_t unit_fds(void);
 uint32_t unit_maps(void);
 
+/* A number that is another one when any mapping is. */
+uint64_t unit_layout(void);
+
 /* Does the mapping at @addr have this two-letter flag in smaps (VmFlags)?
  * -1: nothing is mapped there. */
 int unit_flag(const void *addr, const char *flag);
