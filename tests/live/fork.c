@@ -130,6 +130,39 @@ static void same_page_untold(void)
 	same_page_with(_Fork);
 }
 
+static int says_inside(void *dst, size_t bytes, uint64_t offset, void *arg)
+{
+	(void)offset;
+	(void)arg;
+	live_fill(dst, bytes, 0);
+	return bez_thread_attach() == -EDEADLK ? 0 : -1;
+}
+
+/* What the library knows of a thread is of the thread's own life. */
+static void number_untold(void)
+{
+	struct bez_source from = bez_source_callback(says_inside, NULL);
+	struct bez_event event;
+	uint64_t seq = 0;
+	pid_t pid;
+
+	page = len = live_page();
+	at = live_pages(1);
+	see_install();
+	see_start(*(const uint32_t *)tap_data());
+	add_lasting(&from);
+	pid = _Fork();
+	if (!pid) {
+		live_poison(at);
+		CHECK_EQ(live_wrong(at, len, 0), 0);
+		CHECK_EQ(bez_events(&seq, &event, 1), 1);
+		CHECK_EQ(event.outcome, BEZ_OUTCOME_REPLACED);
+		CHECK_EQ(event.tid, gettid());
+		_exit(0);
+	}
+	joins(pid);
+}
+
 static void three_generations(void)
 {
 	pthread_barrier_t *all = shared_barrier(3);
@@ -463,6 +496,7 @@ static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 static const struct tap_case cases[] = {
 	EACH_WAY("same page at once", same_page_at_once),
 	EACH_WAY("same page at once by _Fork", same_page_untold),
+	EACH_WAY("its own number by _Fork", number_untold),
 	EACH_WAY("three generations", three_generations),
 	EACH_WAY("inherited loss", inherited_loss),
 	EACH_WAY("fork during repairs", one_repairs),

@@ -193,6 +193,39 @@ static void former_handler(void)
 	}
 }
 
+/* --------------------------------------------------------- a later handler */
+
+static struct sigaction ours;
+static struct seen in_later;
+
+static void later(int sig, siginfo_t *info, void *context)
+{
+	rights(in_later.in_handler);
+	ours.sa_sigaction(sig, info, context);
+	rights(in_later.afterwards);
+	in_later.calls++;
+}
+
+/* One that calls ours finds its own rights when that returns. */
+static void later_handler(void)
+{
+	struct sigaction action = { .sa_sigaction = later,
+				    .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct bez_source from;
+	unsigned char *at;
+
+	need_key();
+	live_start(variant()->start | BEZ_START_NO_EARLY_KILL);
+	from = bez_source_mirror(keyed_pages());
+	at = live_pages(PAGES);
+	live_region(at, PAGES * page, &from, "mirror with a key");
+	CHECK_EQ(sigaction(SIGBUS, &action, &ours), 0);
+	CHECK_EQ(pkey_set(key, variant()->rights), 0);
+	comes_back(at);
+	CHECK(in_later.calls >= PAGES);
+	CHECK(!memcmp(in_later.in_handler, in_later.afterwards, KEYS));
+}
+
 #define NAMED(what, function, ...)					\
 	{ .name = what, .run = function,				\
 	  .data = &(const struct variant){ __VA_ARGS__ } }
@@ -213,5 +246,7 @@ static const struct tap_case cases[] = {
 	      .returns = 1),
 	NAMED("former handler returns, closed", former_handler, CLOSED,
 	      .returns = 1),
+	NAMED("later handler, open", later_handler, OPEN),
+	NAMED("later handler, closed", later_handler, CLOSED),
 };
 TAP_MAIN(cases)
