@@ -10,7 +10,6 @@
 #include "core/gate.h"
 #include "core/guard.h"
 #include "core/keys.h"
-#include "core/known.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
@@ -298,9 +297,12 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 	if (was_raised(fault) && w->guard)
 		bz_guard_jump(w);
 	if (nested && !was_raised(fault)) {
-		if (!w->held)
+		/* one that comes in between finds the place taken */
+		if (!w->held) {
+			w->held = 1;
+			atomic_signal_fence(memory_order_seq_cst);
 			w->held_info = *info;
-		w->held = 1;
+		}
 		bz_walk_leave(mm, w, NULL);
 		return 0;
 	}
@@ -357,7 +359,7 @@ void bz_sigbus(int sig, siginfo_t *info, void *context)
 	if (!direct)
 		bz_sigmask(SIG_SETMASK, &mask, &was);
 	if (mm)
-		w = bz_walk_enter(mm, bz_self(mm, __builtin_frame_address(0)),
+		w = bz_walk_enter(mm, (uint32_t)bz_gettid(),
 				  __builtin_frame_address(0), SLOT_WAIT_NS);
 	if (w && w->depth == 1)
 		w->mask = mask;

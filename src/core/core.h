@@ -26,6 +26,7 @@ struct bz_core {
 	 * the process that forked us, whose memory it works on. Written by
 	 * who has mm->uffd_busy. */
 	_Atomic int32_t uffd_last;
+	_Atomic int32_t uffd_pid;	/* of who opened that */
 
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;

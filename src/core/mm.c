@@ -22,18 +22,6 @@ static uint64_t all_bytes(void)
 	return head_bytes() + (uint64_t)BZ_WALKS * BZ_WALK_PAGES * bz_core.page;
 }
 
-/* Numbers go on from parent to child, so that none of them has another's. */
-uint64_t bz_mm_life(struct bz_mm *mm)
-{
-	static _Atomic uint64_t lives;
-	uint64_t none = 0;
-
-	if (!atomic_load(&mm->life))
-		atomic_compare_exchange_strong(&mm->life, &none,
-					       atomic_fetch_add(&lives, 1) + 1);
-	return atomic_load(&mm->life);
-}
-
 int bz_mm_create(struct bz_mm **ret_mm)
 {
 	struct bz_mm *mm;

@@ -39,6 +39,7 @@ struct bz_mm {
 	_Atomic int32_t uffd;		/* number + 1; 0: none; -1: no hope */
 	_Atomic uint32_t uffd_busy;
 	_Atomic uint32_t placement;	/* enum bez_placement */
+	_Atomic int32_t uffd_pid;	/* of the process that opened it */
 
 	/* The worker. bell: futex, bumped by posters; asleep: worker. */
 	_Atomic uint32_t bell;
@@ -51,10 +52,6 @@ struct bz_mm {
 	_Atomic uint32_t noticed;	/* some are; set: walkers, cleared: worker */
 
 	_Atomic uint32_t threads;	/* attached */
-
-	/* Which address space this is; 0: a child that nobody attached to
-	 * yet. Set once, by CAS. core/known.h */
-	_Atomic uint64_t life;
 
 	/* faults without an address: window start (ms) << 8 | count */
 	_Atomic uint64_t missing;
@@ -93,8 +90,5 @@ void *bz_mm_page(struct bz_mm *mm, const struct bz_walk *w,
 
 /* Map it, for good. Context: not in a handler. */
 int bz_mm_create(struct bz_mm **ret_mm);
-
-/* mm->life, of which it is given one if it has none. */
-uint64_t bz_mm_life(struct bz_mm *mm);
 
 #endif

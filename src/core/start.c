@@ -168,6 +168,14 @@ int bez_start(const struct bez_options *options)
 	return r;
 }
 
+static void bury_dead(struct bz_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < BZ_WALKS; i++)
+		bz_walk_bury(mm, &mm->walk[i]);
+}
+
 /* The lock is held. */
 static int stop(void)
 {
@@ -184,8 +192,10 @@ static int stop(void)
 	bz_thread_detach_all();
 	atomic_store(&bz_core.mm, NULL);
 	/* who is still in the handler finds no region and leaves */
-	while (bz_walk_any(mm))
+	while (bz_walk_any(mm)) {
+		bury_dead(mm);
 		bz_yield();
+	}
 	bz_uffd_close(mm);
 	bz_region_reset();
 	return 0;

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "core/core.h"
-#include "core/known.h"
 #include "core/lock.h"
 
 #define LEAST_FRAME	2048		/* where the kernel does not say */
@@ -136,26 +135,6 @@ static void make_late(struct attached *a)
 				      PR_MCE_KILL_LATE, 0, 0);
 }
 
-/* So that the handler need not ask. It may come between any two stores. */
-static void know_self(struct bz_mm *mm)
-{
-	stack_t now;
-
-	if (sigaltstack(NULL, &now) || (now.ss_flags & SS_DISABLE))
-		return;
-	bz_known.tid = (uint32_t)bz_gettid();
-	bz_known.life = bz_mm_life(mm);
-	bz_known.low = (uint64_t)now.ss_sp;
-	atomic_signal_fence(memory_order_seq_cst);
-	bz_known.high = (uint64_t)now.ss_sp + now.ss_size;
-}
-
-static void forget_self(void)
-{
-	bz_known.high = 0;
-	atomic_signal_fence(memory_order_seq_cst);
-}
-
 int bz_thread_attach(struct bz_mm *mm)
 {
 	sigset_t bus, was;
@@ -181,7 +160,6 @@ int bz_thread_attach(struct bz_mm *mm)
 	make_late(&self);
 	self.count = 1;
 	self.mm = mm;
-	know_self(mm);
 	atomic_fetch_add_explicit(&mm->threads, 1, memory_order_relaxed);
 	return 0;
 }
@@ -193,7 +171,6 @@ void bz_thread_detach_all(void)
 	if (!self.count)
 		return;
 	self.count = 0;
-	forget_self();
 	tell_at_exit(NULL);
 	if (self.made_late)
 		prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0);
@@ -211,11 +188,9 @@ void bz_thread_detach_all(void)
 
 void bz_thread_forked(struct bz_mm *mm)
 {
-	forget_self();
 	if (!self.count)
 		return;
 	atomic_store(&mm->threads, 1);
-	know_self(mm);
 }
 
 int bez_thread_attach(void)

@@ -3,7 +3,6 @@
 
 #include <stddef.h>
 
-#include "core/known.h"
 #include "core/mm.h"
 
 #define FULL_NAP_NS 200000u		/* nobody tells when a slot is free */
@@ -16,19 +15,6 @@ static void set_used(struct bz_mm *mm, uint32_t i)
 static void clear_used(struct bz_mm *mm, uint32_t i)
 {
 	atomic_fetch_and(&mm->used[i / 64], ~((uint64_t)1 << (i % 64)));
-}
-
-__thread struct bz_known bz_known __attribute__((tls_model("initial-exec")));
-
-uint32_t bz_self(struct bz_mm *mm, const void *frame)
-{
-	const struct bz_known *k = &bz_known;
-	uint64_t at = (uint64_t)frame;
-
-	if (at > k->low && at < k->high &&
-	    k->life == atomic_load_explicit(&mm->life, memory_order_relaxed))
-		return k->tid;
-	return (uint32_t)bz_gettid();
 }
 
 /*
@@ -70,8 +56,9 @@ static uint64_t owner_word(uint32_t tid, const void *frame)
 }
 
 /*
- * A slot without its bit that is @me's own, by the number: was its handler left
- * by a jump? One that was not is above us on the same stack.
+ * A slot that is @me's own, by the number: was its handler left by a jump, or
+ * killed in a child of vfork(2)? One that was not is above us on the same
+ * stack.
  */
 static int forsaken(uint64_t owner, uint64_t me)
 {
@@ -117,6 +104,11 @@ struct bz_walk *bz_walk_enter(struct bz_mm *mm, uint32_t tid, const void *frame,
 
 	if (tid != BZ_WALK_ANYBODY)
 		w = bz_walk_of(mm, tid);
+	if (w && forsaken(atomic_load_explicit(&w->owner, memory_order_relaxed),
+			  owner_word(tid, frame))) {
+		bz_walk_drop(mm, w, NULL);
+		w = NULL;
+	}
 	if (w) {
 		w->depth++;
 		return w;
@@ -173,7 +165,9 @@ void bz_walk_done(struct bz_walk *w, int unmark)
 	atomic_store_explicit(&w->placing, 0, memory_order_release);
 	if (unmark)
 		atomic_store_explicit(&w->mark, 0, memory_order_release);
-	atomic_store(&w->claim[w->depth - 1], 0);
+	atomic_store_explicit(&w->claim[w->depth - 1], 0, memory_order_release);
+	/* all three before the look at the waiters: see tell() */
+	atomic_thread_fence(memory_order_seq_cst);
 	tell(w);
 }
 
@@ -202,10 +196,24 @@ int bz_walk_leave(struct bz_mm *mm, struct bz_walk *w, siginfo_t *ret_held)
 	return 0;
 }
 
+/* What was asked of the worker is not wanted any more: before the mark goes, so
+ * that it does not begin with it after that. */
+static void withdraw(struct bz_request *req)
+{
+	uint32_t state = BZ_REQ_POSTED;
+
+	if (!atomic_compare_exchange_strong(&req->state, &state, BZ_REQ_IDLE) &&
+	    state == BZ_REQ_RUNNING)
+		atomic_compare_exchange_strong(&req->state, &state,
+					       BZ_REQ_ABANDONED);
+}
+
 static void wipe(struct bz_walk *w)
 {
 	uint32_t depth;
 
+	withdraw(&w->request);
+	atomic_store(&w->until, 0);
 	for (depth = 1; depth <= BZ_DEPTH; depth++)
 		if (atomic_load(&w->claim[depth - 1]))
 			bz_walk_unclaim(w, depth);

@@ -74,7 +74,8 @@ static int source_from_user(const struct bez_source *from, uint64_t start,
 static int sources_from_user(const struct bez_source *from, uint64_t start,
 			     uint64_t end, struct bz_said *said)
 {
-	const struct bez_source *list = from;
+	const struct bez_source *list = NULL;
+	struct bez_source s;
 	uint32_t count = 1, i;
 	int ret;
 
@@ -82,16 +83,20 @@ static int sources_from_user(const struct bez_source *from, uint64_t start,
 	said->is_list = 0;
 	if (!from)
 		return 0;
-	if (from->kind == BEZ_SOURCE_FIRST_OF) {
-		list = from->list;
-		count = from->count;
-		if (!list || !count || count > BEZ_SOURCE_MAX_LIST ||
-		    from->flags)
+	s = *from;
+	if (s.kind == BEZ_SOURCE_FIRST_OF) {
+		list = s.list;
+		count = s.count;
+		if (!list || !count || count > BEZ_SOURCE_MAX_LIST || s.flags)
 			return -EINVAL;
 		said->is_list = 1;
 	}
 	for (i = 0; i < count; i++) {
-		ret = source_from_user(&list[i], start, end, &said->source[i]);
+		if (list)
+			s = list[i];
+		/* a copy: what was checked is what is kept */
+		__asm__ volatile("" : "+m"(s));
+		ret = source_from_user(&s, start, end, &said->source[i]);
 		if (ret)
 			return ret;
 	}

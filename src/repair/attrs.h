@@ -35,9 +35,11 @@ struct bz_attrs {
 int bz_attrs_read(uint64_t addr, void *scratch, struct bz_attrs *ret_attrs);
 
 /*
- * Give the fresh anonymous mapping at @addr, readable and writable and already
- * filled, all of @attrs. 0 or what the kernel said.
+ * Give the fresh anonymous mapping at @addr, readable and writable, all of @attrs
+ * and the @len bytes of @content: after the advice, which may keep them out of
+ * core dumps and children. 0 or what the kernel said.
  */
-int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs);
+int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs,
+		   const void *content);
 
 #endif

@@ -199,7 +199,8 @@ int bz_attrs_read(uint64_t addr, void *scratch, struct bz_attrs *ret_attrs)
 	return ret;
 }
 
-int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs)
+int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs,
+		   const void *content)
 {
 	struct bz_numa numa;
 	uint32_t i;
@@ -210,6 +211,8 @@ int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs)
 		return -EOPNOTSUPP;
 	for (i = 0; i < attrs->advices && !r; i++)
 		r = bz_madvise(addr, len, attrs->advice[i]);
+	if (!r)
+		memcpy((void *)addr, content, len);
 	if (!r && attrs->name[0])
 		r = bz_sys(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME,
 			   (long)addr, (long)len, (long)attrs->name, 0);

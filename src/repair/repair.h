@@ -51,8 +51,8 @@ enum bez_outcome bz_staged_place(struct bz_extent x, const void *stage,
 void bz_uffd_open(struct bz_mm *mm);
 void bz_uffd_close(struct bz_mm *mm);
 
-/* In a child of fork(2): what it inherited works on its parent's memory. Not
- * for a child that shares the memory. */
+/* In a child of fork(2), which has a table of descriptors of its own: what it
+ * inherited works on its parent's memory. */
 void bz_uffd_close_inherited(void);
 
 #endif

@@ -60,8 +60,7 @@ enum bez_outcome bz_staged_place(struct bz_extent x, const void *stage,
 		       (attrs.noreserve ? MAP_NORESERVE : 0), -1);
 	if (page < 0 && page > -4096)
 		return errno_to_outcome(page);
-	memcpy((void *)page, stage, x.width);
-	r = bz_attrs_apply((uint64_t)page, x.width, &attrs);
+	r = bz_attrs_apply((uint64_t)page, x.width, &attrs, stage);
 	if (r) {
 		bz_munmap((uint64_t)page, x.width);
 		/* to be another page than its neighbours it needs a mapping

@@ -19,7 +19,6 @@
 #define LOCK_TRIES	100000
 #define OPEN_TRIES	4
 #define GONE_TRIES	64
-#define MARK_SIGNAL	64		/* the last there is */
 #define HIGH_FD		1000		/* out of the way of programs that
 					 * count on low numbers */
 
@@ -74,6 +73,8 @@ static long handshake(int fd)
 /* Returns the number, or -1 for good. Called by one thread at a time. */
 static int32_t open_new(struct bz_mm *mm)
 {
+	struct f_owner_ex mark = { F_OWNER_PID,
+				   (int)bz_sys0(SYS_getpid) };
 	uint32_t placement;
 	long fd = open_any(&placement);
 
@@ -84,36 +85,43 @@ static int32_t open_new(struct bz_mm *mm)
 		return -1;
 	}
 	fd = raise_fd((int)fd);
-	if (bz_sys(SYS_fcntl, fd, F_SETSIG, MARK_SIGNAL, 0, 0, 0)) {
+	if (bz_sys(SYS_fcntl, fd, F_SETOWN_EX, (long)&mark, 0, 0, 0)) {
 		bz_close((int)fd);
 		return -1;
 	}
 	atomic_store(&mm->placement, placement);
+	atomic_store(&mm->uffd_pid, mark.pid);
+	atomic_store(&bz_core.uffd_pid, mark.pid);
 	return (int32_t)fd;
 }
 
 /*
- * Is @fd still what we opened under that number? The signal of F_SETSIG stays
- * with the open file, and nobody else sets one on a userfaultfd, which never
- * sends it. Half the time of fstat(2). Where the kernel does not say (a filter
- * of system calls), what is there is taken for what we put there.
+ * Is @fd still what was opened by process @pid under that number? The owner of
+ * F_SETOWN_EX stays with the open file, and nobody else names one for a
+ * userfaultfd, which never signals. It says whose memory the descriptor works
+ * on, too: a child that shares the table of descriptors, and not the memory, may
+ * have one of its own under the same number. Where the kernel does not say (a
+ * filter of system calls), what is there is taken for what we put there.
  */
-static int ours(int fd)
+static int is_of(int fd, int32_t pid)
 {
-	long r = bz_sys(SYS_fcntl, fd, F_GETSIG, 0, 0, 0, 0);
+	struct f_owner_ex mark = { 0 };
+	long r = bz_sys(SYS_fcntl, fd, F_GETOWN_EX, (long)&mark, 0, 0, 0);
 
-	return r == MARK_SIGNAL || (r < 0 && r != -EBADF);
+	return r ? r != -EBADF : mark.type == F_OWNER_PID && mark.pid == pid;
 }
 
-/*
- * The same number in the process that opened it is not open any more, or it
- * would not open another.
- */
+static int ours(struct bz_mm *mm, int fd)
+{
+	return is_of(fd, atomic_load_explicit(&mm->uffd_pid,
+					      memory_order_relaxed));
+}
+
 void bz_uffd_close_inherited(void)
 {
 	int32_t fd = atomic_exchange(&bz_core.uffd_last, 0) - 1;
 
-	if (fd >= 0 && ours(fd))
+	if (fd >= 0 && is_of(fd, atomic_load(&bz_core.uffd_pid)))
 		bz_close(fd);
 }
 
@@ -142,7 +150,6 @@ void bz_uffd_open(struct bz_mm *mm)
 	if (!atomic_load(&mm->uffd)) {
 		int32_t fd = -1;
 
-		bz_uffd_close_inherited();
 		if (!(bz_core.flags & BEZ_START_NO_UFFD))
 			fd = open_new(mm);
 		atomic_store(&bz_core.uffd_last, fd + 1);
@@ -160,7 +167,7 @@ void bz_uffd_close(struct bz_mm *mm)
 	if (fd < 0)
 		return;
 	atomic_store(&bz_core.uffd_last, 0);
-	if (ours(fd))
+	if (ours(mm, fd))
 		bz_close(fd);
 }
 
@@ -175,7 +182,7 @@ static int get(struct bz_mm *mm)
 
 		if (fd < 0)
 			return -1;
-		if (fd && ours(fd - 1))
+		if (fd && ours(mm, fd - 1))
 			return fd - 1;
 		if (fd)
 			atomic_compare_exchange_strong(&mm->uffd, &fd, 0);
@@ -296,8 +303,8 @@ static int is_news(struct bz_extent x)
 	return entry >> 63;		/* present */
 }
 
-static enum bz_placed fill(int fd, struct bz_extent x, const void *stage,
-			   int mapped)
+static enum bz_placed fill(struct bz_mm *mm, int fd, struct bz_extent x,
+			   const void *stage, int mapped)
 {
 	long r = copy(fd, x, stage);
 
@@ -311,7 +318,7 @@ static enum bz_placed fill(int fd, struct bz_extent x, const void *stage,
 		return BZ_PLACED;
 	/* closed by the program after it was registered: nobody watches the
 	 * empty page now, so this must be quick */
-	if (!ours(fd))
+	if (!ours(mm, fd))
 		return BZ_PLACED_GONE;
 	if (r == -EEXIST)		/* the entry would not go: still closed */
 		return BZ_PLACED_NOT_HERE;
@@ -321,8 +328,8 @@ static enum bz_placed fill(int fd, struct bz_extent x, const void *stage,
 	return r == -ENOMEM ? BZ_PLACED_NOMEM : BZ_PLACED_SYSTEM;
 }
 
-static enum bz_placed place(int fd, struct bz_extent x, const void *stage,
-			    int mapped)
+static enum bz_placed place(struct bz_mm *mm, int fd, struct bz_extent x,
+			    const void *stage, int mapped)
 {
 	long err = register_missing(fd, x);
 	enum bz_placed r;
@@ -330,11 +337,11 @@ static enum bz_placed place(int fd, struct bz_extent x, const void *stage,
 	if (err == -ENOMEM)
 		return BZ_PLACED_MAPS;
 	if (err)
-		return ours(fd) ? BZ_PLACED_NOT_HERE : BZ_PLACED_AGAIN;
+		return ours(mm, fd) ? BZ_PLACED_NOT_HERE : BZ_PLACED_AGAIN;
 	if (empty(x))
 		r = BZ_PLACED_NOT_HERE;
 	else
-		r = fill(fd, x, stage, mapped);
+		r = fill(mm, fd, x, stage, mapped);
 	unregister(fd, x, r == BZ_PLACED || r == BZ_PLACED_GOOD);
 	/* we had offered it to the kernel as free: it is not */
 	if (r == BZ_PLACED_GOOD)
@@ -358,7 +365,7 @@ enum bz_placed bz_uffd_place(struct bz_mm *mm, struct bz_extent x,
 		fd = get(mm);
 		/* what is there after a first time is zeros, or less */
 		r = fd < 0 ? BZ_PLACED_NOT_HERE :
-			     place(fd, x, stage, mapped || open);
+			     place(mm, fd, x, stage, mapped || open);
 		open |= r == BZ_PLACED_GONE;
 		if (r != BZ_PLACED_GONE && r != BZ_PLACED_AGAIN)
 			break;

@@ -45,27 +45,44 @@ static int wait_done(struct bz_request *req, uint64_t end)
 	return 0;
 }
 
+/* Until the worker has come back from what was asked last in this slot, and
+ * given up: that was somebody else's fault, in both meanings. */
+static int wait_idle(struct bz_request *req, uint64_t end)
+{
+	uint32_t state;
+	uint64_t now;
+
+	/* DONE: an answer that nobody came to fetch any more */
+	while ((state = atomic_load(&req->state)) != BZ_REQ_IDLE &&
+	       state != BZ_REQ_DONE) {
+		now = bz_now_ns();
+		if (now >= end)
+			return -EBUSY;
+		bz_futex_wait(&req->state, state, end - now);
+	}
+	return 0;
+}
+
 int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
 	     uint64_t offset, uint64_t len, uint64_t taken_ns, void **from)
 {
 	struct bz_request *req = &w->request;
 	uint32_t slot = (uint32_t)(w - mm->walk);
 	int32_t worker = atomic_load(&mm->worker_tid);
-	uint32_t state = atomic_load(&req->state);
+	uint64_t end = bz_after(taken_ns, s->deadline_ns);
 	int r;
 
 	/* the worker cannot wait for itself. Looking after an early notice it
 	 * is in normal context and calls; in a fault of its own it may not */
 	if ((uint32_t)worker == bz_walk_tid(w) && w->depth == 1) {
-		atomic_store(&w->until, bz_after(taken_ns, s->deadline_ns));
+		atomic_store(&w->until, end);
 		r = s->fill(*from, len, offset, s->arg) ? -EIO : 0;
 		atomic_store(&w->until, 0);
 		return r;
 	}
 	if (!worker || (uint32_t)worker == bz_walk_tid(w))
 		return -EBUSY;
-	/* DONE: an answer that nobody came to fetch any more */
-	if (state != BZ_REQ_IDLE && state != BZ_REQ_DONE)
+	if (wait_idle(req, end))
 		return -EBUSY;
 	req->fill = s->fill;
 	req->arg = s->arg;
@@ -73,12 +90,12 @@ int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
 	req->offset = offset;
 	req->mark = atomic_load_explicit(&w->mark, memory_order_relaxed);
 	/* who waits for our claim waits as long as we do, at least */
-	atomic_store(&w->until, bz_after(taken_ns, s->deadline_ns));
+	atomic_store(&w->until, end);
 	atomic_store(&req->state, BZ_REQ_POSTED);
 	atomic_fetch_or(&mm->posted[slot / 64], (uint64_t)1 << (slot % 64));
 	bz_ring(mm);
 
-	r = wait_done(req, bz_after(taken_ns, s->deadline_ns));
+	r = wait_done(req, end);
 	atomic_store(&w->until, 0);
 	if (r)
 		return r;

@@ -85,6 +85,7 @@ static void run_request(struct bz_mm *mm, struct bz_walk *walk)
 		} else {
 			memset(req->page, 0, bz_core.page);
 			atomic_store(&req->state, BZ_REQ_IDLE);
+			bz_futex_wake(&req->state);
 		}
 	}
 	leave(mm, me);

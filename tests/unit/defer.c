@@ -112,6 +112,11 @@ static void runs(struct bz_request *req)
 	atomic_store(&req->state, BZ_REQ_RUNNING);
 }
 
+static void comes_back(struct bz_request *req)
+{
+	atomic_store(&req->state, BZ_REQ_IDLE);
+}
+
 static void nothing(struct bz_request *req)
 {
 	(void)req;
@@ -144,6 +149,8 @@ static void answered(void)
 /* Too late before the worker took it: taken back. After: left to it. */
 static void too_late(void)
 {
+	uint32_t state, bell = 0;
+
 	begin();
 	atomic_store(&mm->worker_tid, WORKER);
 	play(nothing, 1);
@@ -156,16 +163,25 @@ static void too_late(void)
 	CHECK_EQ(defer(), -ETIMEDOUT);
 	double_reset();
 	CHECK_EQ(w->request.state, BZ_REQ_ABANDONED);
-	/* until it comes back, this slot asks nothing */
-	play(nothing, 1);
-	CHECK_EQ(defer(), -EBUSY);
-	CHECK_EQ(double_traced(), 0);
+	/* until it comes back, this slot asks nothing, and waits */
+	for (state = BZ_REQ_POSTED; state <= BZ_REQ_ABANDONED; state++) {
+		if (state == BZ_REQ_DONE)
+			continue;
+		atomic_store(&w->request.state, state);
+		bell = mm->bell;
+		play(nothing, 1);
+		CHECK_EQ(defer(), -EBUSY);
+		double_reset();
+		CHECK(naps >= 5);
+		CHECK_EQ(mm->bell, bell);
+		CHECK_EQ(w->request.state, state);
+	}
+	/* when it comes back in time, the next is asked for */
+	atomic_store(&w->request.state, BZ_REQ_ABANDONED);
+	play(comes_back, 3);
+	CHECK_EQ(defer(), -ETIMEDOUT);
 	double_reset();
-	CHECK_EQ(w->request.state, BZ_REQ_ABANDONED);
-	atomic_store(&w->request.state, BZ_REQ_RUNNING);
-	CHECK_EQ(defer(), -EBUSY);
-	atomic_store(&w->request.state, BZ_REQ_POSTED);
-	CHECK_EQ(defer(), -EBUSY);
+	CHECK_EQ(mm->bell, bell + 1);
 	/* an answer that nobody fetched is of no use any more */
 	atomic_store(&w->request.state, BZ_REQ_DONE);
 	play(answers, 1);
