@@ -34,13 +34,16 @@ static struct bz_extent extent_of(uint32_t random)
 				   .width = pages * 4096 };
 }
 
-static void hold(struct bz_extent x)
+/* Now and then for longer, so that on few processors, too, others come by. */
+static void hold(struct bz_extent x, uint32_t random)
 {
 	uint64_t i, first = (x.start - BASE) / 4096, n = x.width / 4096;
 
 	for (i = first; i < first + n; i++)
 		if (atomic_fetch_add(&holders[i], 1))
 			atomic_fetch_add(&broken, 1);
+	if (!(random % 64))
+		sched_yield();
 	for (i = first; i < first + n; i++)
 		atomic_fetch_sub(&holders[i], 1);
 }
@@ -59,7 +62,7 @@ static void *claimant(void *arg)
 		x = extent_of(seed >> 8);
 		switch (bz_claim(mm, w, x, &conflict)) {
 		case BZ_CLAIMED:
-			hold(x);
+			hold(x, seed >> 24);
 			bz_walk_unclaim(w, w->depth);
 			atomic_fetch_add(&got, 1);
 			break;
