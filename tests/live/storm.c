@@ -29,8 +29,8 @@
 #define PASSING		4		/* regions that come and go */
 #define STACK		(256 << 10)	/* so small that the libc keeps them all */
 
-/* A slot's pages are touched when it is first used: a thread more at once in the
- * handler than in the short storm is 36 kB. And the kernel counts in batches. */
+/* A slot's pages are touched when it is first used: each thread more in the
+ * handler than in the short storm is 36 kB. The kernel counts in batches. */
 #define MORE_KB		512
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED	1
