@@ -23,13 +23,14 @@
 enum mode {
 	FAULTS,		/* two faults, one after the other */
 	POISON,		/* the same with lost pages that are in no region */
+	UNSAVED,	/* in regions, with and without a source that works */
 	NESTED,		/* the handler raises SIGBUS the first time */
 	SENT,		/* sent twice, no fault */
 	MODES
 };
 
 static const char *const mode_names[] = { "faults", "foreign poison",
-					  "nested", "sent" };
+					  "lost, not saved", "nested", "sent" };
 
 /* What a call saw. Bytes, as they are compared so. */
 struct seen {
@@ -60,6 +61,11 @@ static unsigned char *alt;
 static unsigned char *target;		/* what the code touches now */
 static int depth;
 
+static int of_a_load(void)
+{
+	return probe->mode != NESTED && probe->mode != SENT;
+}
+
 static void see_context(struct seen *s, const ucontext_t *uc)
 {
 	memcpy(&s->context_mask, &uc->uc_sigmask, sizeof(s->context_mask));
@@ -68,12 +74,12 @@ static void see_context(struct seen *s, const ucontext_t *uc)
 #if defined(__x86_64__)
 	_Static_assert(sizeof(uc->uc_mcontext.gregs) <= sizeof(s->regs), "");
 	/* those of a fault are known; the libc's, for sent ones, may be not */
-	if (probe->mode == FAULTS || probe->mode == POISON)
+	if (of_a_load())
 		memcpy(s->regs, uc->uc_mcontext.gregs,
 		       sizeof(uc->uc_mcontext.gregs));
 	memcpy(&s->vector, uc->uc_mcontext.fpregs->_xmm[15].element,
 	       sizeof(s->vector));
-	if (probe->mode != FAULTS && probe->mode != POISON)
+	if (!of_a_load())
 		s->vector = 0;
 #endif
 }
@@ -140,8 +146,17 @@ static void once_more(unsigned char *page)
 	report->went_on++;
 }
 
+static int fails(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)offset;
+	(void)arg;
+	memset(dst, 1, len);
+	return -1;
+}
+
 static void run(unsigned char **pages, int with)
 {
+	struct bez_source failing = bez_source_callback(fails, NULL);
 	sigset_t blocked;
 
 	sigemptyset(&blocked);
@@ -149,7 +164,12 @@ static void run(unsigned char **pages, int with)
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
 	install();
 	if (with)
-		live_start(0);
+		live_start(probe->mode == UNSAVED ? BEZ_START_NO_EARLY_KILL :
+						    0);
+	if (with && probe->mode == UNSAVED) {
+		live_region(pages[0], live_page(), NULL, "no source");
+		live_region(pages[1], live_page(), &failing, "it fails");
+	}
 	once_more(pages[0]);
 	once_more(pages[1]);
 	report->mask_after = chain_mask();
@@ -200,8 +220,10 @@ static void same_with_and_without(void)
 	probe = tap_data();
 	alt = live_pages(ALT_BYTES / live_page());
 	for (i = 0; i < 2 && probe->mode != SENT; i++) {
-		pages[i] = probe->mode == POISON ? live_pages(1) : chain_hole();
-		if (probe->mode == POISON)
+		int lost = probe->mode == POISON || probe->mode == UNSAVED;
+
+		pages[i] = lost ? live_pages(1) : chain_hole();
+		if (lost)
 			live_poison(pages[i]);
 	}
 	run_child(pages, 0, &r[0]);

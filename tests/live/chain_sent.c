@@ -12,6 +12,7 @@
 #include "chain_help.h"
 
 static volatile int calls, filling, called_while_filling, page_was_good;
+static volatile int called_in;		/* a thread */
 static siginfo_t seen;
 static unsigned char *page;
 static char marker;			/* its address is the value sent */
@@ -23,6 +24,7 @@ static void former(int sig, siginfo_t *info, void *context)
 	if (!calls++)
 		seen = *info;
 	called_while_filling |= filling;
+	called_in = (int)syscall(SYS_gettid);
 	if (page)
 		page_was_good = live_read(page) == live_byte(0, 0);
 }
@@ -189,6 +191,91 @@ static void while_repairing_later(void)
 	CHECK_EQ(chain_mask(), mask);
 }
 
+/* ------------------------------------------------ while the worker repairs */
+
+enum whom { WAITER, WORKER, PROCESS };
+
+struct sent {
+	enum whom whom;
+	int code;			/* SI_USER, SI_TKILL or SI_QUEUE */
+};
+
+static void send_one(const struct sent *sent)
+{
+	int tid = sent->whom == WORKER ? (int)syscall(SYS_gettid) : getpid();
+	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
+
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	info.si_value.sival_ptr = &marker;
+	if (sent->whom == PROCESS && sent->code == SI_USER)
+		by_kill();
+	else if (sent->whom == PROCESS)
+		by_sigqueue();
+	else if (sent->code == SI_TKILL)
+		syscall(SYS_tgkill, getpid(), tid, SIGBUS);
+	else
+		syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, SIGBUS, &info);
+}
+
+/* Runs on the worker. Each has come before the next is sent, and both before
+ * the page is there. */
+static int sends_on_the_worker(void *dst, size_t len, uint64_t offset,
+			       void *arg)
+{
+	uint64_t n;
+
+	(void)offset;
+	filling = 1;
+	for (n = 1; n <= 2; n++) {
+		send_one(arg);
+		while (bez_outcome_count(BEZ_OUTCOME_FOREIGN) < n)
+			continue;
+	}
+	live_fill(dst, len, 0);
+	filling = 0;
+	return 0;
+}
+
+static int was_called_at_all(void *arg)
+{
+	(void)arg;
+	return calls > 0;
+}
+
+static void while_the_worker_repairs(void)
+{
+	const struct sent *sent = tap_data();
+	const struct way way = { .code = sent->code, .with_pid = 1,
+				 .with_value = sent->code == SI_QUEUE };
+	struct bez_source from =
+		bez_source_deferred(sends_on_the_worker,
+				    (void *)(uint64_t)sent, 30000000000ull);
+	struct bez_status status = { .size = sizeof(status) };
+	uint64_t mask = chain_mask();
+	unsigned char *lost = live_pages(1);
+	bez_region_t region;
+
+	install();
+	chain_start();
+	/* on the worker it may come before the page is in its place */
+	page = sent->whom == WORKER ? NULL : lost;
+	live_poison(lost);
+	region = live_region(lost, live_page(), &from, "page");
+	CHECK_EQ(chain_load(lost + 100), live_byte(100, 0));
+	chain_until(was_called_at_all, NULL, "the former action is called");
+	CHECK_EQ(bez_status(&status), 0);
+	CHECK_EQ(called_in, sent->whom == WORKER ? status.worker_tid : getpid());
+	CHECK(!called_while_filling);
+	CHECK(page_was_good || !page);
+	CHECK_EQ(chain_mask(), mask);
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 1);
+	/* the worker ends when it has done all that was for it */
+	CHECK_EQ(bez_region_remove(region), 0);
+	CHECK_EQ(bez_stop(), 0);
+	check_seen(&way);
+}
+
 /* Many threads' worth of noise costs no slot and no memory. */
 static void many(void)
 {
@@ -219,10 +306,21 @@ static const struct way ways[] = {
 	{ .name = what ": sigqueue", .run = fn, .data = &ways[3] },	\
 	{ .name = what ": timer", .run = fn, .data = &ways[4] }
 
+#define DEFERRED(to, whom, code)					\
+	{ .name = "sent during a deferred repair, " to,			\
+	  .run = while_the_worker_repairs,				\
+	  .data = &(const struct sent){ whom, code } }
+
 static const struct tap_case cases[] = {
 	EACH("sent", idle),
 	EACH("sent during a repair", while_repairing),
 	EACH("sent during a repair, later handler", while_repairing_later),
+	DEFERRED("to who waits: tgkill", WAITER, SI_TKILL),
+	DEFERRED("to who waits: sigqueue", WAITER, SI_QUEUE),
+	DEFERRED("to the worker: tgkill", WORKER, SI_TKILL),
+	DEFERRED("to the worker: sigqueue", WORKER, SI_QUEUE),
+	DEFERRED("to the process: kill", PROCESS, SI_USER),
+	DEFERRED("to the process: sigqueue", PROCESS, SI_QUEUE),
 	{ .name = "sent two thousand times", .run = many },
 };
 TAP_MAIN(cases)

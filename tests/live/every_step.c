@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/core.h"
+#include "inside.h"
 #include "live.h"
 
 #define MOST_PLACES	8192
@@ -49,19 +49,6 @@ static void former(int sig)
 	shared->got++;
 	if (jumps)
 		siglongjmp(back, 1);
-}
-
-static uint32_t slots_taken(void)
-{
-	struct bz_mm *mm = atomic_load(&bz_core.mm);
-	uint32_t i, taken = 0;
-
-	for (i = 0; i < BZ_WALKS; i++)
-		taken += atomic_load(&mm->walk[i].owner) ||
-			 atomic_load(&mm->walk[i].mark) ||
-			 atomic_load(&mm->walk[i].claim[0]) ||
-			 atomic_load(&mm->walk[i].placing);
-	return taken + (uint32_t)bz_walk_any(mm);
 }
 
 static void forget_depths(void)
@@ -112,7 +99,7 @@ static void lose_pages(const struct variant *v)
 	/* a slot that was jumped away from is found again by the next fault */
 	live_poison(at);
 	shared->wrong += (uint32_t)live_wrong(at, 2 * page, 0);
-	shared->held = slots_taken();
+	shared->held = inside_slots_taken();
 }
 
 /* --------------------------------------------------------------- the tracer */
