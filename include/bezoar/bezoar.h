@@ -44,6 +44,8 @@
  *  - A program that closes every descriptor (closefrom) while another thread's
  *    page is being put in place takes the fence away for a moment; zeros may
  *    be seen until it stands again.
+ *  - SIGBUS sent by processes is served while a fault is, one inside the other:
+ *    a flood of it overflows the alternate stack, into a page without access.
  *  - A page that changed after its source was written comes back as the
  *    source has it. Give digests, and it is refused instead.
  *
@@ -233,10 +235,12 @@ enum bez_source_kind {
  * interrupted code may hold. DEFERRED: runs on the worker in normal context;
  * it may allocate and lock, but a lock held by the faulting thread makes it
  * late, and then the ladder goes on without it. Its protection keys (pkeys(7))
- * are the worker's; in the handler all are open. Both: if it touches a lost
- * page that cannot be replaced, it is abandoned where it stands (locks stay
- * held) and counts as failed. None may fork, nor call bez_ functions other
- * than the handler-safe ones (-EDEADLK).
+ * are the worker's, or, when it looks after an early notice, open; in the handler
+ * all are open. Both: if it touches a lost page that cannot be replaced, it is
+ * abandoned where it stands (locks stay held) and counts as failed. None may
+ * fork, switch stacks, nor call bez_ functions other than the handler-safe ones
+ * (-EDEADLK); who jumps out of one (from a handler of another signal) leaves the
+ * page lost and what others wait for waiting until that thread's next fault.
  */
 typedef int (*bez_fill_fn)(void *dst, size_t len, uint64_t offset, void *arg);
 
