@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -19,6 +20,7 @@
 #define LEAST	400		/* rounds, and on until both came first */
 #define MOST	20000
 #define SCALES	18		/* of delay, to shift the two */
+#define FINEST	32		/* steps of it, when near */
 
 static unsigned char *at, *copy;
 static pthread_barrier_t begins, ends;
@@ -26,12 +28,42 @@ static _Atomic int over;
 static _Atomic size_t rounds;
 static int answer;			/* the other thread's, in each round */
 
-static void delay(size_t scale)
+static void delay(size_t count)
 {
 	volatile size_t i;
 
-	for (i = 0; i >> scale % SCALES == 0; i++)
+	for (i = 0; i < count; i++)
 		continue;
+}
+
+/*
+ * Every second round tries all scales, one against another. The others look for
+ * the moment when it turns who is first, and stay there: what comes in between
+ * the two halves of a call comes then.
+ */
+static long shift, step;		/* the other thread later by that much */
+
+static size_t delay_of(int others)
+{
+	size_t round = rounds / 2;
+
+	if (rounds % 2)
+		return (shift > 0) == others ? (size_t)labs(shift) : 0;
+	return (size_t)1 << (others ? round : round / SCALES) % SCALES;
+}
+
+static void look_nearer(int first)
+{
+	long towards = first ? -1 : 1;
+
+	if (rounds % 2 == 0)
+		return;
+	step = step * towards > 0 ? step * 2 : -step / 4;
+	if (labs(step) < FINEST)
+		step = towards * FINEST;
+	if (labs(step) > 1 << SCALES)
+		step = towards << SCALES;
+	shift += step;
 }
 
 static size_t tasks(void)
@@ -99,7 +131,7 @@ static void *other(void *act)
 		pthread_barrier_wait(&begins);
 		if (over)
 			return NULL;
-		delay(rounds);
+		delay(delay_of(1));
 		((void (*)(void))(uintptr_t)act)();
 		pthread_barrier_wait(&ends);
 	}
@@ -122,14 +154,16 @@ static void race(void (*act)(void), int (*judge)(int stopped))
 	was = tasks();
 	while (rounds < LEAST || ((!first || first == rounds) &&
 				  rounds < MOST)) {
-		int r;
+		int r, was_first;
 
 		works_again();
 		pthread_barrier_wait(&begins);
-		delay(rounds / SCALES);
+		delay(delay_of(0));
 		r = bez_stop();
 		pthread_barrier_wait(&ends);
-		first += (size_t)judge(r);
+		was_first = judge(r);
+		first += (size_t)was_first;
+		look_nearer(was_first);
 		CHECK(!status().started && !status().worker_tid);
 		CHECK_EQ(bez_stop(), -ESRCH);
 		check_tasks(was);
