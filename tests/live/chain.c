@@ -61,10 +61,12 @@ static unsigned char *alt;
 static unsigned char *target;		/* what the code touches now */
 static int depth;
 
+#if defined(__x86_64__)
 static int of_a_load(void)
 {
 	return probe->mode != NESTED && probe->mode != SENT;
 }
+#endif
 
 static void see_context(struct seen *s, const ucontext_t *uc)
 {
