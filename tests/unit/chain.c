@@ -101,6 +101,9 @@ static void ends(void)
 	size_t k, f;
 	int end;
 
+#if !defined(__x86_64__)
+	tap_skip("qemu-user, where this runs, does not outlive such ends");
+#endif
 	if (event == NESTED)
 		unit_need_poison();
 	hole = beyond_the_end();

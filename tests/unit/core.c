@@ -27,9 +27,16 @@ static uint64_t mask_now(void)
 	return mask;
 }
 
-static uint64_t unblockable(void)
+/* What is left of @mask when it is set: not all signals can be blocked, and an
+ * emulator keeps some for itself. */
+static uint64_t when_set(uint64_t mask)
 {
-	return bz_sigbit(SIGKILL) | bz_sigbit(SIGSTOP);
+	uint64_t was = 0, now;
+
+	CHECK_EQ(bz_sigmask(SIG_SETMASK, &mask, &was), 0);
+	now = mask_now();
+	CHECK_EQ(bz_sigmask(SIG_SETMASK, &was, NULL), 0);
+	return now;
 }
 
 static int quiet(void *arg)
@@ -59,7 +66,7 @@ static int nests(void *arg)
 	w->depth = 2;
 	CHECK_EQ(bz_guarded(w, jumps, &mask), BZ_GUARD_LOST);
 	/* inside a handler the mask is the handler's */
-	CHECK_EQ(mask_now(), bz_handler_mask() & ~unblockable());
+	CHECK_EQ(mask_now(), when_set(bz_handler_mask()));
 	CHECK_EQ(w->depth, 2);
 	trail[steps++] = 2;
 	/* the outer one is in place again, and works */
