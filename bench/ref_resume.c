@@ -15,6 +15,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#define WP_ASYNC (1 << 13 | 1 << 15)	/* unpopulated as well (6.4), async (6.7) */
 #define STAGED 4096	/* pages that one begin can move into place */
 
 static struct {
@@ -61,6 +62,32 @@ static void by_copy(char *at)
 
 	if (madvise(at, ref.page, MADV_DONTNEED) < 0 ||
 	    ioctl(ref.fd, UFFDIO_COPY, &copy) < 0)
+		abort();
+}
+
+/* Only for a marker: a real poison entry is in the way. */
+static void by_marker(char *at)
+{
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)at, .len = ref.page,
+		.src = (uintptr_t)ref.mirror + (size_t)(at - ref.data) };
+
+	if (ioctl(ref.fd, UFFDIO_COPY, &copy) < 0)
+		abort();
+}
+
+/* In a range whose writes are tracked: as before afterwards. */
+static void by_tracked(char *at)
+{
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)at, ref.page },
+		.mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	if (ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0)
+		abort();
+	by_copy(at);
+	reg.mode = UFFDIO_REGISTER_MODE_WP;
+	if (ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0)
 		abort();
 }
 
@@ -111,6 +138,12 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	case REF_ALL:
 		by_copy(at);
 		break;
+	case REF_MARKER:
+		by_marker(at);
+		break;
+	case REF_TRACKED:
+		by_tracked(at);
+		break;
 	case REF_MREMAP:
 		by_mremap(at);
 		break;
@@ -126,17 +159,29 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	errno = saved;
 }
 
+/* [1] for tracked writes, which are a feature of the descriptor. */
+static int fd_of[2] = { -1, -1 };
+
+static int registered_whole(void)
+{
+	return ref.way == REF_ALL || ref.way == REF_MARKER ||
+	       ref.way == REF_TRACKED;
+}
+
 static int prepare(void)
 {
 	struct uffdio_register reg = {
 		.range = { (uintptr_t)ref.data, ref.len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING };
+		.mode = ref.way == REF_TRACKED ? UFFDIO_REGISTER_MODE_WP :
+						 UFFDIO_REGISTER_MODE_MISSING };
 
-	if (ref.fd < 0)
-		ref.fd = poison_uffd(0);
+	if (fd_of[ref.way == REF_TRACKED] < 0)
+		fd_of[ref.way == REF_TRACKED] =
+			poison_uffd(ref.way == REF_TRACKED ? WP_ASYNC : 0);
+	ref.fd = fd_of[ref.way == REF_TRACKED];
 	if (ref.fd < 0)
 		return ref.fd;
-	if (ref.way == REF_ALL && ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0)
+	if (registered_whole() && ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0)
 		return -errno;
 	if (ref.way != REF_MREMAP)
 		return 0;
@@ -170,7 +215,7 @@ void ref_resume_end(void)
 	struct uffdio_range range = { (uintptr_t)ref.data, ref.len };
 
 	action_put_back(&ref.before);
-	if (ref.way == REF_ALL)
+	if (registered_whole())
 		ioctl(ref.fd, UFFDIO_UNREGISTER, &range);
 	if (ref.way == REF_MREMAP)
 		munmap(ref.staged, STAGED * ref.page);

@@ -13,6 +13,9 @@ enum ref_way {
 	REF_PAGE,	/* register the page as missing, empty, copy, unregister:
 			 * no other thread can read what is not there yet */
 	REF_ALL,	/* empty, copy; all was registered before and stays so */
+	REF_MARKER,	/* copy onto the marker; as above. Emulated poison only */
+	REF_TRACKED,	/* as REF_PAGE, in a range whose writes are tracked
+			 * (WP_ASYNC, 6.7), and so again afterwards */
 	REF_MREMAP,	/* move a filled page over it */
 	REF_MMAP,	/* map a new page over it and fill: others read zeros */
 	REF_SKIP	/* replace nothing, step over ref_load() */

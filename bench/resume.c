@@ -12,6 +12,8 @@ static const struct {
 	enum ref_way way;
 } beside[] = {
 	{ "registered missing all along", REF_ALL },
+	{ "copy onto the marker", REF_MARKER },
+	{ "in a tracked range", REF_TRACKED },
 	{ "staged mremap", REF_MREMAP },
 	{ "mmap FIXED + memcpy", REF_MMAP },
 	{ "delivery only", REF_SKIP },
