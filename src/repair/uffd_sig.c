@@ -73,8 +73,7 @@ static long handshake(int fd)
 /* Returns the number, or -1 for good. Called by one thread at a time. */
 static int32_t open_new(struct bz_mm *mm)
 {
-	struct f_owner_ex mark = { F_OWNER_PID,
-				   (int)bz_sys0(SYS_getpid) };
+	int32_t pid = (int32_t)bz_sys0(SYS_getpid);
 	uint32_t placement;
 	long fd = open_any(&placement);
 
@@ -85,19 +84,19 @@ static int32_t open_new(struct bz_mm *mm)
 		return -1;
 	}
 	fd = raise_fd((int)fd);
-	if (bz_sys(SYS_fcntl, fd, F_SETOWN_EX, (long)&mark, 0, 0, 0)) {
+	if (bz_sys(SYS_fcntl, fd, F_SETOWN, pid, 0, 0, 0)) {
 		bz_close((int)fd);
 		return -1;
 	}
 	atomic_store(&mm->placement, placement);
-	atomic_store(&mm->uffd_pid, mark.pid);
-	atomic_store(&bz_core.uffd_pid, mark.pid);
+	atomic_store(&mm->uffd_pid, pid);
+	atomic_store(&bz_core.uffd_pid, pid);
 	return (int32_t)fd;
 }
 
 /*
  * Is @fd still what was opened by process @pid under that number? The owner of
- * F_SETOWN_EX stays with the open file, and nobody else names one for a
+ * F_SETOWN stays with the open file, and nobody else names one for a
  * userfaultfd, which never signals. It says whose memory the descriptor works
  * on, too: a child that shares the table of descriptors, and not the memory, may
  * have one of its own under the same number. Where the kernel does not say (a
@@ -105,10 +104,9 @@ static int32_t open_new(struct bz_mm *mm)
  */
 static int is_of(int fd, int32_t pid)
 {
-	struct f_owner_ex mark = { 0 };
-	long r = bz_sys(SYS_fcntl, fd, F_GETOWN_EX, (long)&mark, 0, 0, 0);
+	long r = bz_sys(SYS_fcntl, fd, F_GETOWN, 0, 0, 0, 0);
 
-	return r ? r != -EBADF : mark.type == F_OWNER_PID && mark.pid == pid;
+	return r == pid || (r < 0 && r != -EBADF);
 }
 
 static int ours(struct bz_mm *mm, int fd)
