@@ -155,7 +155,9 @@ static void poison_by_child(void *addr)
 	do {
 		pid_t pid;
 
-		CHECKF(tries++ < 100, "MADV_HWPOISON did not take %p", addr);
+		/* the kernel passes over a page that somebody reads by way of
+		 * it just then */
+		CHECKF(tries++ < 5000, "MADV_HWPOISON did not take %p", addr);
 		pid = _Fork();
 		CHECKF(pid >= 0, "fork: %s", strerror(errno));
 		if (!pid) {
