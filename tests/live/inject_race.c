@@ -27,7 +27,8 @@
 #define WRITERS	2
 #define ROUNDS	400
 #define LEAST	20		/* where a round is slow, in an emulator, */
-#define ENOUGH	5		/* that many after so many seconds */
+#define ENOUGH	5		/* that many after so many seconds, or */
+#define LOGGED	20000		/* signals: of real poison each is logged */
 #define HUGE	(2u << 20)
 
 enum kind { ANON, LOCKED, SHARED, HUGE_PRIVATE };
@@ -147,7 +148,7 @@ static void hammer(void)
 	for (n = 0; n < ROUNDS || (!bus && n < 100 * ROUNDS); n++) {
 		bez_inject_t token;
 
-		if (n >= LEAST && bus && seconds() > end)
+		if (n >= LEAST && bus && (seconds() > end || bus > LOGGED))
 			break;
 		/* something is written between any two poisons */
 		before = atomic_load(&wrote);
