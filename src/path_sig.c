@@ -53,14 +53,14 @@ static enum bez_outcome still_lost(struct bz_mm *mm,
 static enum bez_outcome put(struct bz_mm *mm, struct bz_walk *w,
 			    const struct bz_fault *fault,
 			    const struct bz_hit *hit, struct bz_extent x,
-			    const void *from, int mapped)
+			    const void *from, int mapped, int forking)
 {
 	void *scratch = bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth);
 
 	if (bz_repeats(mm, x, fault->taken_ns, hit->max_repeats))
 		return BEZ_OUTCOME_LOOPING;
-	return bz_gate_enter(mm, w) ? bz_staged_place(x, from, scratch) :
-				      bz_place(mm, x, from, scratch, mapped);
+	return forking ? bz_staged_place(x, from, scratch) :
+			 bz_place(mm, x, from, scratch, mapped);
 }
 
 /*
@@ -78,19 +78,23 @@ static enum bez_outcome replace(struct bz_mm *mm, struct bz_walk *w,
 	 * which only its first report shows */
 	int mapped = fault->lsb > bz_core.page_shift;
 	enum bez_outcome why;
+	int forking = 0;
 
 	why = bz_source_fill(mm, w, hit, x, fault->taken_ns, &from,
 			     &result->source);
-	if (why == BEZ_OUTCOME_NONE)
+	/* the gate may make us wait, so it comes before the look */
+	if (why == BEZ_OUTCOME_NONE) {
+		forking = bz_gate_enter(mm, w);
 		why = still_lost(mm, fault, x, mapped);
+	}
 	if (why == BEZ_OUTCOME_NONE)
-		why = put(mm, w, fault, hit, x, from, mapped);
+		why = put(mm, w, fault, hit, x, from, mapped, forking);
 	memset(from, 0, x.width);	/* it may have been a secret */
 	return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
 }
 
 /* The action REPLACE. Leaves the claim and the mark set and *hit valid, or
- * returns ASKED_AGAIN: the region was removed while we waited for another thread. */
+ * returns ASKED_AGAIN: the region was removed while we waited for another. */
 static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 				    const struct bz_fault *fault, int outermost,
 				    struct bz_hit *hit, struct bz_extent x,
