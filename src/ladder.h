@@ -9,6 +9,25 @@
 #include "core/mm.h"
 #include "types.h"
 
+/* What a fault took, and what memory that is. */
+struct bz_loss {
+	struct bz_extent x;
+	struct bz_memory memory;	/* UNKNOWN: of base pages, by the look of
+					 * the signal */
+	uint8_t again;			/* tried before, as something else */
+};
+
+/*
+ * The action REPLACE on @loss, which the caller has claimed: source, look,
+ * place. Returns REPLACED, ALREADY_GOOD, or why not: REFUSED_KIND also if the
+ * memory is not what @loss says. src/replace_sig.c. Context: handler-safe; the
+ * caller holds the mark under which @hit was found.
+ */
+enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
+			    const struct bz_fault *fault, struct bz_hit *hit,
+			    const struct bz_loss *loss,
+			    struct bz_result *result);
+
 /*
  * Climb the ladder of the region at @fault->addr until an action did it.
  * Records the outcome and counts it in the region. Returns 0 if the program

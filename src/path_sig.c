@@ -7,7 +7,6 @@
 
 #include "core/action.h"
 #include "core/core.h"
-#include "core/gate.h"
 #include "core/guard.h"
 #include "core/keys.h"
 #include "fault/fault.h"
@@ -15,7 +14,6 @@
 #include "record/record.h"
 #include "region/region.h"
 #include "repair/repair.h"
-#include "source/source.h"
 #include "worker/defer.h"
 
 #include <string.h>
@@ -23,81 +21,45 @@
 #define CLAIM_ROUNDS	3		/* at the top; nested: one */
 #define SLOT_WAIT_NS	60000000000u	/* longer than whoever is inside waits */
 
-/*
- * Is there still something to do? Whoever held the claim before us may have
- * replaced the page since we faulted, and the program may have written to it
- * since. NONE: it is lost.
- */
-static enum bez_outcome still_lost(struct bz_mm *mm,
-				   const struct bz_fault *fault,
-				   struct bz_extent x, int mapped)
-{
-	switch (bz_probe(x)) {
-	case BZ_PROBE_GOOD:
-		if (mapped)
-			return BEZ_OUTCOME_NONE;
-		return bz_good_again(mm, x, fault->taken_ns) ?
-		       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;
-	case BZ_PROBE_LOST:
-		return BEZ_OUTCOME_NONE;
-	case BZ_PROBE_UNMAPPED:
-		return BEZ_OUTCOME_REFUSED_UNMAPPED;
-	case BZ_PROBE_OTHER:
-	default:
-		return BEZ_OUTCOME_REFUSED_KIND;
-	}
-}
-
-/* Put the content at @from in place. While another thread forks, and takes
- * long, in the way that fork(2) cannot look into. */
-static enum bez_outcome put(struct bz_mm *mm, struct bz_walk *w,
-			    const struct bz_fault *fault,
-			    const struct bz_hit *hit, struct bz_extent x,
-			    const void *from, int mapped, int forking)
+/* What is at @addr? Kept in the region if all of it is like that. */
+static int learn(struct bz_mm *mm, struct bz_walk *w, uint64_t addr,
+		 struct bz_hit *hit, struct bz_memory *ret_memory)
 {
 	void *scratch = bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth);
+	uint64_t start, end;
 
-	if (bz_repeats(mm, x, fault->taken_ns, hit->max_repeats))
-		return BEZ_OUTCOME_LOOPING;
-	return forking ? bz_staged_place(x, from, scratch) :
-			 bz_place(mm, x, from, scratch, mapped);
+	if (bz_memory_read(addr, scratch, ret_memory, &start, &end))
+		return 0;
+	if (hit->memory.kind != BZ_MEMORY_MIXED && start <= hit->start &&
+	    end >= hit->end)
+		bz_region_learn(hit, *ret_memory);
+	return 1;
 }
 
 /*
- * Replace @x, which the caller has claimed. REPLACED, ALREADY_GOOD, or why not.
- * Whether it is lost is asked when the source has answered, so that nothing
- * slow comes in between.
+ * What memory it is, and so how wide what was lost. Mostly the page's own width
+ * says enough; the rest takes the kernel long to tell.
  */
-static enum bez_outcome replace(struct bz_mm *mm, struct bz_walk *w,
-				const struct bz_fault *fault,
-				const struct bz_hit *hit, struct bz_extent x,
-				struct bz_result *result)
+static struct bz_memory memory_of(struct bz_mm *mm, struct bz_walk *w,
+				  const struct bz_fault *fault,
+				  struct bz_hit *hit)
 {
-	void *from = bz_mm_page(mm, w, BZ_PAGE_STAGE, w->depth);
-	/* a huge page that could not be split is bad and mapped all the same,
-	 * which only its first report shows */
-	int mapped = fault->lsb > bz_core.page_shift;
-	enum bez_outcome why;
-	int forking = 0;
+	struct bz_memory memory = hit->memory;
 
-	why = bz_source_fill(mm, w, hit, x, fault->taken_ns, &from,
-			     &result->source);
-	/* the gate may make us wait, so it comes before the look */
-	if (why == BEZ_OUTCOME_NONE) {
-		forking = bz_gate_enter(mm, w);
-		why = still_lost(mm, fault, x, mapped);
+	if (memory.kind == BZ_MEMORY_MIXED ||
+	    (memory.kind == BZ_MEMORY_UNKNOWN &&
+	     fault->lsb > bz_core.page_shift)) {
+		memory.kind = BZ_MEMORY_UNKNOWN;
+		learn(mm, w, fault->addr, hit, &memory);
 	}
-	if (why == BEZ_OUTCOME_NONE)
-		why = put(mm, w, fault, hit, x, from, mapped, forking);
-	memset(from, 0, x.width);	/* it may have been a secret */
-	return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
+	return memory;
 }
 
 /* The action REPLACE. Leaves the claim and the mark set and *hit valid, or
  * returns ASKED_AGAIN: the region was removed while we waited for another. */
 static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 				    const struct bz_fault *fault, int outermost,
-				    struct bz_hit *hit, struct bz_extent x,
+				    struct bz_hit *hit, struct bz_loss *loss,
 				    struct bz_result *result)
 {
 	struct bz_conflict conflict;
@@ -106,9 +68,9 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 	if (fault->cause == BEZ_CAUSE_POISON_AR &&
 	    (hit->flags & BEZ_POLICY_NO_RESTART))
 		return BEZ_OUTCOME_REFUSED_RESTART;
-	switch (bz_claim(mm, w, x, &conflict)) {
+	switch (bz_claim(mm, w, loss->x, &conflict)) {
 	case BZ_CLAIMED:
-		return replace(mm, w, fault, hit, x, result);
+		return bz_replace(mm, w, fault, hit, loss, result);
 	case BZ_CLAIM_OWN:
 		return BEZ_OUTCOME_OWN_CLAIM;
 	case BZ_CLAIM_TAKEN:
@@ -118,11 +80,30 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 	/* it may take long, and nobody shall wait for us meanwhile */
 	if (outermost)
 		bz_walk_unmark(w);
-	did = bz_claim_wait(mm, conflict, x, bz_core.claim_wait_ns,
+	did = bz_claim_wait(mm, conflict, loss->x, bz_core.claim_wait_ns,
 			    w->depth > 1 ? 1 : CLAIM_ROUNDS) ?
 	      BEZ_OUTCOME_CLAIM_TIMEOUT : BEZ_OUTCOME_WAITED;
 	bz_region_mark(w);
 	return bz_region_find(fault->addr, hit) ? BEZ_OUTCOME_ASKED_AGAIN : did;
+}
+
+/* The same, and once more if the memory is not what it was taken for. */
+static enum bez_outcome replace(struct bz_mm *mm, struct bz_walk *w,
+				const struct bz_fault *fault, int outermost,
+				struct bz_hit *hit, struct bz_loss *loss,
+				struct bz_result *result)
+{
+	enum bez_outcome did = act_replace(mm, w, fault, outermost, hit, loss,
+					   result);
+
+	if (did != BEZ_OUTCOME_REFUSED_KIND ||
+	    loss->memory.kind != BZ_MEMORY_UNKNOWN ||
+	    !learn(mm, w, fault->addr, hit, &loss->memory))
+		return did;
+	bz_walk_done(w, 0);
+	loss->x = bz_extent_of(fault, loss->memory);
+	loss->again = 1;
+	return act_replace(mm, w, fault, outermost, hit, loss, result);
 }
 
 static int goes_on(enum bez_outcome outcome)
@@ -133,7 +114,7 @@ static int goes_on(enum bez_outcome outcome)
 /* Each action in turn. DEFAULT is at the end, named or not. */
 static void climb(struct bz_mm *mm, struct bz_walk *w,
 		  const struct bz_fault *fault, int outermost,
-		  struct bz_hit *hit, struct bz_extent x,
+		  struct bz_hit *hit, struct bz_loss *loss,
 		  struct bz_result *result)
 {
 	uint32_t i;
@@ -142,9 +123,8 @@ static void climb(struct bz_mm *mm, struct bz_walk *w,
 		if (hit->actions[i] != BEZ_ACTION_REPLACE)
 			continue;
 		result->action = BEZ_ACTION_REPLACE;
-		result->outcome = (uint16_t)act_replace(mm, w, fault,
-							outermost, hit, x,
-							result);
+		result->outcome = (uint16_t)replace(mm, w, fault, outermost,
+						    hit, loss, result);
 		if (goes_on(result->outcome))
 			return;
 		result->why = result->outcome;
@@ -160,16 +140,21 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 		       const struct bz_fault *fault, int outermost,
 		       struct bz_result *result)
 {
-	struct bz_extent x = bz_extent_of(fault);
+	struct bz_loss loss;
 	struct bz_hit hit;
 
 	if (bz_region_find(fault->addr, &hit))
 		return -ENOENT;
-	climb(mm, w, fault, outermost, &hit, x, result);
-	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN)
+	loss.again = 0;
+	loss.memory = memory_of(mm, w, fault, &hit);
+	loss.x = bz_extent_of(fault, loss.memory);
+	climb(mm, w, fault, outermost, &hit, &loss, result);
+	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN) {
+		bz_walk_done(w, 0);
 		return -EAGAIN;
+	}
 	bz_region_count(&hit, result, fault->cause);
-	bz_record(mm, w, fault, x.width, &hit, result);
+	bz_record(mm, w, fault, loss.x.width, &hit, result);
 	bz_walk_done(w, outermost);
 	return goes_on(result->outcome) ? 0 : -EFAULT;
 }
@@ -196,7 +181,8 @@ void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
 	/* others are about no region, or nested too deep to look it up */
 	found = fault->cause == BEZ_CAUSE_POISON_AO &&
 		!bz_region_find(fault->addr, &hit);
-	bz_record(mm, w, fault, found ? bz_extent_of(fault).width : 0,
+	bz_record(mm, w, fault,
+		  found ? bz_extent_of(fault, hit.memory).width : 0,
 		  found ? &hit : NULL, &result);
 	if (outermost)
 		bz_walk_unmark(w);

@@ -14,6 +14,35 @@
 
 struct bz_walk;			/* core/walk.h */
 struct bz_region;		/* region/table.h */
+struct bz_share;		/* repair/share.h */
+
+/* What memory it is. Read by repair/, kept by region/. */
+enum bz_memory_kind {
+	BZ_MEMORY_UNKNOWN = 0,
+	BZ_MEMORY_ANON = 1,	/* private anonymous */
+	BZ_MEMORY_PRIVATE = 2,	/* a private mapping of a file */
+	BZ_MEMORY_SHARED = 3,
+	BZ_MEMORY_OTHER = 4,	/* device memory, the vDSO */
+	BZ_MEMORY_MIXED = 5	/* of a region: not the same everywhere */
+};
+
+struct bz_memory {
+	uint8_t kind;		/* enum bz_memory_kind */
+	uint8_t shift;		/* log2 of its page size; 0: unknown */
+};
+
+/* The file behind a region of shared memory. Made by repair/share when it is
+ * registered; written by a child of fork(2) before it runs, which opens it anew. */
+struct bz_share {
+	int32_t fd;		/* an open file of our own; -1: none */
+	uint8_t flags;		/* BEZ_SHARED_* */
+	uint8_t disk;		/* a file on a disk, no memory file */
+	struct bz_memory memory;
+	uint64_t dev, ino;
+	uint64_t offset;	/* of start, in the file */
+	uint64_t start, end;	/* of the region */
+	struct bz_share *next;	/* under the regions' lock */
+};
 
 /* Made by fault/decode. */
 struct bz_fault {
@@ -54,6 +83,8 @@ struct bz_hit {
 	uint32_t max_repeats;
 	uint8_t actions[4];
 	uint8_t sources;		/* entries in source */
+	struct bz_memory memory;	/* of all of it, as far as it is known */
+	struct bz_share *share;		/* the file behind it; or NULL */
 	const struct bz_source *source;
 	const uint64_t *digests;
 	const char *name;		/* BEZ_NAME_MAX + 1 bytes */
@@ -72,6 +103,8 @@ struct bz_result {
 	uint16_t why;			/* enum bez_outcome: the step that failed */
 	uint16_t action;		/* enum bez_action */
 	uint16_t source;		/* enum bez_source_kind */
+	uint16_t cause;			/* enum bez_cause, if more is known than
+					 * the signal said; or 0 */
 };
 
 #endif

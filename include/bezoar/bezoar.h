@@ -157,13 +157,17 @@ enum bez_outcome {
 	BEZ_OUTCOME_DROPPED = 7,	/* early notice lost: queue was full */
 
 	/* it could not be replaced, because of the memory */
-	BEZ_OUTCOME_REFUSED_KIND = 32,	/* not private anonymous memory */
+	BEZ_OUTCOME_REFUSED_KIND = 32,	/* memory of a kind that cannot be */
 	BEZ_OUTCOME_REFUSED_ATTRS = 33,	/* an attribute could not be kept */
 	BEZ_OUTCOME_REFUSED_MAPS = 34,	/* vm.max_map_count is reached */
 	BEZ_OUTCOME_REFUSED_NOMEM = 35,	/* no memory for the fresh page */
 	BEZ_OUTCOME_REFUSED_UNMAPPED = 36, /* nothing is mapped there */
 	BEZ_OUTCOME_REFUSED_RESTART = 38, /* region asked never to restart */
 	BEZ_OUTCOME_REFUSED_SYSTEM = 39, /* the kernel refused otherwise */
+	BEZ_OUTCOME_REFUSED_SHARED = 40, /* others could see it half done */
+	BEZ_OUTCOME_REFUSED_HUGE = 41,	/* no free huge page */
+	BEZ_OUTCOME_REFUSED_FILE = 42,	/* its file cannot be opened again */
+	BEZ_OUTCOME_REFUSED_DETACH = 43, /* its file does not have it any more */
 
 	/* ... because of the source */
 	BEZ_OUTCOME_SOURCE_NONE = 64,	/* the region has none */
@@ -172,6 +176,7 @@ enum bez_outcome {
 	BEZ_OUTCOME_SOURCE_DIGEST = 67,	/* its bytes do not match the digest */
 	BEZ_OUTCOME_SOURCE_DEADLINE = 68, /* deferred callback was too late */
 	BEZ_OUTCOME_SOURCE_WORKER = 69,	/* no worker to run it on, or busy */
+	BEZ_OUTCOME_SOURCE_STALE = 70,	/* the file itself, and no digest */
 
 	/* ... because of the course of things */
 	BEZ_OUTCOME_LOOPING = 96,	/* same extent again and again */
@@ -203,7 +208,11 @@ enum bez_cause {
 					 * file; poison, on kernels without
 					 * memory-failure support */
 	BEZ_CAUSE_MISSING = 4,		/* poison without an address */
-	BEZ_CAUSE_SENT = 5		/* sent by a process, or another code */
+	BEZ_CAUSE_SENT = 5,		/* sent by a process, or another code */
+	BEZ_CAUSE_CUT = 8,		/* ADRERR, and the file ends before it */
+	BEZ_CAUSE_UNREADABLE = 9,	/* ADRERR, and the file cannot be read */
+	BEZ_CAUSE_HOLE = 10		/* ADRERR in shared memory: somebody began
+					 * to replace the page */
 };
 
 const char *bez_cause_name(enum bez_cause cause);
@@ -217,7 +226,10 @@ enum bez_source_kind {
 	BEZ_SOURCE_FILE = 3,	/* pread(2) of a descriptor */
 	BEZ_SOURCE_CALLBACK = 4, /* a function, called inside the handler */
 	BEZ_SOURCE_DEFERRED = 5, /* a function, called on the worker */
-	BEZ_SOURCE_FIRST_OF = 6	/* a list: the first that delivers */
+	BEZ_SOURCE_FIRST_OF = 6, /* a list: the first that delivers */
+	BEZ_SOURCE_SALVAGE = 7	/* the good pages of a lost huge page, read back
+				 * from its own file; for the bad one the next
+				 * in the list is asked */
 };
 
 #define BEZ_SOURCE_MAX_LIST	4	/* members of one FIRST_OF list */
@@ -327,6 +339,11 @@ bez_source_first_of(const struct bez_source *list, uint32_t count)
 	return s;
 }
 
+static inline struct bez_source bez_source_salvage(void)
+{
+	return bez_source_of(BEZ_SOURCE_SALVAGE);
+}
+
 /*
  * XXH3-64 of @len bytes: what goes into bez_policy.digests, one for each page
  * of the region. Context: any, handler-safe.
@@ -351,6 +368,13 @@ enum bez_action {
 				      * do not ask the kernel, which takes
 				      * longer than all the rest. A hole is
 				      * refused when it is lost */
+#define BEZ_POLICY_BASE_PAGES	0x4u /* private huge page, and no free one:
+				      * base pages will do */
+#define BEZ_POLICY_DETACH	0x8u /* a page of a shared mapping that its
+				      * file has lost (truncated, unreadable)
+				      * may become memory of this process
+				      * alone: what is written there later
+				      * does not reach the file */
 
 struct bez_policy {
 	uint32_t size;			/* sizeof(struct bez_policy) */
@@ -365,10 +389,14 @@ struct bez_policy {
 					 * 100 ms of each other before the
 					 * fault climbs; 0: 16; 4095 or more:
 					 * never */
+	const struct bez_shared *shared; /* the file behind a MAP_SHARED
+					 * mapping, see <bezoar/shared.h>; NULL:
+					 * shared memory is not replaced */
 };
 
 #define BEZ_POLICY_INIT \
-	{ sizeof(struct bez_policy), 0, NULL, NULL, NULL, { 0, 0, 0, 0 }, 0 }
+	{ sizeof(struct bez_policy), 0, NULL, NULL, NULL, { 0, 0, 0, 0 }, 0, \
+	  NULL }
 
 /* Names one registration; 0 is never one, and none is used twice. */
 typedef uint64_t bez_region_t;
@@ -384,7 +412,7 @@ typedef uint64_t bez_region_t;
  * a region.
  * -ENOMEM: part of it is not mapped, or no memory. -EBADF: a FILE source that
  * is not open. -ENAMETOOLONG, -E2BIG, -EOPNOTSUPP (an action of a later
- * release), -ESRCH (not started).
+ * release), -ESRCH (not started). Shared memory: see <bezoar/shared.h>.
  * Context: any; not in a handler or a source (-EDEADLK).
  */
 int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
@@ -495,5 +523,7 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 #ifdef __cplusplus
 }
 #endif
+
+#include <bezoar/shared.h>
 
 #endif

@@ -27,6 +27,8 @@ struct bz_core {
 	 * who has mm->uffd_busy. */
 	_Atomic int32_t uffd_last;
 	_Atomic int32_t uffd_pid;	/* of who opened that */
+	_Atomic int32_t fence_last;	/* the same of the fence */
+	_Atomic int32_t fence_pid;
 
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;

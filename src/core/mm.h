@@ -41,6 +41,11 @@ struct bz_mm {
 	_Atomic uint32_t placement;	/* enum bez_placement */
 	_Atomic int32_t uffd_pid;	/* of the process that opened it */
 
+	/* The userfaultfd that fences shared memory. Under uffd_busy as well,
+	 * see repair/fence_sig.c. */
+	_Atomic int32_t fence;		/* number + 1; 0: none */
+	_Atomic int32_t fence_pid;
+
 	/* The worker. bell: futex, bumped by posters; asleep: worker. */
 	_Atomic uint32_t bell;
 	_Atomic uint32_t asleep;

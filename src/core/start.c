@@ -11,6 +11,7 @@
 #include "core/sized.h"
 #include "region/region.h"
 #include "repair/repair.h"
+#include "repair/share.h"
 #include "worker/worker.h"
 
 #define DEFAULT_CLAIM_WAIT_NS	2000000000u
@@ -60,6 +61,7 @@ static void after_fork_in_child(void)
 	if (mm) {
 		bz_thread_forked(mm);
 		bz_uffd_close_inherited();
+		bz_share_forked(mm);
 	}
 	after_fork();
 }
@@ -197,6 +199,7 @@ static int stop(void)
 		bz_yield();
 	}
 	bz_uffd_close(mm);
+	bz_fence_close(mm);
 	bz_region_reset();
 	return 0;
 }

@@ -46,16 +46,20 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 }
 
 /*
- * On memory of base pages the answer is always the page of the address: an lsb
- * of 0 says nothing (BUS_ADRERR), the page's own is exact, and a larger one is
- * a huge page that could not be split, of which just the page at the address
- * is bad while the others are mapped and good (KVM and hugetlb aside, which
- * are refused later because nothing else than base pages can be placed).
+ * The page of the address, of the size that the memory has. On base pages an
+ * lsb of 0 says nothing (BUS_ADRERR), the page's own is exact, and a larger one
+ * is a huge page that could not be split, of which just the page at the address
+ * is bad while the others are mapped and good. In a hugetlb page the address
+ * may be anywhere (6.1 reports its start), and KVM always says 12.
  */
-struct bz_extent bz_extent_of(const struct bz_fault *fault)
+struct bz_extent bz_extent_of(const struct bz_fault *fault,
+			      struct bz_memory memory)
 {
+	uint64_t width = memory.shift > bz_core.page_shift ?
+			 (uint64_t)1 << memory.shift : bz_core.page;
+
 	return (struct bz_extent){
-		.start = fault->addr & -bz_core.page,
-		.width = bz_core.page,
+		.start = fault->addr & -width,
+		.width = width,
 	};
 }

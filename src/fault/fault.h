@@ -16,7 +16,8 @@
 void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault);
 
 /* What of it is lost: see the comment at its definition. */
-struct bz_extent bz_extent_of(const struct bz_fault *fault);
+struct bz_extent bz_extent_of(const struct bz_fault *fault,
+			      struct bz_memory memory);
 
 enum bz_claimed {
 	BZ_CLAIMED = 0,		/* the caller repairs it */

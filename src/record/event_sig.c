@@ -25,7 +25,7 @@ static void fill(struct bez_event *e, uint64_t n, const struct bz_walk *w,
 	e->region = hit ? hit->id : 0;
 	e->tid = (int32_t)bz_walk_tid(w);
 	e->si_code = fault->si_code;
-	e->cause = (uint16_t)fault->cause;
+	e->cause = result->cause ? result->cause : (uint16_t)fault->cause;
 	e->outcome = result->outcome;
 	e->action = result->action;
 	e->source = result->source;

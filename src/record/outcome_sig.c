@@ -31,7 +31,7 @@ static const struct entry entries[] = {
 	  "Nothing to do: the page tells itself when it is touched." },
 
 	{ BEZ_OUTCOME_REFUSED_KIND, "refused: kind of memory",
-	  "Register only private anonymous memory with this release." },
+	  "Device memory and the kernel's own mappings cannot be replaced." },
 	{ BEZ_OUTCOME_REFUSED_ATTRS, "refused: attribute",
 	  "The mapping has an attribute that a fresh page would lose; see "
 	  "/proc/PID/smaps, VmFlags." },
@@ -46,6 +46,18 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_REFUSED_SYSTEM, "refused: by the kernel",
 	  "Look for seccomp filters that forbid madvise, mremap or "
 	  "userfaultfd." },
+	{ BEZ_OUTCOME_REFUSED_SHARED, "refused: shared",
+	  "Others could see a hole in the file: say in policy.shared that you "
+	  "use it alone, or that all its users are fenced." },
+	{ BEZ_OUTCOME_REFUSED_HUGE, "refused: no huge page",
+	  "Raise vm.nr_hugepages (every loss takes one for good), or allow "
+	  "base pages." },
+	{ BEZ_OUTCOME_REFUSED_FILE, "refused: file",
+	  "The file of the mapping cannot be opened again: it was removed, "
+	  "replaced or cut, or its descriptor closed." },
+	{ BEZ_OUTCOME_REFUSED_DETACH, "refused: not in the file any more",
+	  "The file was truncated or cannot be read. Allow the page to become "
+	  "this process's own (BEZ_POLICY_DETACH), or mend the file." },
 
 	{ BEZ_OUTCOME_SOURCE_NONE, "no source",
 	  "Give the region a source." },
@@ -64,6 +76,9 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_SOURCE_WORKER, "no worker",
 	  "The worker is not running, or busy with a callback that does not "
 	  "return. In a child of fork(2), call bez_thread_attach()." },
+	{ BEZ_OUTCOME_SOURCE_STALE, "source is the file itself",
+	  "A page that was lost before it was written back is older in its "
+	  "file. Give digests, or another source." },
 
 	{ BEZ_OUTCOME_LOOPING, "looping",
 	  "The same page was lost again and again: the machine's memory is "
@@ -125,6 +140,12 @@ const char *bez_cause_name(enum bez_cause cause)
 		return "poison without an address";
 	case BEZ_CAUSE_SENT:
 		return "sent";
+	case BEZ_CAUSE_CUT:
+		return "file was truncated";
+	case BEZ_CAUSE_UNREADABLE:
+		return "file cannot be read";
+	case BEZ_CAUSE_HOLE:
+		return "hole in shared memory";
 	default:
 		return "unknown";
 	}

@@ -8,6 +8,8 @@
 #include "core/core.h"
 #include "core/sized.h"
 
+#define ALL_FLAGS (BEZ_POLICY_NO_RESTART | BEZ_POLICY_IS_MAPPED | \
+		   BEZ_POLICY_BASE_PAGES | BEZ_POLICY_DETACH)
 #define DEFAULT_REPEATS		16
 #define DEFAULT_DEADLINE_NS	100000000u
 
@@ -52,6 +54,7 @@ static int source_from_user(const struct bez_source *from, uint64_t start,
 
 	switch (from->kind) {
 	case BEZ_SOURCE_ZERO:
+	case BEZ_SOURCE_SALVAGE:
 		return 0;
 	case BEZ_SOURCE_MIRROR:
 		return mirror_from_user(from, start, end, to);
@@ -143,8 +146,15 @@ int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
 	ret = bz_sized_in(&p, sizeof(p), policy, policy->size);
 	if (ret)
 		return ret;
-	if (p.flags & ~(BEZ_POLICY_NO_RESTART | BEZ_POLICY_IS_MAPPED))
+	if (p.flags & ~ALL_FLAGS)
 		return -EINVAL;
+	said->is_shared = p.shared != NULL;
+	if (p.shared) {
+		ret = bz_sized_in(&said->shared, sizeof(said->shared), p.shared,
+				  p.shared->size);
+		if (ret)
+			return ret;
+	}
 	ret = actions_from_user(p.actions, said->actions);
 	if (ret)
 		return ret;

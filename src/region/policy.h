@@ -3,6 +3,8 @@
 #ifndef BEZOAR_REGION_POLICY_H
 #define BEZOAR_REGION_POLICY_H
 
+#include <bezoar/shared.h>
+
 #include "region/table.h"
 
 /* What the owner said, as the handler needs it. */
@@ -13,6 +15,8 @@ struct bz_said {
 	uint8_t actions[4];
 	uint8_t sources;
 	uint8_t is_list;
+	uint8_t is_shared;		/* there is a shared */
+	struct bez_shared shared;
 	char name[BEZ_NAME_MAX + 1];
 	struct bz_source source[BEZ_SOURCE_MAX_LIST];
 };

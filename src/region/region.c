@@ -13,6 +13,7 @@
 #include "region/policy.h"
 #include "region/pool.h"
 #include "region/table.h"
+#include "repair/share.h"
 
 #define REMOVE_PATIENCE_NS 10000000000u
 
@@ -101,7 +102,7 @@ static void describe(struct bz_region *r, const struct bz_said *said)
 
 /* The lock is held. */
 static int add(uint64_t start, uint64_t len, const struct bz_said *said,
-	       bez_region_t *ret_region)
+	       struct bz_share *share, bez_region_t *ret_region)
 {
 	struct bz_region *r = bz_pool_get();
 	int ret = -ENOMEM;
@@ -115,6 +116,11 @@ static int add(uint64_t start, uint64_t len, const struct bz_said *said,
 	r->start = start;
 	r->end = start + len;
 	r->dying = 0;
+	r->share = share;
+	atomic_store_explicit(&r->memory,
+			      share ? (uint16_t)(share->memory.kind |
+						 share->memory.shift << 8) : 0,
+			      memory_order_relaxed);
 	atomic_store_explicit(&r->faults, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->replaced, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->not_replaced, 0, memory_order_relaxed);
@@ -122,6 +128,7 @@ static int add(uint64_t start, uint64_t len, const struct bz_said *said,
 	atomic_store_explicit(&r->last_outcome, 0, memory_order_relaxed);
 	ret = bz_table_insert(r);
 	if (!ret) {
+		bz_share_list(share);
 		set_total(bz_region_total() + 1);
 		*ret_region = bz_region_id(r);
 		return 0;
@@ -137,13 +144,15 @@ int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
 		   bez_region_t *ret_region)
 {
 	uint64_t start = (uint64_t)addr;
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	struct bz_share *share = NULL;
 	bez_region_t region = 0;
 	struct bz_said said;
 	int ret;
 
 	if (!policy || !ret_region)
 		return -EINVAL;
-	if (!atomic_load(&bz_core.mm))
+	if (!mm)
 		return -ESRCH;
 	if (bz_inside())
 		return -EDEADLK;
@@ -152,15 +161,20 @@ int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
 		ret = bz_policy_from_user(policy, start, start + len, &said);
 	if (!ret && !(said.flags & BEZ_POLICY_IS_MAPPED))
 		ret = check_mapped(start, len);
+	if (!ret && said.is_shared)
+		ret = bz_share_open(mm, start, start + len, &said.shared,
+				    &share);
 	if (ret)
 		return ret;
 	ret = bz_lock(&lock);
+	if (!ret) {
+		/* bez_stop() may have come in between */
+		ret = closed ? -ESRCH : add(start, len, &said, share, &region);
+		bz_unlock(&lock);
+	}
 	if (ret)
-		return ret;
-	/* bez_stop() may have come in between */
-	ret = closed ? -ESRCH : add(start, len, &said, &region);
-	bz_unlock(&lock);
-	if (!ret)
+		bz_share_close(mm, share);
+	else
 		*ret_region = region;
 	return ret;
 }
@@ -252,6 +266,8 @@ int bez_region_remove(bez_region_t region)
 		return ret;
 	/* two threads may have waited for the same removal */
 	if (bz_region_by_id(region) == r) {
+		bz_share_unlist(r->share);
+		bz_share_close(mm, r->share);
 		bz_pool_put_list(r->list);
 		r->end = 0;
 		bz_pool_put(r);

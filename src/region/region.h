@@ -26,6 +26,9 @@ int bz_region_find(uint64_t addr, struct bz_hit *ret_hit);
 void bz_region_count(const struct bz_hit *hit, const struct bz_result *result,
 		     uint32_t cause);
 
+/* All of the region is such memory. The caller holds the mark of @hit. */
+void bz_region_learn(struct bz_hit *hit, struct bz_memory memory);
+
 /*
  * Has @x been replaced more than @limit times, each within 100 ms of the one
  * before? Counts this one in. The caller has claimed @x.

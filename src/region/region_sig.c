@@ -21,7 +21,7 @@ int bz_region_mark(struct bz_walk *w)
 static void describe(struct bz_region *r, struct bz_hit *ret_hit)
 {
 	struct bz_hit *h = ret_hit;
-	uint32_t i;
+	uint32_t memory, i;
 
 	h->id = bz_region_id(r);
 	h->region = r;
@@ -32,6 +32,10 @@ static void describe(struct bz_region *r, struct bz_hit *ret_hit)
 	for (i = 0; i < sizeof(h->actions); i++)
 		h->actions[i] = r->actions[i];
 	h->sources = r->sources;
+	memory = atomic_load_explicit(&r->memory, memory_order_relaxed);
+	h->memory.kind = (uint8_t)memory;
+	h->memory.shift = (uint8_t)(memory >> 8);
+	h->share = r->share;
 	h->source = r->list ? r->list : &r->one;
 	h->digests = r->digests;
 	h->name = r->name;
@@ -48,6 +52,14 @@ int bz_region_find(uint64_t addr, struct bz_hit *ret_hit)
 	__builtin_prefetch(&r->faults, 1);
 	describe(r, ret_hit);
 	return 0;
+}
+
+void bz_region_learn(struct bz_hit *hit, struct bz_memory memory)
+{
+	hit->memory = memory;
+	atomic_store_explicit(&hit->region->memory,
+			      (uint16_t)(memory.kind | memory.shift << 8),
+			      memory_order_relaxed);
 }
 
 static void add_one(_Atomic uint64_t *counter)

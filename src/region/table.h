@@ -58,8 +58,11 @@ struct bz_region {
 	uint8_t actions[4];
 	uint8_t sources;
 	uint8_t dying;			/* out of the table, faults may linger */
+	_Atomic uint16_t memory;	/* kind | shift << 8, as far as known;
+					 * handlers, relaxed */
 	struct bz_source *list;		/* several sources; from the pool */
 	const uint64_t *digests;
+	struct bz_share *share;		/* the file behind it; or NULL */
 
 	struct bz_source one;		/* the only source, if list is NULL */
 	struct bz_region *next_free;

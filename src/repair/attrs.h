@@ -18,8 +18,12 @@ struct bz_attrs {
 		uint64_t nodes[BZ_NUMA_WORDS];
 	} numa;
 	int pkey;
-	uint8_t private_anonymous;
+	uint64_t start, end;		/* of the mapping */
+	uint64_t offset;		/* of start, in the file */
+	uint64_t dev, ino;		/* of the file; 0: none */
+	struct bz_memory memory;
 	uint8_t locked;
+	uint8_t nameless;		/* hugetlb, and no file's */
 	uint8_t noreserve;
 	uint8_t advices;		/* entries in advice */
 	uint8_t unkept;			/* has one that we could not give back */
@@ -35,7 +39,14 @@ struct bz_attrs {
 int bz_attrs_read(uint64_t addr, void *scratch, struct bz_attrs *ret_attrs);
 
 /*
- * Give the fresh anonymous mapping at @addr, readable and writable, all of @attrs
+ * Open the file behind the private mapping at @addr, for reading, by its name:
+ * the descriptor, if it is still the file that @attrs has, else -ESTALE, or what
+ * the kernel said. @scratch: a page.
+ */
+long bz_attrs_open(uint64_t addr, void *scratch, const struct bz_attrs *attrs);
+
+/*
+ * Give the fresh mapping at @addr, private, readable and writable, all of @attrs
  * and the @len bytes of @content: after the advice, which may keep them out of
  * core dumps and children. 0 or what the kernel said.
  */

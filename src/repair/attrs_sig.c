@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/sysmacros.h>
 
 #include "core/core.h"
 
@@ -79,33 +80,25 @@ static int begins(const char *s, const char *with)
 	return !strncmp(s, with, strlen(with));
 }
 
-/* "7f00-7f01 rw-p 00000000 00:00 0   [anon:name]": is @addr in it? */
-static int header(const char *line, uint64_t addr, struct bz_attrs *a)
+static const char *field(const char *s)
 {
-	uint64_t start, end, inode;
-	const char *s = hex(line, &start);
-	uint32_t field;
-
-	if (s == line || *s != '-')
-		return 0;
-	s = hex(s + 1, &end);
-	if (*s != ' ' || addr < start || addr >= end)
-		return 0;
-	s++;
-	a->prot = (s[0] == 'r' ? PROT_READ : 0) | (s[1] == 'w' ? PROT_WRITE : 0) |
-		  (s[2] == 'x' ? PROT_EXEC : 0);
-	a->private_anonymous = s[3] == 'p';
-	for (field = 0; field < 3; field++) {	/* offset, device, inode */
-		while (*s && *s != ' ')
-			s++;
-		while (*s == ' ')
-			s++;
-	}
-	s = hex(s, &inode);
-	if (inode)
-		a->private_anonymous = 0;
+	while (*s && *s != ' ')
+		s++;
 	while (*s == ' ')
 		s++;
+	return s;
+}
+
+static const char *decimal(const char *s, uint64_t *ret)
+{
+	for (*ret = 0; *s >= '0' && *s <= '9'; s++)
+		*ret = *ret * 10 + (uint64_t)(*s - '0');
+	return s;
+}
+
+/* What a mapping without a file is called; [vdso] and the like are not ours. */
+static void named(const char *s, struct bz_attrs *a)
+{
 	if (begins(s, "[anon:")) {
 		uint64_t len = strlen(s + 6);
 
@@ -114,8 +107,40 @@ static int header(const char *line, uint64_t addr, struct bz_attrs *a)
 			a->name[len - 1] = '\0';
 		}
 	} else if (*s && !begins(s, "[heap]") && !begins(s, "[stack")) {
-		a->private_anonymous = 0;	/* [vdso] and the like */
+		a->memory.kind = BZ_MEMORY_OTHER;
 	}
+}
+
+/* "7f00-7f01 rw-p 00000000 00:00 0   [anon:name]": is @addr in it? What comes
+ * last, the name, to @ret_name. */
+static int header(const char *line, uint64_t addr, struct bz_attrs *a,
+		  const char **ret_name)
+{
+	uint64_t major, minor;
+	const char *s = hex(line, &a->start);
+
+	if (s == line || *s != '-')
+		return 0;
+	s = hex(s + 1, &a->end);
+	if (*s != ' ' || addr < a->start || addr >= a->end)
+		return 0;
+	s++;
+	a->prot = (s[0] == 'r' ? PROT_READ : 0) | (s[1] == 'w' ? PROT_WRITE : 0) |
+		  (s[2] == 'x' ? PROT_EXEC : 0);
+	a->memory.kind = s[3] == 'p' ? BZ_MEMORY_ANON : BZ_MEMORY_SHARED;
+	hex(field(s), &a->offset);
+	s = hex(field(field(s)), &major);
+	hex(s + 1, &minor);
+	a->dev = makedev((unsigned int)major, (unsigned int)minor);
+	s = decimal(field(s), &a->ino);
+	while (*s == ' ')
+		s++;
+	*ret_name = s;
+	if (!a->ino)
+		named(s, a);
+	else if (a->memory.kind == BZ_MEMORY_ANON)
+		a->memory.kind = BZ_MEMORY_PRIVATE;
+	a->nameless = (uint8_t)begins(s, "/anon_hugepage");
 	return 1;
 }
 
@@ -134,8 +159,8 @@ static void one_flag(const char *f, struct bz_attrs *a)
 	 * droppable; locked on fault; memory tags: not ours to make again */
 	static const char unkept[][3] = { "gd", "um", "uw", "ui", "sl", "ss",
 					  "dp", "lf", "mt" };
-	/* hugetlb, device memory, shared */
-	static const char not_anonymous[][3] = { "ht", "io", "pf", "mm", "sh" };
+	/* device memory */
+	static const char other[][3] = { "io", "pf", "mm" };
 	uint32_t i;
 
 	for (i = 0; i < sizeof(advised) / sizeof(advised[0]); i++)
@@ -144,9 +169,13 @@ static void one_flag(const char *f, struct bz_attrs *a)
 			a->advice[a->advices++] = advised[i].advice;
 	for (i = 0; i < sizeof(unkept) / sizeof(unkept[0]); i++)
 		a->unkept |= (uint8_t)begins(f, unkept[i]);
-	for (i = 0; i < sizeof(not_anonymous) / sizeof(not_anonymous[0]); i++)
-		if (begins(f, not_anonymous[i]))
-			a->private_anonymous = 0;
+	for (i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+		if (begins(f, other[i]))
+			a->memory.kind = BZ_MEMORY_OTHER;
+	/* MAP_ANONYMOUS | MAP_HUGETLB has a file's number, too */
+	if (begins(f, "ht") && a->nameless &&
+	    a->memory.kind == BZ_MEMORY_PRIVATE)
+		a->memory.kind = BZ_MEMORY_ANON;
 	a->locked |= (uint8_t)begins(f, "lo");
 	a->noreserve |= (uint8_t)begins(f, "nr");
 }
@@ -167,36 +196,82 @@ static void read_numa(uint64_t addr, struct bz_numa *ret)
 		memset(ret, 0, sizeof(*ret));
 }
 
+/* KernelPageSize:, ProtectionKey:, VmFlags: (the last line). 1: that was it. */
+static int detail(const char *line, struct bz_attrs *a)
+{
+	uint64_t n;
+
+	if (begins(line, "KernelPageSize:")) {
+		decimal(field(line), &n);
+		if (n)
+			a->memory.shift = (uint8_t)__builtin_ctzll(n * 1024);
+	} else if (begins(line, "ProtectionKey:")) {
+		decimal(field(line), &n);
+		a->pkey = (int)n;
+	} else if (begins(line, "VmFlags:")) {
+		flags(line + 8, a);
+		return 1;
+	}
+	return 0;
+}
+
 int bz_attrs_read(uint64_t addr, void *scratch, struct bz_attrs *ret_attrs)
 {
 	struct lines l = { .buf = scratch, .size = bz_core.page };
-	int found = 0, ret = -ENOENT;
+	int found = 0, done = 0;
+	const char *name;
 	char *line;
 
 	memset(ret_attrs, 0, sizeof(*ret_attrs));
 	l.fd = (int)bz_openat("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
 	if (l.fd < 0)
 		return l.fd == -ENOENT ? -ENOSYS : l.fd;	/* no /proc */
-	while ((line = next_line(&l))) {
-		if (!found) {
-			found = header(line, addr, ret_attrs);
-		} else if (begins(line, "ProtectionKey:")) {
-			for (line += 14; *line; line++)
-				if (*line >= '0' && *line <= '9')
-					ret_attrs->pkey = ret_attrs->pkey * 10 +
-							  (*line - '0');
-		} else if (begins(line, "VmFlags:")) {
-			flags(line + 8, ret_attrs);
-			ret = 0;
-			break;
-		}
+	while (!done && (line = next_line(&l))) {
+		if (found)
+			done = detail(line, ret_attrs);
+		else
+			found = header(line, addr, ret_attrs, &name);
 	}
 	bz_close(l.fd);
-	if (ret && l.err)
-		return (int)l.err;
-	if (!ret)
-		read_numa(addr, &ret_attrs->numa);
-	return ret;
+	if (!done)
+		return l.err ? (int)l.err : -ENOENT;
+	read_numa(addr, &ret_attrs->numa);
+	return 0;
+}
+
+/* Not inlined: frames are small here, and struct stat is not. */
+static __attribute__((noinline)) int is_file(int fd,
+					     const struct bz_attrs *attrs)
+{
+	struct bz_file_id id;
+
+	return !bz_file_id(fd, &id) && id.dev == attrs->dev &&
+	       id.ino == attrs->ino;
+}
+
+long bz_attrs_open(uint64_t addr, void *scratch, const struct bz_attrs *attrs)
+{
+	struct lines l = { .buf = scratch, .size = bz_core.page };
+	struct bz_attrs here;
+	const char *name;
+	long fd = -ESTALE;
+	char *line;
+
+	l.fd = (int)bz_openat("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (l.fd < 0)
+		return l.fd;
+	while ((line = next_line(&l)))
+		if (header(line, addr, &here, &name)) {
+			fd = bz_openat(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+			break;
+		}
+	bz_close(l.fd);
+	if (fd < 0)
+		return fd;
+	if (is_file((int)fd, attrs))
+		return fd;
+	bz_close((int)fd);
+	return -ESTALE;
 }
 
 int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs,

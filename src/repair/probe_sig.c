@@ -34,16 +34,16 @@ static int old_kernel(void)
 
 /*
  * MADV_POPULATE_READ (5.14) names poison EHWPOISON, on real entries and on the
- * markers of UFFDIO_POISON alike. EFAULT is a file's missing tail; or a page
- * that somebody empties and fills again, or poisons, by a userfaultfd without
- * privilege, and that is over in a moment.
+ * markers of UFFDIO_POISON alike.
  */
-enum bz_probe bz_probe(struct bz_extent x)
+enum bz_probe bz_probe(struct bz_extent x, int patient)
 {
 	uint64_t end = 0, now;
+	long r;
 
 	for (;;) {
-		switch (bz_madvise(x.start, x.width, MADV_POPULATE_READ)) {
+		r = bz_madvise(x.start, x.width, MADV_POPULATE_READ);
+		switch (r) {
 		case 0:
 			return BZ_PROBE_GOOD;
 		case -EHWPOISON:
@@ -55,9 +55,12 @@ enum bz_probe bz_probe(struct bz_extent x)
 			 * gets the SIGSEGV that he is due */
 			return old_kernel() ? probe_by_read(x) :
 					      BZ_PROBE_GOOD;
+		case -EFAULT:
+			if (!patient)
+				return BZ_PROBE_FAULT;
+			break;
 		case -EAGAIN:
 		case -EINTR:
-		case -EFAULT:
 			break;
 		default:
 			return BZ_PROBE_OTHER;
@@ -66,7 +69,7 @@ enum bz_probe bz_probe(struct bz_extent x)
 		if (!end)
 			end = now + PATIENCE_NS;
 		if (now >= end)
-			return BZ_PROBE_OTHER;
+			return r == -EFAULT ? BZ_PROBE_FAULT : BZ_PROBE_OTHER;
 		bz_yield();
 	}
 }

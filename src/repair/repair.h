@@ -14,37 +14,68 @@ enum bz_probe {
 	BZ_PROBE_LOST = 0,	/* it would fault again */
 	BZ_PROBE_GOOD = 1,	/* it can be read, or nobody may read it */
 	BZ_PROBE_UNMAPPED = 2,	/* nothing is there */
-	BZ_PROBE_OTHER = 3	/* unreadable, but not because of poison */
+	BZ_PROBE_OTHER = 3,	/* unreadable, but not because of poison */
+	BZ_PROBE_FAULT = 4	/* a fault there would raise SIGBUS: a file's
+				 * missing tail; or a page that somebody
+				 * empties and fills again, or poisons, by a
+				 * userfaultfd without privilege, and that
+				 * is over in a moment */
 };
 
 /*
  * Is @x lost, now? Asks the kernel without reading the memory. A page that
- * was not in memory is brought in by that. Context: handler-safe.
+ * was not in memory is brought in by that. @patient: ask again for a while
+ * before FAULT is the answer. Context: handler-safe.
  */
-enum bz_probe bz_probe(struct bz_extent x);
+enum bz_probe bz_probe(struct bz_extent x, int patient);
 
 /*
- * Put a fresh page with the x.width bytes of @stage in place of @x, so that
- * no thread reads anything else in between: others fault and wait, or fault
- * and come to the handler. On BEZ_OUTCOME_NONE it is there. On anything else
- * the extent is as closed as before: lost, or without access, never a page of
- * zeros.
+ * What memory is at @addr? From /proc, which takes as long as there are mappings.
+ * @ret_start, @ret_end: of the mapping. @scratch: a page. 0, -ENOENT: none, or
+ * what the kernel said. Context: handler-safe.
+ */
+int bz_memory_read(uint64_t addr, void *scratch, struct bz_memory *ret_memory,
+		   uint64_t *ret_start, uint64_t *ret_end);
+
+/* Does the file that is mapped at @addr end before it? -1: nobody says. @scratch:
+ * a page. Context: handler-safe. */
+int bz_memory_is_cut(uint64_t addr, void *scratch);
+
+/* What is to be put in place, and how. */
+struct bz_placing {
+	struct bz_extent x;
+	const void *stage;		/* x.width bytes */
+	void *scratch;			/* a page to work in */
+	struct bz_memory memory;	/* what it is; UNKNOWN: looks private and
+					 * anonymous, of base pages */
+	uint8_t mapped;			/* it is bad although it can be read: a
+					 * huge page that did not split */
+	uint8_t base_pages;		/* do, if there is no huge page */
+	uint8_t detach;			/* the file does not have it any more:
+					 * anonymous memory instead */
+	uint8_t forking;		/* leave nothing for a child to inherit
+					 * in between: by mremap(2) alone */
+};
+
+/*
+ * Put a fresh page in place of a private one, so that no thread reads anything
+ * else in between: others fault and wait, or fault and come to the handler. On
+ * BEZ_OUTCOME_NONE it is there. On anything else the extent is as closed as
+ * before: lost, or without access, never a page of zeros.
  *
  * BEZ_OUTCOME_ALREADY_GOOD: the program had put a page there itself; it stays.
+ * REFUSED_KIND: it is not what @p->memory says; read again what it is.
  *
- * @scratch: a page to work in. @mapped: the page is bad although it can be
- * read (a huge page that did not split). The caller has claimed @x and knows
- * otherwise by bz_probe() that it is lost. Context: handler-safe.
+ * The caller has claimed the extent and knows otherwise by bz_probe() that it is
+ * lost. What it reads of a file may fault, so for file mappings the caller
+ * guards the call (core/guard.h). Context: handler-safe.
  */
-enum bez_outcome bz_place(struct bz_mm *mm, struct bz_extent x,
-			  const void *stage, void *scratch, int mapped);
+enum bez_outcome bz_place(struct bz_mm *mm, const struct bz_placing *p);
 
-/*
- * The same by mremap(2) alone: slower, and nothing in between that a child of
- * fork(2) could inherit.
- */
-enum bez_outcome bz_staged_place(struct bz_extent x, const void *stage,
-				 void *scratch);
+/* A place to build what is wider than a page; wiped by the kernel when it is put
+ * back. NULL: no memory. Context: handler-safe. */
+void *bz_stage_get(uint64_t width);
+void bz_stage_put(void *stage, uint64_t width);
 
 /* Open the userfaultfd of this address space if there is none yet; sets
  * mm->placement. Context: handler-safe. */

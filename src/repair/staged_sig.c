@@ -7,10 +7,12 @@
  */
 #include "repair/repair.h"
 
+#include <linux/mman.h>
 #include <string.h>
 
 #include "core/core.h"
 #include "repair/attrs.h"
+#include "repair/staged.h"
 
 static enum bez_outcome errno_to_outcome(long r)
 {
@@ -40,37 +42,125 @@ static long move(uint64_t from, struct bz_extent x)
 	return r;
 }
 
-enum bez_outcome bz_staged_place(struct bz_extent x, const void *stage,
-				 void *scratch)
+/* May it be made anew, in this way? */
+static enum bez_outcome allowed(const struct bz_placing *p, enum bz_staged how,
+				const struct bz_attrs *attrs)
+{
+	int huge = attrs->memory.shift > bz_core.page_shift;
+
+	switch (attrs->memory.kind) {
+	case BZ_MEMORY_ANON:
+		if (how == BZ_STAGED_DETACHED)
+			return BEZ_OUTCOME_REFUSED_KIND;
+		break;
+	case BZ_MEMORY_PRIVATE:
+		/* a huge page that was copied from a file could only come back
+		 * without the file */
+		if (huge && how == BZ_STAGED_ALIKE)
+			return BEZ_OUTCOME_REFUSED_ATTRS;
+		break;
+	case BZ_MEMORY_SHARED:
+		if (how != BZ_STAGED_DETACHED)
+			return BEZ_OUTCOME_REFUSED_SHARED;
+		break;
+	default:
+		return BEZ_OUTCOME_REFUSED_KIND;
+	}
+	/* it was taken for something else: what is to be lost is wider */
+	if (attrs->memory.shift &&
+	    p->x.width != (uint64_t)1 << attrs->memory.shift)
+		return BEZ_OUTCOME_REFUSED_KIND;
+	return attrs->unkept ? BEZ_OUTCOME_REFUSED_ATTRS : BEZ_OUTCOME_NONE;
+}
+
+/* Memory of the same kind, elsewhere. Not inlined: frames are small here, and
+ * struct stat is not. */
+static __attribute__((noinline)) long
+map_alike(const struct bz_placing *p, enum bz_staged how,
+	  const struct bz_attrs *attrs)
+{
+	int flags = MAP_PRIVATE | (attrs->noreserve ? MAP_NORESERVE : 0);
+	int anonymous = attrs->memory.kind == BZ_MEMORY_ANON ||
+			how != BZ_STAGED_ALIKE;
+	struct stat st;
+	uint64_t offset;
+	long fd, at;
+
+	if (anonymous) {
+		if (attrs->memory.shift > bz_core.page_shift &&
+		    how == BZ_STAGED_ALIKE)
+			flags |= MAP_HUGETLB |
+				 attrs->memory.shift << MAP_HUGE_SHIFT;
+		return bz_mmap(0, p->x.width, PROT_READ | PROT_WRITE,
+			       flags | MAP_ANONYMOUS, -1);
+	}
+	fd = bz_attrs_open(p->x.start, p->scratch, attrs);
+	if (fd < 0)
+		return -ESTALE;
+	offset = attrs->offset + (p->x.start - attrs->start);
+	/* what lies past its end cannot be written */
+	at = bz_sys(SYS_fstat, fd, (long)&st, 0, 0, 0, 0);
+	if (!at && offset >= (uint64_t)st.st_size)
+		at = -ESTALE;
+	if (!at)
+		at = bz_sys(SYS_mmap, 0, (long)p->x.width,
+			    PROT_READ | PROT_WRITE, flags, fd, (long)offset);
+	bz_close((int)fd);
+	return at;
+}
+
+/* A huge page that cannot be had must not be found out by SIGBUS. */
+static long populate(uint64_t page, const struct bz_placing *p)
+{
+	if (p->x.width == bz_core.page)
+		return 0;
+	return bz_madvise(page, p->x.width, MADV_POPULATE_WRITE) ? -ENOMEM : 0;
+}
+
+static enum bez_outcome no_page(long r, const struct bz_attrs *attrs,
+				enum bz_staged how)
+{
+	if (r == -ESTALE)
+		return BEZ_OUTCOME_REFUSED_FILE;
+	if (r == -ENOMEM && attrs->memory.shift > bz_core.page_shift &&
+	    how == BZ_STAGED_ALIKE)
+		return BEZ_OUTCOME_REFUSED_HUGE;
+	return errno_to_outcome(r);
+}
+
+enum bez_outcome bz_staged_place(const struct bz_placing *p, enum bz_staged how)
 {
 	struct bz_attrs attrs;
+	enum bez_outcome why;
 	long page, r;
 
-	r = bz_attrs_read(x.start, scratch, &attrs);
+	r = bz_attrs_read(p->x.start, p->scratch, &attrs);
 	if (r == -ENOMEM)
 		return BEZ_OUTCOME_REFUSED_NOMEM;
 	if (r)
 		return errno_to_outcome(r);
-	if (!attrs.private_anonymous)
-		return BEZ_OUTCOME_REFUSED_KIND;
-	if (attrs.unkept)
-		return BEZ_OUTCOME_REFUSED_ATTRS;
-	page = bz_mmap(0, x.width, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS |
-		       (attrs.noreserve ? MAP_NORESERVE : 0), -1);
+	why = allowed(p, how, &attrs);
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	page = map_alike(p, how, &attrs);
 	if (page < 0 && page > -4096)
-		return errno_to_outcome(page);
-	r = bz_attrs_apply((uint64_t)page, x.width, &attrs, stage);
+		return no_page(page, &attrs, how);
+	r = populate((uint64_t)page, p);
 	if (r) {
-		bz_munmap((uint64_t)page, x.width);
+		bz_munmap((uint64_t)page, p->x.width);
+		return no_page(r, &attrs, how);
+	}
+	r = bz_attrs_apply((uint64_t)page, p->x.width, &attrs, p->stage);
+	if (r) {
+		bz_munmap((uint64_t)page, p->x.width);
 		/* to be another page than its neighbours it needs a mapping
 		 * of its own; madvise(2) says EAGAIN if there is none left */
 		return r == -ENOMEM || r == -EAGAIN ?
 		       BEZ_OUTCOME_REFUSED_MAPS : BEZ_OUTCOME_REFUSED_ATTRS;
 	}
-	r = move((uint64_t)page, x);
+	r = move((uint64_t)page, p->x);
 	if (r) {
-		bz_munmap((uint64_t)page, x.width);
+		bz_munmap((uint64_t)page, p->x.width);
 		return errno_to_outcome(r);
 	}
 	return BEZ_OUTCOME_NONE;

@@ -18,7 +18,21 @@ enum bz_placed {
 	BZ_PLACED_SYSTEM	/* anything else; the extent is closed */
 };
 
-enum bz_placed bz_uffd_place(struct bz_mm *mm, struct bz_extent x,
-			     const void *stage, int mapped);
+/*
+ * A new userfaultfd with UFFD_FEATURE_* @features, marked as this process's: the
+ * number or a negative errno. The caller has the lock.
+ */
+long bz_uffd_new(uint64_t features, uint32_t *ret_placement);
+int bz_uffd_is_of(int fd, int32_t pid);
+
+/* Orders who opens. 0 or -EBUSY. To unlock, store 0 to mm->uffd_busy. */
+int bz_uffd_lock(struct bz_mm *mm);
+
+/* UFFDIO_REGISTER for missing faults, UFFDIO_COPY; each tried again where that
+ * helps. */
+long bz_uffd_register(int fd, struct bz_extent x);
+long bz_uffd_copy(int fd, struct bz_extent x, const void *stage);
+
+enum bz_placed bz_uffd_place(struct bz_mm *mm, const struct bz_placing *p);
 
 #endif

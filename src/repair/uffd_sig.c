@@ -57,17 +57,35 @@ static long open_any(uint32_t *ret_placement)
 		      0);
 }
 
-static long handshake(int fd)
+static long handshake(int fd, uint64_t features)
 {
 	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_POISON };
+				  .features = features | UFFD_FEATURE_POISON };
 
 	/* UFFDIO_POISON is wanted to close a page again when a copy fails;
 	 * 6.6. Without it the rest works. A refused handshake may be repeated */
 	if (!bz_ioctl(fd, UFFDIO_API, &api))
 		return 0;
-	api = (struct uffdio_api){ .api = UFFD_API };
+	api = (struct uffdio_api){ .api = UFFD_API, .features = features };
 	return bz_ioctl(fd, UFFDIO_API, &api);
+}
+
+long bz_uffd_new(uint64_t features, uint32_t *ret_placement)
+{
+	long fd = open_any(ret_placement), r;
+
+	if (fd < 0)
+		return fd;
+	r = handshake((int)fd, features);
+	if (r) {
+		bz_close((int)fd);
+		return r;
+	}
+	fd = raise_fd((int)fd);
+	r = bz_sys(SYS_fcntl, fd, F_SETOWN, bz_sys0(SYS_getpid), 0, 0, 0);
+	if (r)
+		bz_close((int)fd);
+	return r ? r : fd;
 }
 
 /* Returns the number, or -1 for good. Called by one thread at a time. */
@@ -75,19 +93,10 @@ static int32_t open_new(struct bz_mm *mm)
 {
 	int32_t pid = (int32_t)bz_sys0(SYS_getpid);
 	uint32_t placement;
-	long fd = open_any(&placement);
+	long fd = bz_uffd_new(0, &placement);
 
 	if (fd < 0)
 		return -1;
-	if (handshake((int)fd)) {
-		bz_close((int)fd);
-		return -1;
-	}
-	fd = raise_fd((int)fd);
-	if (bz_sys(SYS_fcntl, fd, F_SETOWN, pid, 0, 0, 0)) {
-		bz_close((int)fd);
-		return -1;
-	}
 	atomic_store(&mm->placement, placement);
 	atomic_store(&mm->uffd_pid, pid);
 	atomic_store(&bz_core.uffd_pid, pid);
@@ -102,7 +111,7 @@ static int32_t open_new(struct bz_mm *mm)
  * have one of its own under the same number. Where the kernel does not say (a
  * filter of system calls), what is there is taken for what we put there.
  */
-static int is_of(int fd, int32_t pid)
+int bz_uffd_is_of(int fd, int32_t pid)
 {
 	long r = bz_sys(SYS_fcntl, fd, F_GETOWN, 0, 0, 0, 0);
 
@@ -111,15 +120,15 @@ static int is_of(int fd, int32_t pid)
 
 static int ours(struct bz_mm *mm, int fd)
 {
-	return is_of(fd, atomic_load_explicit(&mm->uffd_pid,
-					      memory_order_relaxed));
+	return bz_uffd_is_of(fd, atomic_load_explicit(&mm->uffd_pid,
+						      memory_order_relaxed));
 }
 
 void bz_uffd_close_inherited(void)
 {
 	int32_t fd = atomic_exchange(&bz_core.uffd_last, 0) - 1;
 
-	if (fd >= 0 && is_of(fd, atomic_load(&bz_core.uffd_pid)))
+	if (fd >= 0 && bz_uffd_is_of(fd, atomic_load(&bz_core.uffd_pid)))
 		bz_close(fd);
 }
 
@@ -128,7 +137,7 @@ void bz_uffd_close_inherited(void)
  * wait, by threads that keep their signals off. Still nobody waits for ever:
  * who does not get it places the page the other way.
  */
-static int lock(struct bz_mm *mm)
+int bz_uffd_lock(struct bz_mm *mm)
 {
 	uint32_t i, free;
 
@@ -143,7 +152,7 @@ static int lock(struct bz_mm *mm)
 
 void bz_uffd_open(struct bz_mm *mm)
 {
-	if (lock(mm))
+	if (bz_uffd_lock(mm))
 		return;
 	if (!atomic_load(&mm->uffd)) {
 		int32_t fd = -1;
@@ -191,7 +200,7 @@ static int get(struct bz_mm *mm)
 
 /* -------------------------------------------------------------- the page */
 
-static long register_missing(int fd, struct bz_extent x)
+long bz_uffd_register(int fd, struct bz_extent x)
 {
 	struct uffdio_register reg = {
 		.range = { .start = x.start, .len = x.width },
@@ -236,7 +245,7 @@ static void unregister(int fd, struct bz_extent x, int placed)
 		bz_ioctl(fd, UFFDIO_WAKE, &range);
 }
 
-static long copy(int fd, struct bz_extent x, const void *stage)
+long bz_uffd_copy(int fd, struct bz_extent x, const void *stage)
 {
 	struct uffdio_copy c = { .dst = x.start, .src = (uint64_t)stage,
 				 .len = x.width };
@@ -272,16 +281,6 @@ static void close_page(int fd, struct bz_extent x)
 }
 
 /*
- * Take the poison entry out. MADV_FREE does it on private anonymous memory
- * (6.1 and later) and refuses every other kind, which is just what is wanted
- * here. What it refuses for being locked the caller knows how to tell.
- */
-static long empty(struct bz_extent x)
-{
-	return bz_madvise(x.start, x.width, MADV_FREE);
-}
-
-/*
  * Something is there although we emptied the place. A poison entry that
  * MADV_FREE leaves (before 6.1), or a page that is bad and mapped: out with
  * it. Or a page that the program discarded and wrote anew after we had looked:
@@ -301,16 +300,46 @@ static int is_news(struct bz_extent x)
 	return entry >> 63;		/* present */
 }
 
-static enum bz_placed fill(struct bz_mm *mm, int fd, struct bz_extent x,
-			   const void *stage, int mapped)
+/*
+ * Take the poison entry out. MADV_FREE does it on private anonymous memory
+ * (6.1 and later) and refuses every other kind, and leaves alone what the program
+ * may have put there meanwhile. Where it is known what memory it is, and that it
+ * refuses that kind, it is looked for such news before all is thrown away;
+ * none comes any more: who wants to put something there waits.
+ */
+static enum bz_placed empty(const struct bz_placing *p, int again)
 {
-	long r = copy(fd, x, stage);
+	struct bz_extent x = p->x;
+	long r;
+
+	if (p->memory.kind == BZ_MEMORY_UNKNOWN ||
+	    (p->memory.kind == BZ_MEMORY_ANON && x.width == bz_core.page)) {
+		r = bz_madvise(x.start, x.width, MADV_FREE);
+		if (!r)
+			return BZ_PLACED;
+		if (p->memory.kind == BZ_MEMORY_UNKNOWN)
+			return BZ_PLACED_NOT_HERE;
+	}
+	if (!p->mapped && !again && is_news(x))
+		return BZ_PLACED_GOOD;
+	r = bz_madvise(x.start, x.width, MADV_DONTNEED_LOCKED);
+	if (r == -EINVAL)		/* before 5.18 */
+		r = bz_madvise(x.start, x.width, MADV_DONTNEED);
+	return r ? BZ_PLACED_NOT_HERE : BZ_PLACED;
+}
+
+static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
+			   int again)
+{
+	struct bz_extent x = p->x;
+	long r = bz_uffd_copy(fd, x, p->stage);
 
 	if (r == -EEXIST) {
-		if (!mapped && is_news(x))
+		/* what is there after a first time is zeros, or less */
+		if (!p->mapped && !again && is_news(x))
 			return BZ_PLACED_GOOD;
 		bz_madvise(x.start, x.width, MADV_DONTNEED);
-		r = copy(fd, x, stage);
+		r = bz_uffd_copy(fd, x, p->stage);
 	}
 	if (!r)
 		return BZ_PLACED;
@@ -323,27 +352,27 @@ static enum bz_placed fill(struct bz_mm *mm, int fd, struct bz_extent x,
 	if (r == -ENOENT)
 		return BZ_PLACED_UNMAPPED;
 	close_page(fd, x);
-	return r == -ENOMEM ? BZ_PLACED_NOMEM : BZ_PLACED_SYSTEM;
+	return r == -ENOMEM || r == -ENOSPC ? BZ_PLACED_NOMEM :
+					      BZ_PLACED_SYSTEM;
 }
 
-static enum bz_placed place(struct bz_mm *mm, int fd, struct bz_extent x,
-			    const void *stage, int mapped)
+static enum bz_placed place(struct bz_mm *mm, int fd,
+			    const struct bz_placing *p, int again)
 {
-	long err = register_missing(fd, x);
+	long err = bz_uffd_register(fd, p->x);
 	enum bz_placed r;
 
 	if (err == -ENOMEM)
 		return BZ_PLACED_MAPS;
 	if (err)
 		return ours(mm, fd) ? BZ_PLACED_NOT_HERE : BZ_PLACED_AGAIN;
-	if (empty(x))
-		r = BZ_PLACED_NOT_HERE;
-	else
-		r = fill(mm, fd, x, stage, mapped);
-	unregister(fd, x, r == BZ_PLACED || r == BZ_PLACED_GOOD);
+	r = empty(p, again);
+	if (r == BZ_PLACED)
+		r = fill(mm, fd, p, again);
+	unregister(fd, p->x, r == BZ_PLACED || r == BZ_PLACED_GOOD);
 	/* we had offered it to the kernel as free: it is not */
 	if (r == BZ_PLACED_GOOD)
-		bz_madvise(x.start, x.width, MADV_POPULATE_WRITE);
+		bz_madvise(p->x.start, p->x.width, MADV_POPULATE_WRITE);
 	return r;
 }
 
@@ -352,8 +381,7 @@ static enum bz_placed place(struct bz_mm *mm, int fd, struct bz_extent x,
  * away. That cannot be prevented, only be mended at once with a new one;
  * bezoar.h says so.
  */
-enum bz_placed bz_uffd_place(struct bz_mm *mm, struct bz_extent x,
-			     const void *stage, int mapped)
+enum bz_placed bz_uffd_place(struct bz_mm *mm, const struct bz_placing *p)
 {
 	enum bz_placed r = BZ_PLACED_NOT_HERE;
 	int open = 0, fd = -1;
@@ -361,9 +389,7 @@ enum bz_placed bz_uffd_place(struct bz_mm *mm, struct bz_extent x,
 
 	for (i = 0; i < GONE_TRIES; i++) {
 		fd = get(mm);
-		/* what is there after a first time is zeros, or less */
-		r = fd < 0 ? BZ_PLACED_NOT_HERE :
-			     place(mm, fd, x, stage, mapped || open);
+		r = fd < 0 ? BZ_PLACED_NOT_HERE : place(mm, fd, p, open);
 		open |= r == BZ_PLACED_GONE;
 		if (r != BZ_PLACED_GONE && r != BZ_PLACED_AGAIN)
 			break;
@@ -373,6 +399,6 @@ enum bz_placed bz_uffd_place(struct bz_mm *mm, struct bz_extent x,
 	if (r == BZ_PLACED || r == BZ_PLACED_NOMEM || r == BZ_PLACED_SYSTEM)
 		return r;
 	/* neither filled nor closed yet */
-	close_page(fd, x);
+	close_page(fd, p->x);
 	return BZ_PLACED_SYSTEM;
 }

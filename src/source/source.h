@@ -10,18 +10,28 @@
 #include "core/mm.h"
 #include "types.h"
 
+/* What bz_source_fill() is given, and finds. */
+struct bz_content {
+	void *from;		/* in: where to build x.width bytes; out: where
+				 * they lie, which may be elsewhere */
+	uint16_t kind;		/* out: enum bez_source_kind that delivered, or
+				 * was asked last */
+	uint8_t salvage;	/* in: the file has poison there, and not a hole
+				 * that would read as zeros: it may be read */
+	uint8_t own_file;	/* out: the file behind the region was the
+				 * source */
+};
+
 /*
- * Build the content of @x, which lies in @hit, at *@from (x.width bytes), or say
- * there where it lies: the first source that delivers, and whose bytes match
- * the digest if there is one. Returns BEZ_OUTCOME_NONE, or why the last one
- * asked did not do; @ret_kind is the one that delivered or was asked last.
+ * Build the content of @x: the first source that delivers, and whose bytes match
+ * the digests if there are any. Returns BEZ_OUTCOME_NONE, or why the last one
+ * asked did not do.
  *
  * The caller holds the claim of @x and the mark under which @hit was found, and
- * wipes what is at *@from. Context: handler-safe.
+ * wipes what was built. Context: handler-safe.
  */
 enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 				const struct bz_hit *hit, struct bz_extent x,
-				uint64_t taken_ns, void **from,
-				uint16_t *ret_kind);
+				uint64_t taken_ns, struct bz_content *content);
 
 #endif

@@ -14,20 +14,40 @@ struct order {
 	struct bz_mm *mm;
 	struct bz_walk *walk;
 	const struct bz_source *source;
+	const struct bz_source *end;	/* behind the last in the list */
+	const struct bz_share *share;	/* the file behind the region, or NULL */
 	uint64_t offset;		/* of the extent in the region */
 	uint64_t len;
 	uint64_t taken_ns;
 	void *from;			/* where the content is built */
-	const uint64_t *digest;		/* NULL: none */
+	const uint64_t *digests;	/* of its pages; NULL: none */
+	uint8_t salvage;		/* the file may be read */
 };
+
+static enum bez_outcome ask(struct order *o);
 
 /* ---- each returns 0 or a negative errno, or is abandoned (core/guard.h) */
 
+/*
+ * A page is copied. More is used where it lies, once all of it could be read:
+ * to copy a huge page twice costs more than everything else together. (With
+ * digests it is copied, so that what was checked is what is used.)
+ */
 static int from_mirror(void *arg)
 {
 	struct order *o = arg;
+	const volatile char *mirror = (char *)o->source->mirror + o->offset;
+	uint64_t at;
 
-	memcpy(o->from, (const char *)o->source->mirror + o->offset, o->len);
+	if (o->len <= bz_core.page || o->digests) {
+		memcpy(o->from, (const char *)mirror, o->len);
+		return 0;
+	}
+	/* what is lost in it is replaced, or ends this, by being touched */
+	if (bz_madvise((uint64_t)mirror, o->len, MADV_POPULATE_READ))
+		for (at = 0; at < o->len; at += bz_core.page)
+			(void)mirror[at];
+	o->from = (void *)mirror;
 	return 0;
 }
 
@@ -86,19 +106,103 @@ static int from_callback(void *arg)
 	       -EIO : 0;
 }
 
+/* The worker has room for a page. */
 static int from_worker(void *arg)
 {
 	struct order *o = arg;
+	void *from = o->from;
+	uint64_t at;
+	int r;
 
-	return bz_defer(o->mm, o->walk, o->source, o->offset, o->len,
-			o->taken_ns, &o->from);
+	if (o->len <= bz_core.page)
+		return bz_defer(o->mm, o->walk, o->source, o->offset, o->len,
+				o->taken_ns, &o->from);
+	for (at = 0; at < o->len; at += bz_core.page) {
+		r = bz_defer(o->mm, o->walk, o->source, o->offset + at,
+			     bz_core.page, o->taken_ns, &from);
+		if (r)
+			return r;
+		memcpy((char *)o->from + at, from, bz_core.page);
+	}
+	memset(from, 0, bz_core.page);	/* it may have been a secret */
+	return 0;
+}
+
+/* One page of a huge one: from the first of the others that has it. */
+static int from_the_next(const struct order *whole, uint64_t at)
+{
+	enum bez_outcome why;
+	struct order o = *whole;
+
+	o.offset += at;
+	o.len = bz_core.page;
+	if (o.digests)
+		o.digests += at >> bz_core.page_shift;
+	while (++o.source < o.end) {
+		o.from = (char *)whole->from + at;
+		why = ask(&o);
+		if (why != BEZ_OUTCOME_NONE)
+			continue;
+		if (o.from != (char *)whole->from + at) {
+			memcpy((char *)whole->from + at, o.from, o.len);
+			memset(o.from, 0, o.len);
+		}
+		return 0;
+	}
+	return -ENODATA;
+}
+
+/*
+ * Of a huge page of a file the kernel reads what is good, up to the page that is
+ * not, and says EIO there (6.6; before that, everywhere).
+ */
+static int from_wreck(void *arg)
+{
+	struct order *o = arg;
+	uint64_t at = 0, left;
+	long r;
+
+	if (!o->salvage || !o->share || o->share->fd < 0 ||
+	    o->len <= bz_core.page)
+		return -ENODATA;
+	while (at < o->len) {
+		r = bz_pread(o->share->fd, (char *)o->from + at, o->len - at,
+			     o->share->offset + o->offset + at);
+		if (r == -EINTR)
+			continue;
+		if (!r || (r < 0 && r != -EIO))
+			return -ENODATA;
+		if (r > 0) {
+			at += (uint64_t)r;
+			continue;
+		}
+		left = at & (bz_core.page - 1);
+		at -= left;		/* what came of a bad page is none */
+		if (from_the_next(o, at))
+			return -ENODATA;
+		at += bz_core.page;
+	}
+	return 0;
 }
 
 static int check(void *arg)
 {
 	struct order *o = arg;
+	uint64_t at;
 
-	return bz_digest(o->from, o->len) == *o->digest ? 0 : -EBADMSG;
+	for (at = 0; at < o->len; at += bz_core.page)
+		if (bz_digest((char *)o->from + at, bz_core.page) !=
+		    o->digests[at >> bz_core.page_shift])
+			return -EBADMSG;
+	return 0;
+}
+
+/* Does it read the file that is behind the region itself? */
+static int is_own_file(const struct order *o)
+{
+	return o->share && o->source->kind == BEZ_SOURCE_FILE &&
+	       o->source->file_dev == o->share->dev &&
+	       o->source->file_ino == o->share->ino;
 }
 
 static enum bez_outcome ask(struct order *o)
@@ -109,10 +213,15 @@ static enum bez_outcome ask(struct order *o)
 		[BEZ_SOURCE_FILE] = from_file,
 		[BEZ_SOURCE_CALLBACK] = from_callback,
 		[BEZ_SOURCE_DEFERRED] = from_worker,
+		[BEZ_SOURCE_SALVAGE] = from_wreck,
 	};
-	int r = bz_guarded(o->walk, how[o->source->kind], o);
+	int r;
 
-	if (!r && o->digest)
+	/* what was lost before it was written back, the disk has not */
+	if (is_own_file(o) && !o->digests)
+		return BEZ_OUTCOME_SOURCE_STALE;
+	r = bz_guarded(o->walk, how[o->source->kind], o);
+	if (!r && o->digests)
 		r = bz_guarded(o->walk, check, o);
 	switch (r) {
 	case 0:
@@ -133,32 +242,35 @@ static enum bez_outcome ask(struct order *o)
 
 enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 				const struct bz_hit *hit, struct bz_extent x,
-				uint64_t taken_ns, void **from,
-				uint16_t *ret_kind)
+				uint64_t taken_ns, struct bz_content *content)
 {
 	enum bez_outcome why = BEZ_OUTCOME_SOURCE_NONE;
+	void *stage = content->from;
 	struct order o = {
 		.mm = mm,
 		.walk = w,
+		.end = hit->source + hit->sources,
+		.share = hit->share,
 		.offset = x.start - hit->start,
 		.len = x.width,
 		.taken_ns = taken_ns,
+		.salvage = content->salvage,
 	};
-	uint32_t i;
 
 	if (hit->digests)
-		o.digest = &hit->digests[o.offset >> bz_core.page_shift];
-	*ret_kind = BEZ_SOURCE_NONE;
-	for (i = 0; i < hit->sources; i++) {
-		o.source = &hit->source[i];
-		o.from = *from;
-		*ret_kind = o.source->kind;
+		o.digests = &hit->digests[o.offset >> bz_core.page_shift];
+	content->kind = BEZ_SOURCE_NONE;
+	for (o.source = hit->source; o.source < o.end; o.source++) {
+		o.from = stage;
+		content->kind = o.source->kind;
 		why = ask(&o);
 		if (why == BEZ_OUTCOME_NONE) {
-			*from = o.from;
+			content->from = o.from;
+			content->own_file = (uint8_t)is_own_file(&o);
 			return why;
 		}
-		if (o.from != *from)	/* it may have been a secret */
+		/* it may have been a secret; a mirror is not ours */
+		if (o.from != stage && o.source->kind == BEZ_SOURCE_DEFERRED)
 			memset(o.from, 0, x.width);
 	}
 	return why;

@@ -43,6 +43,10 @@ struct uffdio_poison {
 #define UFFD_FEATURE_POISON (1 << 14)	/* 6.6 */
 #endif
 
+#ifndef UFFD_FEATURE_SIGBUS
+#define UFFD_FEATURE_SIGBUS (1 << 7)	/* 4.14 */
+#endif
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41		/* 5.17 */
 #define PR_SET_VMA_ANON_NAME 0

@@ -133,7 +133,7 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 	if (!me)
 		return;
 	bz_keys_set(BZ_KEYS_OPEN);
-	if (bz_probe(x) == BZ_PROBE_LOST)
+	if (bz_probe(x, 1) == BZ_PROBE_LOST)
 		r = bz_ladder(mm, me, &fault, &result);
 	bz_keys_set(keys);
 	if (r && r != -EFAULT)

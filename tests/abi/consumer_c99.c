@@ -42,6 +42,7 @@ static int sources(void *mirror)
 	       list[3].kind == BEZ_SOURCE_DEFERRED &&
 	       list[4].kind == BEZ_SOURCE_FIRST_OF &&
 	       bez_source_zero().kind == BEZ_SOURCE_ZERO &&
+	       bez_source_salvage().kind == BEZ_SOURCE_SALVAGE &&
 	       bez_source_of(BEZ_SOURCE_NONE).kind == BEZ_SOURCE_NONE;
 }
 

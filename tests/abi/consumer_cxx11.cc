@@ -24,6 +24,7 @@ static bool sources()
 	return all.list == list && all.count == 4 &&
 	       list[1].kind == BEZ_SOURCE_FILE && list[2].fill == fill &&
 	       bez_source_zero().kind == BEZ_SOURCE_ZERO &&
+	       bez_source_salvage().kind == BEZ_SOURCE_SALVAGE &&
 	       bez_source_of(BEZ_SOURCE_NONE).kind == BEZ_SOURCE_NONE;
 }
 

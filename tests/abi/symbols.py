@@ -14,13 +14,15 @@ def output(*command):
 
 
 def own_text(cc, header, include):
-    """The preprocessed text of @header without what it includes."""
+    """The preprocessed text of @header, with that of the headers beside it
+    which it includes, and without anything else."""
     text = []
     inside = False
     for line in output(*cc, '-E', '-I', include, header).splitlines():
         marker = re.match(r'# \d+ "(.*?)"', line)
         if marker:
-            inside = marker.group(1) == header
+            inside = (os.path.dirname(marker.group(1)) ==
+                      os.path.dirname(header))
         elif inside and not line.lstrip().startswith('#'):
             text.append(line)
     return '\n'.join(text)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that this release does not replace: refused, by name, with nothing
- * changed; and the process dies of it, as without us. And a process that has
+ * Each kind of memory: replaced, or refused by name with nothing changed; and
+ * then the process dies of it, as without us. And a process that has
  * no mapping to spare is told so, and never reads zeros.
  */
 #define _GNU_SOURCE
@@ -37,6 +37,8 @@ struct uffdio_poison {
 struct kind {
 	unsigned char *(*make)(size_t *ret_len);
 	void (*lose)(unsigned char *page);
+	uint16_t why[2];		/* outcomes: userfaultfd, mremap; NONE:
+					 * it is replaced */
 	uint32_t start;			/* BEZ_START_* */
 };
 
@@ -173,6 +175,7 @@ static unsigned char *prepare(size_t *ret_len)
 
 static void refused(void)
 {
+	enum bez_outcome why = kind()->why[kind()->start != 0];
 	unsigned char *at, *page;
 	struct see_map before, after;
 	size_t len, good;
@@ -184,7 +187,14 @@ static void refused(void)
 	good = len == PAGES * live_page() ? live_page() : HUGE;
 	kind()->lose(page);
 	before = see_map(page);
-	see_refused(page + 7, BEZ_OUTCOME_REFUSED_KIND);
+	if (why == BEZ_OUTCOME_NONE) {
+		CHECK_EQ(page[7], live_byte(len / 2 + 7, 0));
+		CHECK_EQ(live_wrong(at, kind()->lose == truncate_at ?
+				    len / 2 + live_page() : len, 0), 0);
+		CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 1);
+		return;
+	}
+	see_refused(page + 7, why);
 	after = see_map(page);
 	CHECK(!strcmp(before.perms, after.perms));
 	CHECK(!strcmp(before.flags, after.flags));
@@ -255,23 +265,34 @@ static void no_mapping_left(void)
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 1);
 }
 
-#define KIND(what, ...)							\
+#define KIND(what, by_uffd, by_mremap, ...)				\
 	{ .name = what ", userfaultfd", .run = refused,			\
-	  .data = &(const struct kind){ __VA_ARGS__, 0 } },		\
+	  .data = &(const struct kind){ __VA_ARGS__,			\
+		{ BEZ_OUTCOME_##by_uffd, BEZ_OUTCOME_##by_mremap }, 0 } }, \
 	{ .name = what ", mremap", .run = refused,			\
-	  .data = &(const struct kind){ __VA_ARGS__, BEZ_START_NO_UFFD } }, \
+	  .data = &(const struct kind){ __VA_ARGS__,			\
+		{ BEZ_OUTCOME_##by_uffd, BEZ_OUTCOME_##by_mremap },	\
+		BEZ_START_NO_UFFD } }
+
+#define DIES(what, ...)							\
 	{ .name = what ", dies", .run = dies, .want_signal = SIGBUS,	\
-	  .data = &(const struct kind){ __VA_ARGS__, 0 } }
+	  .data = &(const struct kind){ __VA_ARGS__, { 0, 0 }, 0 } }
 
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 static const struct tap_case cases[] = {
-	KIND("shared anonymous", shared_anonymous, lose),
-	KIND("shared memfd", shared_memfd, lose),
-	KIND("private memfd", private_memfd, lose),
-	KIND("truncated shared file", shared_file, truncate_at),
-	KIND("truncated private file", private_file, truncate_at),
-	KIND("hugetlb", huge, lose_huge),
+	KIND("shared anonymous", REFUSED_SHARED, REFUSED_SHARED,
+	     shared_anonymous, lose),
+	DIES("shared anonymous", shared_anonymous, lose),
+	KIND("shared memfd", REFUSED_SHARED, REFUSED_SHARED, shared_memfd,
+	     lose),
+	DIES("shared memfd", shared_memfd, lose),
+	KIND("private memfd", NONE, REFUSED_FILE, private_memfd, lose),
+	KIND("truncated shared file", REFUSED_DETACH, REFUSED_DETACH,
+	     shared_file, truncate_at),
+	DIES("truncated shared file", shared_file, truncate_at),
+	KIND("truncated private file", NONE, NONE, private_file, truncate_at),
+	KIND("hugetlb", NONE, NONE, huge, lose_huge),
 	{ .name = "no mapping left, userfaultfd", .run = no_mapping_left,
 	  .data = &by_uffd },
 	{ .name = "no mapping left, mremap", .run = no_mapping_left,

@@ -46,9 +46,9 @@ static void one(const char *perms, const char *rest, const char *flags,
 		 perms, rest, flags);
 	for (chunk = 1; chunk < 700; chunk += chunk < 40 ? 13 : 211) {
 		CHECK_EQ(read_at(0x7f0000000fff, text, chunk, ret), 0);
-		CHECK(!ret->private_anonymous && ret->pkey == 3);
+		CHECK(ret->memory.kind != BZ_MEMORY_ANON && ret->pkey == 3);
 		CHECK_EQ(read_at(0x7f0000005000, text, chunk, ret), 0);
-		CHECK(ret->private_anonymous && ret->noreserve &&
+		CHECK(ret->memory.kind == BZ_MEMORY_ANON && ret->noreserve &&
 		      ret->advices == 1 && !ret->pkey && !ret->locked);
 		CHECK_EQ(read_at(0x7f0000006000, text, chunk, ret), -ENOENT);
 		CHECK_EQ(read_at(0x7efffffff000, text, chunk, ret), -ENOENT);
@@ -75,7 +75,8 @@ static void permissions(void)
 	for (i = 0; i < COUNT_OF(each); i++) {
 		one(each[i].perms, "", "VmFlags: mr mw me ac ", &a);
 		CHECK_EQ(a.prot, each[i].prot);
-		CHECK_EQ(a.private_anonymous, each[i].private);
+		CHECK_EQ(a.memory.kind, each[i].private ? BZ_MEMORY_ANON :
+						      BZ_MEMORY_SHARED);
 		CHECK(!a.unkept && !a.advices && !a.locked && !a.name[0]);
 	}
 }
@@ -105,7 +106,8 @@ static void names(void)
 	for (i = 0; i < COUNT_OF(each); i++) {
 		one("rw-p", each[i].rest, "VmFlags: rd wr ", &a);
 		CHECKF(!strcmp(a.name, each[i].name), "\"%s\"", a.name);
-		CHECKF(a.private_anonymous == each[i].anonymous, "%s",
+		CHECKF((a.memory.kind == BZ_MEMORY_ANON) ==
+		       each[i].anonymous, "%s",
 		       each[i].rest);
 	}
 }
@@ -129,9 +131,9 @@ static void flags(void)
 		{ "sl", 0, 1, 0, 0, 0 }, { "ss", 0, 1, 0, 0, 0 },
 		{ "dp", 0, 1, 0, 0, 0 }, { "mt", 0, 1, 0, 0, 0 },
 		{ "lo", 0, 0, 1, 0, 0 },
-		{ "nr", 0, 0, 0, 1, 0 }, { "ht", 0, 0, 0, 0, 1 },
+		{ "nr", 0, 0, 0, 1, 0 }, { "ht", 0, 0, 0, 0, 0 },
 		{ "io", 0, 0, 0, 0, 1 }, { "pf", 0, 0, 0, 0, 1 },
-		{ "mm", 0, 0, 0, 0, 1 }, { "sh", 0, 0, 0, 0, 1 },
+		{ "mm", 0, 0, 0, 0, 1 }, { "sh", 0, 0, 0, 0, 0 },
 		{ "sd", 0, 0, 0, 0, 0 }, { "ac", 0, 0, 0, 0, 0 },
 	};
 	char line[64];
@@ -152,7 +154,8 @@ static void flags(void)
 			CHECKF(a.unkept == each[i].unkept, "%s", line);
 			CHECKF(a.locked == each[i].locked, "%s", line);
 			CHECKF(a.noreserve == each[i].noreserve, "%s", line);
-			CHECKF(a.private_anonymous == !each[i].other, "%s",
+			CHECKF((a.memory.kind == BZ_MEMORY_ANON) ==
+			       !each[i].other, "%s",
 			       line);
 		}
 	one("rw-p", "", "VmFlags: dd dc wf hg nh mg sr rr dd dc wf", &a);
@@ -183,9 +186,9 @@ static void long_lines(void)
 				"7f0000001000-7f0000002000 rw-p 00000000 00:00 "
 				"0 \n" SIZES "VmFlags: rd wr \n");
 			CHECK_EQ(read_at(0x7f0000001000, text, chunk, &a), 0);
-			CHECK(a.private_anonymous && !a.locked && !a.unkept);
+			CHECK(a.memory.kind == BZ_MEMORY_ANON && !a.locked && !a.unkept);
 			CHECK_EQ(read_at(0x7f0000000000, text, chunk, &a), 0);
-			CHECK(!a.private_anonymous && a.locked && a.unkept);
+			CHECK(a.memory.kind != BZ_MEMORY_ANON && a.locked && a.unkept);
 		}
 }
 

@@ -76,7 +76,7 @@ static void extents(void)
 				.cause = BEZ_CAUSE_POISON_AR,
 				.lsb = (uint8_t)lsb,
 			};
-			struct bz_extent x = bz_extent_of(&f);
+			struct bz_extent x = bz_extent_of(&f, (struct bz_memory){ 0 });
 
 			CHECK_EQ(x.start, 0x7f0000200000);
 			CHECK_EQ(x.width, page);

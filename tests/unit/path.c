@@ -102,9 +102,13 @@ static void every_call(void)
 	size_t e;
 
 	begin(flags);
-	repair_lose();
-	CHECK_EQ(touch(), 0);
-	calls = double_calls();
+	/* the first time it may have to learn what memory it is */
+	for (n = 0; n < 2; n++) {
+		repair_lose();
+		double_reset();
+		CHECK_EQ(touch(), 0);
+		calls = double_calls();
+	}
 	CHECK_EQ(last_event().outcome, BEZ_OUTCOME_REPLACED);
 	repair_mend();
 	for (e = 0; e < COUNT_OF(errors); e++)

@@ -39,6 +39,10 @@ static void every_call(void)
 	size_t e;
 
 	repair_begin(way->flags);
+	/* the first time it may have to learn what memory it is */
+	repair_with(0, 0, 0, way->kernel);
+	repair_judge(way->name, 0, 0);
+	repair_mend();
 	repair_with(0, 0, 0, way->kernel);
 	repair_judge(way->name, 0, 0);
 	CHECK_EQ(repaired.result.outcome, BEZ_OUTCOME_REPLACED);

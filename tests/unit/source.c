@@ -70,12 +70,13 @@ static enum bez_outcome ask(const struct bz_source *from, uint8_t n,
 		.id = 1, .start = start, .end = start + PAGES * unit_page(),
 		.sources = n, .source = from, .digests = check,
 	};
-	void *at = stage + unit_page();
-	enum bez_outcome r = bz_source_fill(mm, w, &hit, x, bz_now_ns(), &at,
-					    &kind);
+	struct bz_content content = { .from = stage + unit_page() };
+	enum bez_outcome r = bz_source_fill(mm, w, &hit, x, bz_now_ns(),
+					    &content);
 	size_t i;
 
-	CHECK(at == stage + unit_page());	/* no worker here */
+	kind = content.kind;
+	CHECK(content.from == stage + unit_page());	/* no worker here */
 
 	/* nothing beside the stage */
 	for (i = 0; i < unit_page(); i++)

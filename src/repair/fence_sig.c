@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "repair/share.h"
+
+#include "core/core.h"
+#include "repair/uffd.h"
+
+#define FEATURES (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM | \
+		  UFFD_FEATURE_MISSING_HUGETLBFS)
+
+static int is_ours(struct bz_mm *mm, int fd)
+{
+	return fd >= 0 && bz_uffd_is_of(fd, atomic_load(&mm->fence_pid));
+}
+
+/* The lock is held. */
+static int open_fence(struct bz_mm *mm)
+{
+	int32_t fd = atomic_load(&mm->fence) - 1;
+	int32_t pid = (int32_t)bz_sys0(SYS_getpid);
+	uint32_t placement;
+
+	if (is_ours(mm, fd))
+		return fd;
+	fd = (int32_t)bz_uffd_new(FEATURES, &placement);
+	if (fd < 0)
+		return fd;
+	atomic_store(&mm->fence_pid, pid);
+	atomic_store(&bz_core.fence_pid, pid);
+	atomic_store(&bz_core.fence_last, fd + 1);
+	atomic_store(&mm->fence, fd + 1);
+	return fd;
+}
+
+long bz_fence_raise(struct bz_mm *mm, uint64_t start, uint64_t end)
+{
+	long r = bz_uffd_lock(mm);
+	int fd;
+
+	if (r)
+		return r;
+	fd = open_fence(mm);
+	r = fd < 0 ? fd :
+	    bz_uffd_register(fd, (struct bz_extent){ start, end - start });
+	atomic_store(&mm->uffd_busy, 0);
+	return r;
+}
+
+void bz_fence_lower(struct bz_mm *mm, uint64_t start, uint64_t end)
+{
+	struct uffdio_range range = { .start = start, .len = end - start };
+	int fd = atomic_load(&mm->fence) - 1;
+
+	if (is_ours(mm, fd))
+		bz_ioctl(fd, UFFDIO_UNREGISTER, &range);
+}
+
+void bz_fence_close(struct bz_mm *mm)
+{
+	int fd = atomic_exchange(&mm->fence, 0) - 1;
+
+	atomic_store(&bz_core.fence_last, 0);
+	if (is_ours(mm, fd))
+		bz_close(fd);
+}
+
+void bz_fence_close_inherited(void)
+{
+	int fd = atomic_exchange(&bz_core.fence_last, 0) - 1;
+
+	if (fd >= 0 && bz_uffd_is_of(fd, atomic_load(&bz_core.fence_pid)))
+		bz_close(fd);
+}
+
+int bz_fence_of(struct bz_mm *mm, const struct bz_share *share)
+{
+	int fd = atomic_load(&mm->fence) - 1;
+
+	if (is_ours(mm, fd))
+		return fd;
+	/* A child that was not made by fork(2) shares the open file with its
+	 * parent, and a lock would shut out neither. */
+	if (!atomic_load(&mm->fence_pid) ||
+	    bz_fence_raise(mm, share->start, share->end))
+		return -1;
+	return atomic_load(&mm->fence) - 1;
+}

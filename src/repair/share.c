@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "repair/share.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "core/core.h"
+#include "repair/attrs.h"
+
+#define HIGH_FD 1000
+
+static struct bz_share *listed;		/* under the regions' lock */
+
+/* A descriptor of its own for the file behind @fd, for reading and writing. */
+static int open_again(int fd, int flags)
+{
+	char path[32];
+	int ret, high;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ret = (int)bz_openat(path, flags | O_CLOEXEC | O_NOCTTY);
+	if (ret < 0)
+		return ret;
+	high = (int)bz_sys(SYS_fcntl, ret, F_DUPFD_CLOEXEC, HIGH_FD, 0, 0, 0);
+	if (high < 0)			/* a low limit: then it stays */
+		return ret;
+	bz_close(ret);
+	return high;
+}
+
+/* One mapping after the other: all of one file, and one piece of it. */
+static int look_at_memory(struct bz_share *share)
+{
+	char scratch[4096] __attribute__((aligned(8)));
+	uint64_t at;
+	int r;
+
+	for (at = share->start; at < share->end;) {
+		struct bz_attrs a;
+
+		r = bz_attrs_read(at, scratch, &a);
+		if (r)
+			return r == -ENOENT ? -ENOMEM : r;
+		if (a.memory.kind != BZ_MEMORY_SHARED || !a.ino)
+			return -EINVAL;
+		if (at == share->start) {
+			share->memory = a.memory;
+			share->dev = a.dev;
+			share->ino = a.ino;
+			if (share->fd < 0)
+				share->offset = a.offset + (at - a.start);
+		}
+		if (a.memory.shift != share->memory.shift ||
+		    a.dev != share->dev || a.ino != share->ino ||
+		    a.offset + (at - a.start) !=
+		    share->offset + (at - share->start))
+			return -EINVAL;
+		at = a.end;
+	}
+	if ((share->start | share->end) &
+	    (((uint64_t)1 << share->memory.shift) - 1))
+		return -EINVAL;
+	return 0;
+}
+
+/* What cannot be punched cannot be replaced. */
+static int look_at_seals(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) ?
+	       -EPERM : 0;
+}
+
+/* Nothing may be missing: a hole is what tells that a repair did not finish. */
+static int look_for_holes(const struct bz_share *share, int is_hugetlb)
+{
+	uint64_t len = share->end - share->start;
+	off_t hole;
+
+	if (is_hugetlb)
+		/* it does not tell, and has set the pages aside anyway */
+		return fallocate(share->fd, FALLOC_FL_KEEP_SIZE,
+				 (off_t)share->offset, (off_t)len) ? -errno : 0;
+	hole = lseek(share->fd, (off_t)share->offset, SEEK_HOLE);
+	if (hole < 0)
+		return errno == ENXIO ? -ENODATA : -errno;
+	return (uint64_t)hole < share->offset + len ? -ENODATA : 0;
+}
+
+static int look_at_file(struct bz_share *share, uint32_t flags)
+{
+	struct bz_file_id id;
+	struct statfs fs;
+	struct stat st;
+	int is_hugetlb, r;
+
+	if (bz_file_id(share->fd, &id) || id.dev != share->dev ||
+	    id.ino != share->ino)
+		return -EINVAL;
+	if (fstat(share->fd, &st) || fstatfs(share->fd, &fs))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if ((uint64_t)st.st_size <= share->offset)
+		return -ENODATA;
+	is_hugetlb = fs.f_type == HUGETLBFS_MAGIC;
+	share->disk = !is_hugetlb && fs.f_type != TMPFS_MAGIC;
+	if (share->disk)
+		return flags & BEZ_SHARED_FENCED ? -EOPNOTSUPP : 0;
+	if (!flags)
+		return -EINVAL;
+	r = look_at_seals(share->fd);
+	return r ? r : look_for_holes(share, is_hugetlb);
+}
+
+static int fence(struct bz_mm *mm, const struct bz_share *share)
+{
+	long r = bz_fence_raise(mm, share->start, share->end);
+
+	/* the kernel says EINVAL of what can have no fence */
+	return r == -EINVAL ? -EOPNOTSUPP : (int)r;
+}
+
+static int fill_in(struct bz_mm *mm, struct bz_share *share,
+		   const struct bez_shared *said)
+{
+	int r;
+
+	if (said->fd >= 0) {
+		int how = fcntl(said->fd, F_GETFL);
+
+		if (how < 0 || (how & O_ACCMODE) == O_RDONLY || (how & O_PATH))
+			return -EBADF;
+		share->fd = open_again(said->fd, O_RDWR);
+		if (share->fd < 0)
+			return share->fd;
+	} else if (said->flags != BEZ_SHARED_EXCLUSIVE) {
+		return -EBADF;
+	}
+	r = look_at_memory(share);
+	if (!r && share->fd >= 0)
+		r = look_at_file(share, said->flags);
+	if (!r && !share->disk)
+		r = fence(mm, share);
+	return r;
+}
+
+int bz_share_open(struct bz_mm *mm, uint64_t start, uint64_t end,
+		  const struct bez_shared *said, struct bz_share **ret_share)
+{
+	struct bz_share *share;
+	int r;
+
+	if (said->reserved || said->flags > BEZ_SHARED_FENCED)
+		return -EINVAL;
+	if (said->offset & (bz_core.page - 1) ||
+	    said->offset > INT64_MAX - (end - start))
+		return -EINVAL;
+	share = calloc(1, sizeof(*share));
+	if (!share)
+		return -ENOMEM;
+	share->fd = -1;
+	share->flags = (uint8_t)said->flags;
+	share->offset = said->offset;
+	share->start = start;
+	share->end = end;
+	r = fill_in(mm, share, said);
+	if (!r) {
+		*ret_share = share;
+		return 0;
+	}
+	if (share->fd >= 0)
+		close(share->fd);
+	free(share);
+	return r;
+}
+
+void bz_share_close(struct bz_mm *mm, struct bz_share *share)
+{
+	struct bz_file_id id;
+
+	if (!share)
+		return;
+	if (!share->disk)
+		bz_fence_lower(mm, share->start, share->end);
+	if (share->fd >= 0 && !bz_file_id(share->fd, &id) &&
+	    id.dev == share->dev && id.ino == share->ino)
+		close(share->fd);
+	free(share);
+}
+
+void bz_share_list(struct bz_share *share)
+{
+	if (!share)
+		return;
+	share->next = listed;
+	listed = share;
+}
+
+void bz_share_unlist(struct bz_share *share)
+{
+	struct bz_share **at = &listed;
+
+	while (*at && *at != share)
+		at = &(*at)->next;
+	if (*at)
+		*at = share->next;
+}
+
+/*
+ * A lock belongs to the open file, which parent and child share until the child
+ * has opened its own. One that cannot has no file any more, and is refused.
+ */
+void bz_share_forked(struct bz_mm *mm)
+{
+	struct bz_share *share;
+
+	bz_fence_close_inherited();
+	for (share = listed; share; share = share->next) {
+		int fd = -1;
+
+		if (share->fd >= 0)
+			fd = open_again(share->fd, O_RDWR);
+		if (fd >= 0 &&
+		    bz_sys(SYS_dup3, fd, share->fd, O_CLOEXEC, 0, 0, 0) < 0)
+			share->ino = 0;
+		if (share->fd >= 0 && fd < 0)
+			share->ino = 0;		/* no file is this one */
+		if (fd >= 0)
+			bz_close(fd);
+		/* memory that the child did not inherit needs no fence */
+		if (!share->disk)
+			bz_fence_raise(mm, share->start, share->end);
+	}
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared memory: a page is claimed by a lock of its range of the file, which other
+ * processes see and the kernel takes back from one that dies; and everybody who
+ * maps the file stands behind a fence, a userfaultfd that answers a touch of a
+ * hole with SIGBUS. What is still a hole once the lock is had, nobody finished.
+ *
+ *	lock  F_OFD_SETLK    the others wait
+ *	look  MADV_DONTNEED  drops this process's own poison entry, which would
+ *	                     stay though the file were good again; then
+ *	                     MADV_POPULATE_READ asks about the file
+ *	punch                takes the bad page out of the file
+ *	fill  UFFDIO_COPY    through the fence, in one piece
+ *	unlock
+ */
+#ifndef BEZOAR_REPAIR_SHARE_H
+#define BEZOAR_REPAIR_SHARE_H
+
+#include <bezoar/shared.h>
+
+#include "core/mm.h"
+#include "types.h"
+
+/* ------------------------------------------------ normal context (share.c) */
+
+/*
+ * Look at the memory from @start to @end and the file that @said names, open it
+ * anew, raise the fence. The caller's, until bz_share_close(). Errors:
+ * bezoar/shared.h.
+ */
+int bz_share_open(struct bz_mm *mm, uint64_t start, uint64_t end,
+		  const struct bez_shared *said, struct bz_share **ret_share);
+
+/* @share may be NULL. Lowers the fence. */
+void bz_share_close(struct bz_mm *mm, struct bz_share *share);
+
+/* Children of fork(2) make those anew that are listed. Under the regions' lock. */
+void bz_share_list(struct bz_share *share);
+void bz_share_unlist(struct bz_share *share);
+void bz_share_forked(struct bz_mm *mm);
+
+/* ----------------------------------------------------------- handler-safe */
+
+/*
+ * Claim @x of the file for this process, at most until @deadline_ns of the
+ * clock. BEZ_OUTCOME_NONE, or why not.
+ */
+enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
+			       struct bz_extent x, uint64_t deadline_ns);
+void bz_share_unlock(const struct bz_share *share, struct bz_extent x);
+
+enum bz_look {
+	BZ_LOOK_GOOD,		/* the file has a good page there, or nobody
+				 * may look */
+	BZ_LOOK_LOST,		/* poison */
+	BZ_LOOK_HOLE,		/* nothing, and somebody should have filled it */
+	BZ_LOOK_CUT,		/* the file ends before it */
+	BZ_LOOK_UNREADABLE,	/* its disk says so */
+	BZ_LOOK_UNMAPPED
+};
+
+/* How is the file, at @x, which is locked? */
+enum bz_look bz_share_look(const struct bz_share *share, struct bz_extent x);
+
+/*
+ * Put x.width bytes of @from into the file at @x. @lost: a bad page is to be
+ * punched out first. @reread: the file itself has the good bytes; only the entry
+ * that hides them has to go. On anything but BEZ_OUTCOME_NONE it is as closed as
+ * before, lost or a hole behind the fence.
+ */
+enum bez_outcome bz_share_put(struct bz_mm *mm, const struct bz_share *share,
+			      struct bz_extent x, const void *from, int lost,
+			      int reread);
+
+/* ------------------------------------------------- the fence (fence_sig.c) */
+
+/* Register [@start, @end), open the fence if there is none. 0 or negative. */
+long bz_fence_raise(struct bz_mm *mm, uint64_t start, uint64_t end);
+void bz_fence_lower(struct bz_mm *mm, uint64_t start, uint64_t end);
+void bz_fence_close(struct bz_mm *mm);
+/* In a child of fork(2): the one it inherited. */
+void bz_fence_close_inherited(void);
+
+/* Its descriptor, raised again for @share if the program has closed it; or -1:
+ * this address space never had one. */
+int bz_fence_of(struct bz_mm *mm, const struct bz_share *share);
+
+#endif

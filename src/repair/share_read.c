@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* For those who read shared memory by system calls: never a hole for data. */
+#include <bezoar/shared.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "core/core.h"
+
+#define PATIENCE_NS	10000000000u
+#define NAP_NS		100000u
+#define MOST		((size_t)1 << 30)
+
+int bez_shared_open(int fd)
+{
+	char path[32];
+	long r;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = bz_openat(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	return r == -ENOENT ? -EBADF : (int)r;
+}
+
+/* Whole pages: a repairer locks those. */
+static struct flock range(size_t len, uint64_t offset, short type)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t start = offset & -page;
+
+	return (struct flock){
+		.l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)start,
+		.l_len = (off_t)(((offset + len + page - 1) & -page) - start),
+	};
+}
+
+static int lock(int fd, size_t len, uint64_t offset)
+{
+	uint64_t end = bz_after(bz_now_ns(), PATIENCE_NS);
+	struct flock want = range(len, offset, F_RDLCK);
+	struct timespec nap = { .tv_nsec = NAP_NS };
+
+	while (fcntl(fd, F_OFD_SETLK, &want)) {
+		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
+			return -errno;
+		if (bz_now_ns() >= end)
+			return -ETIMEDOUT;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+	}
+	return 0;
+}
+
+/* How many of the @len bytes at @offset come before a hole. */
+static ssize_t before_hole(int fd, size_t len, uint64_t offset)
+{
+	off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+
+	if (hole < 0)
+		return errno == ENXIO ? 0 : -errno;	/* past the end */
+	if ((uint64_t)hole == offset)
+		return -ENODATA;
+	return (ssize_t)((uint64_t)hole - offset < len ?
+			 (uint64_t)hole - offset : len);
+}
+
+static ssize_t read_locked(int fd, char *buf, size_t len, uint64_t offset)
+{
+	ssize_t good = before_hole(fd, len, offset), r;
+	size_t done = 0;
+
+	if (good <= 0)
+		return good;
+	while (done < (size_t)good) {
+		r = pread(fd, buf + done, (size_t)good - done,
+			  (off_t)(offset + done));
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0 && !done)	/* EIO is what it says of poison */
+			return errno == EIO ? -ENODATA : -errno;
+		if (r <= 0)
+			break;
+		done += (size_t)r;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t bez_shared_pread(int fd, void *buf, size_t len, uint64_t offset)
+{
+	struct flock done;
+	struct statfs fs;
+	ssize_t r;
+
+	if (!len || len > MOST || offset > INT64_MAX - MOST)
+		return len ? -EINVAL : 0;
+	if (fstatfs(fd, &fs))
+		return -errno;
+	if (fs.f_type != TMPFS_MAGIC)	/* others do not tell their holes */
+		return -EOPNOTSUPP;
+	r = lock(fd, len, offset);
+	if (r)
+		return r;
+	r = read_locked(fd, buf, len, offset);
+	done = range(len, offset, F_UNLCK);
+	fcntl(fd, F_OFD_SETLK, &done);
+	return r;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Private to repair/: placement by mremap(2). */
+#ifndef BEZOAR_REPAIR_STAGED_H
+#define BEZOAR_REPAIR_STAGED_H
+
+#include "repair/repair.h"
+
+enum bz_staged {
+	BZ_STAGED_ALIKE,	/* like what was there */
+	BZ_STAGED_BASE,		/* base pages for a huge one */
+	BZ_STAGED_DETACHED	/* anonymous memory for a file's */
+};
+
+/* Asks the kernel what is there. REFUSED_KIND: something else than @p says, or
+ * nothing that can be made again. */
+enum bez_outcome bz_staged_place(const struct bz_placing *p,
+				 enum bz_staged how);
+
+#endif

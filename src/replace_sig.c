@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The action REPLACE: where source/ and repair/ meet. The content is built first,
+ * as that may take long; then it is asked whether the page is still lost; then it
+ * is put in place. Shared memory is locked first, as others may be at it.
+ */
+#include "core/core.h"
+#include "core/gate.h"
+#include "core/guard.h"
+#include "ladder.h"
+#include "region/region.h"
+#include "repair/repair.h"
+#include "repair/share.h"
+#include "source/source.h"
+
+#include <bezoar/shared.h>
+#include <string.h>
+
+#define SHARE_ROUNDS	3		/* of bz_core.claim_wait_ns */
+
+/* One replacement under way. */
+struct job {
+	struct bz_mm *mm;
+	struct bz_walk *walk;
+	const struct bz_fault *fault;
+	struct bz_hit *hit;
+	struct bz_extent x;
+	struct bz_memory memory;
+	struct bz_result *result;
+	void *stage;			/* where the content is built */
+	struct bz_content content;
+	uint8_t mapped;			/* bad, and can be read all the same */
+	uint8_t detach;			/* its file does not have it any more */
+	uint8_t cut;			/* it ends before that */
+	uint8_t forking;		/* another thread has been, for long */
+	uint8_t again;			/* the second try for this fault */
+};
+
+/* -------------------------------------------------------------- the content */
+
+static int is_wide(const struct job *j)
+{
+	return j->x.width > bz_core.page;
+}
+
+static enum bez_outcome build(struct job *j, int salvage)
+{
+	enum bez_outcome why;
+
+	j->stage = is_wide(j) ? bz_stage_get(j->x.width) :
+		   bz_mm_page(j->mm, j->walk, BZ_PAGE_STAGE, j->walk->depth);
+	if (!j->stage)
+		return BEZ_OUTCOME_REFUSED_NOMEM;
+	j->content = (struct bz_content){ .from = j->stage,
+					  .salvage = (uint8_t)salvage };
+	why = bz_source_fill(j->mm, j->walk, j->hit, j->x, j->fault->taken_ns,
+			     &j->content);
+	j->result->source = j->content.kind;
+	return why;
+}
+
+/* It may have been a secret. What lies in a mirror stays. */
+static void wipe(struct job *j)
+{
+	if (is_wide(j)) {
+		if (j->stage)
+			bz_stage_put(j->stage, j->x.width);
+		return;
+	}
+	memset(j->content.from, 0, j->x.width);
+}
+
+/* Again and again: then it is no use. */
+static int loops(struct job *j)
+{
+	return !j->again &&
+	       bz_repeats(j->mm, j->x, j->fault->taken_ns,
+			  j->hit->max_repeats);
+}
+
+static enum bez_outcome already_good(struct job *j)
+{
+	return bz_good_again(j->mm, j->x, j->fault->taken_ns) ?
+	       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;
+}
+
+/* ----------------------------------------------------------- private memory */
+
+/* The file has lost it, or its disk; as far as the policy lets it, the page
+ * becomes memory without a file. */
+static enum bez_outcome gone_from_file(struct job *j)
+{
+	void *scratch = bz_mm_page(j->mm, j->walk, BZ_PAGE_SCRATCH,
+				   j->walk->depth);
+	int cut = j->hit->share && j->hit->share->fd >= 0 ? j->cut :
+		  bz_memory_is_cut(j->x.start, scratch);
+
+	if (cut != 1 && bz_probe(j->x, 1) != BZ_PROBE_FAULT)
+		return BEZ_OUTCOME_ASKED_AGAIN;	/* it was but for a moment */
+	if (cut >= 0)
+		j->result->cause = cut ? BEZ_CAUSE_CUT : BEZ_CAUSE_UNREADABLE;
+	if (j->memory.kind == BZ_MEMORY_SHARED &&
+	    !(j->hit->flags & BEZ_POLICY_DETACH))
+		return BEZ_OUTCOME_REFUSED_DETACH;
+	j->detach = 1;
+	return BEZ_OUTCOME_NONE;
+}
+
+/*
+ * Is there still something to do? Whoever held the claim before us may have
+ * replaced the page since we faulted, and the program may have written to it
+ * since. NONE: it is lost.
+ */
+static enum bez_outcome still_lost(struct job *j)
+{
+	int is_file = j->memory.kind == BZ_MEMORY_PRIVATE ||
+		      j->memory.kind == BZ_MEMORY_SHARED;
+
+	switch (bz_probe(j->x, j->memory.kind == BZ_MEMORY_ANON)) {
+	case BZ_PROBE_GOOD:
+		return j->mapped ? BEZ_OUTCOME_NONE : already_good(j);
+	case BZ_PROBE_LOST:
+		return BEZ_OUTCOME_NONE;
+	case BZ_PROBE_UNMAPPED:
+		return BEZ_OUTCOME_REFUSED_UNMAPPED;
+	case BZ_PROBE_FAULT:
+		if (is_wide(j))		/* the pool is empty */
+			return BEZ_OUTCOME_REFUSED_HUGE;
+		return is_file ? gone_from_file(j) : BEZ_OUTCOME_REFUSED_KIND;
+	case BZ_PROBE_OTHER:
+	default:
+		return BEZ_OUTCOME_REFUSED_KIND;
+	}
+}
+
+static int place(void *arg)
+{
+	struct job *j = arg;
+	struct bz_placing p = {
+		.x = j->x,
+		.stage = j->content.from,
+		.scratch = bz_mm_page(j->mm, j->walk, BZ_PAGE_SCRATCH,
+				      j->walk->depth),
+		.memory = j->memory,
+		.mapped = j->mapped,
+		.base_pages = (j->hit->flags & BEZ_POLICY_BASE_PAGES) != 0,
+		.detach = j->detach,
+		.forking = j->forking,
+	};
+
+	return (int)bz_place(j->mm, &p);
+}
+
+static enum bez_outcome put(struct job *j)
+{
+	static const struct bz_memory mixed = { .kind = BZ_MEMORY_MIXED };
+	int r;
+
+	if (loops(j))
+		return BEZ_OUTCOME_LOOPING;
+	if (j->memory.kind == BZ_MEMORY_UNKNOWN ||
+	    j->memory.kind == BZ_MEMORY_ANON)
+		r = place(j);
+	else		/* a file may be cut while a page of it is copied */
+		r = bz_guarded(j->walk, place, j);
+	if (r == BZ_GUARD_LOST)
+		r = BEZ_OUTCOME_REFUSED_FILE;
+	if (r == BEZ_OUTCOME_NONE &&
+	    (j->detach ||
+	     (is_wide(j) && (j->hit->flags & BEZ_POLICY_BASE_PAGES))))
+		bz_region_learn(j->hit, mixed);
+	return (enum bez_outcome)r;
+}
+
+static enum bez_outcome replace_private(struct job *j)
+{
+	enum bez_outcome why = build(j, 0);
+
+	/* the gate may make us wait, so it comes before the look */
+	if (why == BEZ_OUTCOME_NONE) {
+		j->forking = bz_gate_enter(j->mm, j->walk) != 0;
+		why = still_lost(j);
+	} else if (j->fault->cause == BEZ_CAUSE_ADRERR &&
+		   bz_probe(j->x, 0) == BZ_PROBE_FAULT) {
+		/* no bytes, but at least it can be said what it was */
+		if (j->memory.kind == BZ_MEMORY_UNKNOWN)
+			why = BEZ_OUTCOME_REFUSED_KIND;
+		else if (j->memory.kind != BZ_MEMORY_ANON)
+			gone_from_file(j);
+	}
+	if (why == BEZ_OUTCOME_NONE)
+		why = put(j);
+	wipe(j);
+	return why;
+}
+
+/* ------------------------------------------------------------ shared memory */
+
+static enum bez_outcome refill(struct job *j, int lost)
+{
+	enum bez_outcome why = build(j, lost && !j->hit->share->disk);
+
+	if (why == BEZ_OUTCOME_NONE && loops(j))
+		why = BEZ_OUTCOME_LOOPING;
+	if (why == BEZ_OUTCOME_NONE) {
+		/* a child must not find the hole before it has its fence */
+		bz_gate_enter(j->mm, j->walk);
+		why = bz_share_put(j->mm, j->hit->share, j->x, j->content.from, lost,
+				   j->content.own_file);
+	}
+	wipe(j);
+	return why;
+}
+
+static enum bez_outcome by_look(struct job *j)
+{
+	switch (bz_share_look(j->hit->share, j->x)) {
+	case BZ_LOOK_GOOD:
+		return already_good(j);
+	case BZ_LOOK_LOST:
+		return refill(j, 1);
+	case BZ_LOOK_HOLE:
+		j->result->cause = BEZ_CAUSE_HOLE;
+		return refill(j, 0);
+	case BZ_LOOK_CUT:
+		j->cut = 1;
+		j->detach = 1;
+		return BEZ_OUTCOME_NONE;
+	case BZ_LOOK_UNREADABLE:
+		j->detach = 1;
+		return BEZ_OUTCOME_NONE;
+	case BZ_LOOK_UNMAPPED:
+	default:
+		return BEZ_OUTCOME_REFUSED_UNMAPPED;
+	}
+}
+
+static enum bez_outcome replace_shared(struct job *j)
+{
+	uint64_t patience = SHARE_ROUNDS * bz_core.claim_wait_ns;
+	enum bez_outcome why;
+
+	why = bz_share_lock(j->mm, j->hit->share, j->x,
+			    bz_after(bz_now_ns(), patience));
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	why = by_look(j);
+	bz_share_unlock(j->hit->share, j->x);
+	if (!j->detach)
+		return why;
+	/* the file is out of it */
+	j->detach = 0;
+	return replace_private(j);
+}
+
+enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
+			    const struct bz_fault *fault, struct bz_hit *hit,
+			    const struct bz_loss *loss,
+			    struct bz_result *result)
+{
+	struct job j = {
+		.mm = mm,
+		.walk = w,
+		.fault = fault,
+		.hit = hit,
+		.x = loss->x,
+		.memory = loss->memory,
+		.result = result,
+		/* a huge page that could not be split is bad and mapped all the
+		 * same, which only its first report shows */
+		.mapped = fault->lsb > bz_core.page_shift &&
+			  loss->x.width == bz_core.page,
+		.again = loss->again,
+	};
+	enum bez_outcome why;
+
+	if (j.memory.kind == BZ_MEMORY_OTHER)
+		return BEZ_OUTCOME_REFUSED_KIND;
+	if (j.memory.kind != BZ_MEMORY_SHARED)
+		why = replace_private(&j);
+	else if (hit->share)
+		why = replace_shared(&j);
+	else if (fault->cause == BEZ_CAUSE_ADRERR &&
+		 bz_probe(j.x, 0) == BZ_PROBE_FAULT)
+		why = replace_private(&j);	/* a file that was cut */
+	else
+		why = BEZ_OUTCOME_REFUSED_SHARED;
+	return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
+}
