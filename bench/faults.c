@@ -44,7 +44,8 @@ int bench_faults_bare(void *arg, double *samples, size_t n)
 
 	if (err == 0)
 		err = ref_resume_begin(memory->data, memory->mirror,
-				       memory->len, side->way);
+				       memory->len, memory->page, side->fd,
+				       side->way);
 	if (err < 0)
 		return err;
 	bench_touch(memory, samples, n);

@@ -24,6 +24,7 @@ int bench_faults_ours(void *memory, double *samples, size_t n);
 struct bench_faults_ref {
 	const struct bench_memory *memory;
 	enum ref_way way;
+	int fd;			/* of REF_FILE, REF_SHARED */
 };
 
 int bench_faults_bare(void *bench_faults_ref, double *samples, size_t n);

@@ -22,6 +22,10 @@
 static const struct bench_question *const all[] = {
 	&bench_resume_4k,
 	&bench_resume_4k_1m,
+	&bench_resume_2m,
+	&bench_resume_shared,
+	&bench_resume_file,
+	&bench_salvage_2m,
 	&bench_lookup_1m,
 	&bench_register_1m,
 	&bench_deferred,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "memory.h"
 #include "poison.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -49,44 +51,122 @@ static uint32_t *shuffled(size_t count)
 	return order;
 }
 
-/* Pages of the base size: what is lost is one page, not a huge one. */
-static char *map(size_t len)
+static char *map(size_t len, int flags, int fd)
 {
-	char *addr = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *addr = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, 0);
 
-	if (addr == MAP_FAILED)
-		return NULL;
-	madvise(addr, len, MADV_NOHUGEPAGE);
+	return addr == MAP_FAILED ? NULL : addr;
+}
+
+/* Pages of the base size: what is lost is one page, not a huge one. */
+static char *map_plain(size_t len)
+{
+	char *addr = map(len, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+
+	if (addr)
+		madvise(addr, len, MADV_NOHUGEPAGE);
 	return addr;
+}
+
+/* What @m says of itself is there; map the rest, and fill it. */
+static int open_rest(struct bench_memory *m)
+{
+	m->poison = poison_open();
+	if (m->poison < 0)
+		return m->poison;
+	m->order = shuffled(m->slots);
+	if (!m->order || !m->data || !m->mirror)
+		return -ENOMEM;
+	for (size_t i = 0; i < m->used; i++) {
+		char *page = bench_memory_at(m, i);
+
+		fill(page, m->page, m->order[i]);
+		memcpy(m->mirror + (page - m->data), page, m->page);
+	}
+	return 0;
+}
+
+static int open_or_close(struct bench_memory *m, struct bench_memory *ret)
+{
+	int err = open_rest(m);
+
+	if (err < 0)
+		bench_memory_close(m);
+	else
+		*ret = *m;
+	return err;
 }
 
 int bench_memory_open(size_t slots, size_t stride, size_t used,
 		      struct bench_memory *ret_memory)
 {
 	struct bench_memory m = { .slots = slots, .stride = stride,
-				  .used = used };
+				  .used = used, .huge_before = -1 };
 
 	m.page = (size_t)sysconf(_SC_PAGESIZE);
 	m.len = slots * stride * m.page;
-	m.poison = poison_open();
-	if (m.poison < 0)
-		return m.poison;
-	m.order = shuffled(slots);
-	m.data = map(m.len);
-	m.mirror = map(m.len);
-	if (!m.order || !m.data || !m.mirror) {
-		bench_memory_close(&m);
-		return -ENOMEM;
-	}
-	for (size_t i = 0; i < used; i++) {
-		char *page = bench_memory_at(&m, i);
+	m.data = map_plain(m.len);
+	m.mirror = map_plain(m.len);
+	return open_or_close(&m, ret_memory);
+}
 
-		fill(page, m.page, m.order[i]);
-		memcpy(m.mirror + (page - m.data), page, m.page);
+#define POOL "/proc/sys/vm/nr_hugepages"
+
+static long pool_read(void)
+{
+	FILE *f = fopen(POOL, "r");
+	long n = -1;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void pool_write(long n)
+{
+	FILE *f = fopen(POOL, "w");
+
+	if (f) {
+		fprintf(f, "%ld\n", n);
+		fclose(f);
 	}
-	*ret_memory = m;
-	return 0;
+}
+
+int bench_memory_open_huge(size_t slots, struct bench_memory *ret_memory)
+{
+	struct bench_memory m = { .slots = slots, .stride = 1, .used = slots,
+				  .page = (size_t)2 << 20, .poison = -1,
+				  .huge_before = pool_read() };
+
+	m.len = slots * m.page;
+	/* one more: a page is placed before the other is given back */
+	pool_write(m.huge_before + (long)slots + 1);
+	m.data = map(m.len, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
+	if (!m.data) {
+		bench_memory_close(&m);
+		return -ENOSPC;
+	}
+	m.mirror = map(m.len, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	return open_or_close(&m, ret_memory);
+}
+
+int bench_memory_open_shared(size_t slots, int *ret_fd,
+			     struct bench_memory *ret_memory)
+{
+	struct bench_memory m = { .slots = slots, .stride = 1, .used = slots,
+				  .huge_before = -1 };
+	int fd = memfd_create("bench", MFD_CLOEXEC);
+
+	m.page = (size_t)sysconf(_SC_PAGESIZE);
+	m.len = slots * m.page;
+	if (fd < 0 || ftruncate(fd, (off_t)m.len) < 0)
+		return -errno;
+	m.data = map(m.len, MAP_SHARED, fd);
+	m.mirror = map_plain(m.len);
+	*ret_fd = fd;
+	return open_or_close(&m, ret_memory);
 }
 
 void bench_memory_close(struct bench_memory *memory)
@@ -96,7 +176,10 @@ void bench_memory_close(struct bench_memory *memory)
 	if (memory->mirror)
 		munmap(memory->mirror, memory->len);
 	free(memory->order);
-	close(memory->poison);
+	if (memory->poison >= 0)
+		close(memory->poison);
+	if (memory->huge_before >= 0)
+		pool_write(memory->huge_before);
 }
 
 /* Page by page: the kernel takes no range that is more than one mapping, and

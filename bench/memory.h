@@ -20,10 +20,20 @@ struct bench_memory {
 	size_t used;
 	uint32_t *order;	/* all slots, shuffled; the first are used */
 	int poison;		/* see poison.h */
+	long huge_before;	/* vm.nr_hugepages as it was; -1: left alone */
 };
 
 int bench_memory_open(size_t slots, size_t stride, size_t used,
 		      struct bench_memory *ret_memory);
+
+/* The same with @slots hugetlb pages of 2 MiB, all used; the mirror is ordinary
+ * memory. -ENOSPC: they could not be set aside. */
+int bench_memory_open_huge(size_t slots, struct bench_memory *ret_memory);
+
+/* The same with the pages of a memfd, mapped MAP_SHARED. Its descriptor is
+ * *@ret_fd. Such pages are lost by another way than bench_memory_poison(). */
+int bench_memory_open_shared(size_t slots, int *ret_fd,
+			     struct bench_memory *ret_memory);
 void bench_memory_close(struct bench_memory *memory);
 
 /* Lose all used pages. */

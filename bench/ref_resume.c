@@ -25,6 +25,8 @@ static struct {
 	size_t page;
 	enum ref_way way;
 	int fd;
+	int file;
+	char stage[4096];
 	char *staged;
 	size_t next;
 	struct action before;
@@ -104,6 +106,31 @@ static void by_page(char *at)
 		abort();
 }
 
+static void by_file(char *at)
+{
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)at, ref.page },
+		.mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_copy copy = { .dst = (uintptr_t)at, .len = ref.page,
+				    .src = (uintptr_t)ref.stage };
+
+	if (pread(ref.file, ref.stage, ref.page, at - ref.data) !=
+	    (ssize_t)ref.page ||
+	    ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0 ||
+	    madvise(at, ref.page, MADV_DONTNEED) < 0 ||
+	    ioctl(ref.fd, UFFDIO_COPY, &copy) < 0 ||
+	    ioctl(ref.fd, UFFDIO_UNREGISTER, &reg.range) < 0)
+		abort();
+}
+
+static void by_write(char *at)
+{
+	if (pwrite(ref.file, ref.mirror + (at - ref.data), ref.page,
+		   at - ref.data) != (ssize_t)ref.page ||
+	    madvise(at, ref.page, MADV_DONTNEED) < 0)
+		abort();
+}
+
 static void by_mremap(char *at)
 {
 	char *from = ref.staged + ref.next++ * ref.page;
@@ -150,6 +177,12 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	case REF_MMAP:
 		by_mmap(at);
 		break;
+	case REF_FILE:
+		by_file(at);
+		break;
+	case REF_SHARED:
+		by_write(at);
+		break;
 	case REF_SKIP:
 		if (PC((ucontext_t *)context) != (intptr_t)ref_load_at)
 			abort();
@@ -194,15 +227,16 @@ static int prepare(void)
 	return 0;
 }
 
-int ref_resume_begin(char *data, const char *mirror, size_t len,
-		     enum ref_way way)
+int ref_resume_begin(char *data, const char *mirror, size_t len, size_t page,
+		     int fd, enum ref_way way)
 {
 	int err;
 
 	ref.data = data;
 	ref.mirror = mirror;
 	ref.len = len;
-	ref.page = (size_t)sysconf(_SC_PAGESIZE);
+	ref.page = page;
+	ref.file = fd;
 	ref.way = way;
 	err = prepare();
 	if (err < 0)

@@ -18,12 +18,18 @@ enum ref_way {
 			 * (WP_ASYNC, 6.7), and so again afterwards */
 	REF_MREMAP,	/* move a filled page over it */
 	REF_MMAP,	/* map a new page over it and fill: others read zeros */
+	REF_FILE,	/* as REF_PAGE, from a file, which is read first */
+	REF_SHARED,	/* write the page into the file that is mapped, drop the
+			 * poison entry */
 	REF_SKIP	/* replace nothing, step over ref_load() */
 };
 
-/* Take SIGBUS for [data, data + len). Returns 0 or a negative errno. */
-int ref_resume_begin(char *data, const char *mirror, size_t len,
-		     enum ref_way way);
+/*
+ * Take SIGBUS for [data, data + len), of pages of @page bytes. @fd: the file of
+ * REF_FILE and REF_SHARED. Returns 0 or a negative errno.
+ */
+int ref_resume_begin(char *data, const char *mirror, size_t len, size_t page,
+		     int fd, enum ref_way way);
 /* Give it back to whoever had it. */
 void ref_resume_end(void);
 

@@ -25,7 +25,7 @@ static void one_region(bool quick, struct bench_result *result)
 {
 	size_t pages = quick ? 512 : 2048;
 	struct bench_memory memory, others[BESIDE];
-	struct bench_faults_ref bare = { &memory, REF_PAGE }, ways[BESIDE];
+	struct bench_faults_ref bare = { &memory, REF_PAGE, -1 }, ways[BESIDE];
 	struct bench_side sides[2 + BESIDE] = {
 		{ "bezoar", bench_faults_ours, &memory },
 		{ "bare handler", bench_faults_bare, &bare },
@@ -41,7 +41,7 @@ static void one_region(bool quick, struct bench_result *result)
 	for (size_t i = 0; err == 0 && i < BESIDE; i++) {
 		err = bench_memory_open(pages, 1, pages, &others[i]);
 		ways[i] = (struct bench_faults_ref){ &others[i],
-						     beside[i].way };
+						     beside[i].way, -1 };
 		sides[2 + i] = (struct bench_side){ beside[i].name,
 						    bench_faults_bare,
 						    &ways[i] };
@@ -63,7 +63,7 @@ static void many_regions(bool quick, struct bench_result *result)
 {
 	size_t regions = quick ? 100000 : 1000000, pages = quick ? 512 : 2048;
 	struct bench_memory memory;
-	struct bench_faults_ref bare = { &memory, REF_PAGE };
+	struct bench_faults_ref bare = { &memory, REF_PAGE, -1 };
 	const struct bench_side sides[2] = {
 		{ "bezoar", bench_faults_ours, &memory },
 		{ "bare handler", bench_faults_bare, &bare },

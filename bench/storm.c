@@ -96,7 +96,8 @@ static int bare(void *arg, double *samples, size_t n)
 	(void)n;
 	if (err == 0)
 		err = ref_resume_begin(memory->data, memory->mirror,
-				       memory->len, REF_PAGE);
+				       memory->len, memory->page, -1,
+				       REF_PAGE);
 	if (err < 0)
 		return err;
 	err = all_threads(&storm, samples);

@@ -33,6 +33,7 @@ struct job {
 	uint8_t detach;			/* its file does not have it any more */
 	uint8_t cut;			/* it ends before that */
 	uint8_t forking;		/* another thread has been, for long */
+	uint8_t copied;			/* nothing is used where it lies */
 	uint8_t again;			/* the second try for this fault */
 };
 
@@ -43,10 +44,23 @@ static int is_wide(const struct job *j)
 	return j->x.width > bz_core.page;
 }
 
+/*
+ * To copy a huge page twice costs more than everything else together, so what lies
+ * ready in a mirror is used from there. If it turns out that it cannot be read (it
+ * is lost itself), it is built after all, which repairs it, or asks the next.
+ */
 static enum bez_outcome build(struct job *j, int salvage)
 {
+	void *ready = is_wide(j) && !j->copied ?
+		      bz_source_in_place(j->hit, j->x) : NULL;
 	enum bez_outcome why;
 
+	j->stage = NULL;
+	if (ready) {
+		j->content = (struct bz_content){ .from = ready };
+		j->result->source = BEZ_SOURCE_MIRROR;
+		return BEZ_OUTCOME_NONE;
+	}
 	j->stage = is_wide(j) ? bz_stage_get(j->x.width) :
 		   bz_mm_page(j->mm, j->walk, BZ_PAGE_STAGE, j->walk->depth);
 	if (!j->stage)
@@ -62,12 +76,20 @@ static enum bez_outcome build(struct job *j, int salvage)
 /* It may have been a secret. What lies in a mirror stays. */
 static void wipe(struct job *j)
 {
-	if (is_wide(j)) {
-		if (j->stage)
-			bz_stage_put(j->stage, j->x.width);
-		return;
-	}
-	memset(j->content.from, 0, j->x.width);
+	if (!is_wide(j))
+		memset(j->content.from, 0, j->x.width);
+	else if (j->stage)
+		bz_stage_put(j->stage, j->x.width);
+}
+
+static int must_copy(struct job *j, enum bez_outcome why)
+{
+	/* only what was used from where it lies has no stage */
+	if (why != BEZ_OUTCOME_SOURCE_LOST || !is_wide(j) || j->stage)
+		return 0;
+	j->copied = 1;
+	j->again = 1;
+	return 1;
 }
 
 /* Again and again: then it is no use. */
@@ -172,56 +194,73 @@ static enum bez_outcome put(struct job *j)
 	return (enum bez_outcome)r;
 }
 
+/* No bytes, but at least it can be said what it was. */
+static enum bez_outcome name_it(struct job *j, enum bez_outcome why)
+{
+	if (j->fault->cause != BEZ_CAUSE_ADRERR ||
+	    bz_probe(j->x, 0) != BZ_PROBE_FAULT)
+		return why;
+	if (j->memory.kind == BZ_MEMORY_UNKNOWN)
+		return BEZ_OUTCOME_REFUSED_KIND;
+	if (j->memory.kind != BZ_MEMORY_ANON && !is_wide(j))
+		gone_from_file(j);
+	return why;
+}
+
 static enum bez_outcome replace_private(struct job *j)
 {
-	enum bez_outcome why = build(j, 0);
+	enum bez_outcome why;
 
-	/* the gate may make us wait, so it comes before the look */
-	if (why == BEZ_OUTCOME_NONE) {
-		j->forking = bz_gate_enter(j->mm, j->walk) != 0;
-		why = still_lost(j);
-	} else if (j->fault->cause == BEZ_CAUSE_ADRERR &&
-		   bz_probe(j->x, 0) == BZ_PROBE_FAULT) {
-		/* no bytes, but at least it can be said what it was */
-		if (j->memory.kind == BZ_MEMORY_UNKNOWN)
-			why = BEZ_OUTCOME_REFUSED_KIND;
-		else if (j->memory.kind != BZ_MEMORY_ANON)
-			gone_from_file(j);
-	}
-	if (why == BEZ_OUTCOME_NONE)
-		why = put(j);
-	wipe(j);
+	do {
+		why = build(j, 0);
+		if (why != BEZ_OUTCOME_NONE) {
+			why = name_it(j, why);
+		} else {
+			/* the gate may make us wait, so it comes before the
+			 * look */
+			j->forking = bz_gate_enter(j->mm, j->walk) != 0;
+			why = still_lost(j);
+			if (why == BEZ_OUTCOME_NONE)
+				why = put(j);
+		}
+		wipe(j);
+	} while (must_copy(j, why));
 	return why;
 }
 
 /* ------------------------------------------------------------ shared memory */
 
-static enum bez_outcome refill(struct job *j, int lost)
+static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
+			       int lost)
 {
-	enum bez_outcome why = build(j, lost && !j->hit->share->disk);
+	enum bez_outcome why;
 
-	if (why == BEZ_OUTCOME_NONE && loops(j))
-		why = BEZ_OUTCOME_LOOPING;
-	if (why == BEZ_OUTCOME_NONE) {
-		/* a child must not find the hole before it has its fence */
-		bz_gate_enter(j->mm, j->walk);
-		why = bz_share_put(j->mm, j->hit->share, j->x, j->content.from, lost,
-				   j->content.own_file);
-	}
-	wipe(j);
+	do {
+		why = build(j, lost && !claim->share->disk);
+		if (why == BEZ_OUTCOME_NONE && loops(j))
+			why = BEZ_OUTCOME_LOOPING;
+		if (why == BEZ_OUTCOME_NONE) {
+			/* a child must not find the hole before it has its
+			 * fence */
+			bz_gate_enter(j->mm, j->walk);
+			why = bz_share_put(claim, j->content.from, lost,
+					   j->content.own_file);
+		}
+		wipe(j);
+	} while (must_copy(j, why));
 	return why;
 }
 
-static enum bez_outcome by_look(struct job *j)
+static enum bez_outcome by_look(struct job *j, struct bz_share_claim *claim)
 {
-	switch (bz_share_look(j->hit->share, j->x)) {
+	switch (bz_share_look(claim)) {
 	case BZ_LOOK_GOOD:
 		return already_good(j);
 	case BZ_LOOK_LOST:
-		return refill(j, 1);
+		return refill(j, claim, 1);
 	case BZ_LOOK_HOLE:
 		j->result->cause = BEZ_CAUSE_HOLE;
-		return refill(j, 0);
+		return refill(j, claim, 0);
 	case BZ_LOOK_CUT:
 		j->cut = 1;
 		j->detach = 1;
@@ -238,18 +277,22 @@ static enum bez_outcome by_look(struct job *j)
 static enum bez_outcome replace_shared(struct job *j)
 {
 	uint64_t patience = SHARE_ROUNDS * bz_core.claim_wait_ns;
+	struct bz_share_claim claim;
 	enum bez_outcome why;
 
 	why = bz_share_lock(j->mm, j->hit->share, j->x,
-			    bz_after(bz_now_ns(), patience));
+			    bz_after(j->fault->taken_ns, patience), &claim);
 	if (why != BEZ_OUTCOME_NONE)
 		return why;
-	why = by_look(j);
-	bz_share_unlock(j->hit->share, j->x);
-	if (!j->detach)
+	why = by_look(j, &claim);
+	bz_share_unlock(&claim);
+	if (why == BEZ_OUTCOME_REFUSED_DETACH)
+		j->cut = 1;
+	else if (!j->detach)
 		return why;
 	/* the file is out of it */
 	j->detach = 0;
+	j->again = 1;
 	return replace_private(j);
 }
 

@@ -39,6 +39,8 @@ enum bez_outcome bz_place(struct bz_mm *mm, const struct bz_placing *p)
 		return BEZ_OUTCOME_REFUSED_MAPS;
 	case BZ_PLACED_NOMEM:
 		return no_memory(p);
+	case BZ_PLACED_SOURCE:
+		return BEZ_OUTCOME_SOURCE_LOST;
 	case BZ_PLACED_UNMAPPED:
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
 	case BZ_PLACED_AGAIN:

@@ -65,6 +65,7 @@ struct bz_placing {
  *
  * BEZ_OUTCOME_ALREADY_GOOD: the program had put a page there itself; it stays.
  * REFUSED_KIND: it is not what @p->memory says; read again what it is.
+ * SOURCE_LOST: the bytes at @p->stage cannot be read.
  *
  * The caller has claimed the extent and knows otherwise by bz_probe() that it is
  * lost. What it reads of a file may fault, so for file mappings the caller

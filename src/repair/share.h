@@ -6,9 +6,9 @@
  * hole with SIGBUS. What is still a hole once the lock is had, nobody finished.
  *
  *	lock  F_OFD_SETLK    the others wait
- *	look  MADV_DONTNEED  drops this process's own poison entry, which would
- *	                     stay though the file were good again; then
- *	                     MADV_POPULATE_READ asks about the file
+ *	look  MADV_POPULATE_READ asks; where it says poison, MADV_DONTNEED drops
+ *	                     this process's own entry, which would stay though the
+ *	                     file were good again, and it is asked again
  *	punch                takes the bad page out of the file
  *	fill  UFFDIO_COPY    through the fence, in one piece
  *	unlock
@@ -41,13 +41,24 @@ void bz_share_forked(struct bz_mm *mm);
 
 /* ----------------------------------------------------------- handler-safe */
 
+/* A range of the file that this process has. */
+struct bz_share_claim {
+	const struct bz_share *share;
+	struct bz_extent x;
+	uint64_t in_file;		/* where x begins */
+	uint64_t size;			/* of the file; UINT64_MAX: nobody has
+					 * looked yet, or there is none */
+	int fence;			/* its descriptor; -1: on a disk */
+};
+
 /*
  * Claim @x of the file for this process, at most until @deadline_ns of the
  * clock. BEZ_OUTCOME_NONE, or why not.
  */
 enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
-			       struct bz_extent x, uint64_t deadline_ns);
-void bz_share_unlock(const struct bz_share *share, struct bz_extent x);
+			       struct bz_extent x, uint64_t deadline_ns,
+			       struct bz_share_claim *ret_claim);
+void bz_share_unlock(const struct bz_share_claim *claim);
 
 enum bz_look {
 	BZ_LOOK_GOOD,		/* the file has a good page there, or nobody
@@ -59,18 +70,17 @@ enum bz_look {
 	BZ_LOOK_UNMAPPED
 };
 
-/* How is the file, at @x, which is locked? */
-enum bz_look bz_share_look(const struct bz_share *share, struct bz_extent x);
+/* How is the file there? */
+enum bz_look bz_share_look(const struct bz_share_claim *claim);
 
 /*
- * Put x.width bytes of @from into the file at @x. @lost: a bad page is to be
+ * Put x.width bytes of @from into the file there. @lost: a bad page is to be
  * punched out first. @reread: the file itself has the good bytes; only the entry
  * that hides them has to go. On anything but BEZ_OUTCOME_NONE it is as closed as
  * before, lost or a hole behind the fence.
  */
-enum bez_outcome bz_share_put(struct bz_mm *mm, const struct bz_share *share,
-			      struct bz_extent x, const void *from, int lost,
-			      int reread);
+enum bez_outcome bz_share_put(struct bz_share_claim *claim,
+			      const void *from, int lost, int reread);
 
 /* ------------------------------------------------- the fence (fence_sig.c) */
 

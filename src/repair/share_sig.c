@@ -8,63 +8,80 @@
 
 #define LOCK_NAP_NS	100000u		/* the kernel has no lock with a deadline */
 
-static uint64_t in_file(const struct bz_share *share, struct bz_extent x)
+/* Programs close descriptors that are not theirs. How long the file is comes with
+ * the answer. Not inlined: frames are small here, and struct stat is not. */
+static __attribute__((noinline)) int find_file(struct bz_share_claim *claim)
 {
-	return share->offset + (x.start - share->start);
+	const struct bz_share *share = claim->share;
+	struct stat st;
+
+	if (share->fd < 0)
+		return 0;
+	if (bz_sys(SYS_fstat, share->fd, (long)&st, 0, 0, 0, 0) ||
+	    st.st_dev != share->dev || st.st_ino != share->ino)
+		return -ESTALE;
+	claim->size = (uint64_t)st.st_size;
+	return 0;
 }
 
-/* Programs close descriptors that are not theirs. */
-static int is_there(const struct bz_share *share)
+static int is_locked(const struct bz_share_claim *claim)
 {
-	struct bz_file_id id;
-
-	return !bz_file_id(share->fd, &id) && id.dev == share->dev &&
-	       id.ino == share->ino;
+	/* without a file nobody else can have it */
+	return claim->share->fd >= 0 &&
+	       !(claim->share->flags & BEZ_SHARED_EXCLUSIVE);
 }
 
-static long set_lock(const struct bz_share *share, struct bz_extent x,
-		     short type)
+static long set_lock(const struct bz_share_claim *claim, short type)
 {
 	struct flock lock = {
 		.l_type = type,
 		.l_whence = SEEK_SET,
-		.l_start = (off_t)in_file(share, x),
-		.l_len = (off_t)x.width,
+		.l_start = (off_t)claim->in_file,
+		.l_len = (off_t)claim->x.width,
 	};
 
-	return bz_sys(SYS_fcntl, share->fd, F_OFD_SETLK, (long)&lock, 0, 0, 0);
+	return bz_sys(SYS_fcntl, claim->share->fd, F_OFD_SETLK, (long)&lock, 0,
+		      0, 0);
 }
 
 enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
-			       struct bz_extent x, uint64_t deadline_ns)
+			       struct bz_extent x, uint64_t deadline_ns,
+			       struct bz_share_claim *ret_claim)
 {
+	struct bz_share_claim *c = ret_claim;
 	_Atomic uint32_t nobody = 0;
 	long r;
 
-	if (!share->disk && bz_fence_of(mm, share) < 0)
+	c->share = share;
+	c->x = x;
+	c->size = UINT64_MAX;
+	c->in_file = share->offset + (x.start - share->start);
+	c->fence = share->disk ? -1 : bz_fence_of(mm, share);
+	if (!share->disk && c->fence < 0)
 		return BEZ_OUTCOME_REFUSED_SHARED;
-	if (share->fd < 0)		/* nobody else can have it */
-		return BEZ_OUTCOME_NONE;
-	if (!is_there(share))
-		return BEZ_OUTCOME_REFUSED_FILE;
-	if (share->flags & BEZ_SHARED_EXCLUSIVE)
-		return BEZ_OUTCOME_NONE;
 	for (;;) {
-		r = set_lock(share, x, F_WRLCK);
+		r = is_locked(c) ? set_lock(c, F_WRLCK) : 0;
 		if (!r)
-			return BEZ_OUTCOME_NONE;
+			break;
 		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
-			return BEZ_OUTCOME_REFUSED_SYSTEM;
+			return r == -EBADF ? BEZ_OUTCOME_REFUSED_FILE :
+					     BEZ_OUTCOME_REFUSED_SYSTEM;
 		if (bz_now_ns() >= deadline_ns)
 			return BEZ_OUTCOME_CLAIM_TIMEOUT;
 		bz_futex_wait(&nobody, 0, LOCK_NAP_NS);
 	}
+	/* a memory file that is ours alone is looked at when it is needed */
+	if ((!is_locked(c) && !share->disk) || !find_file(c))
+		return BEZ_OUTCOME_NONE;
+	if (is_locked(c))
+		set_lock(c, F_UNLCK);
+	return BEZ_OUTCOME_REFUSED_FILE;
 }
 
-void bz_share_unlock(const struct bz_share *share, struct bz_extent x)
+void bz_share_unlock(const struct bz_share_claim *claim)
 {
-	if (share->fd >= 0 && !(share->flags & BEZ_SHARED_EXCLUSIVE))
-		set_lock(share, x, F_UNLCK);
+	if (is_locked(claim))
+		set_lock(claim, F_UNLCK);
 }
 
 static long drop_entry(struct bz_extent x)
@@ -76,40 +93,30 @@ static long drop_entry(struct bz_extent x)
 	return r;
 }
 
-/* 0: cannot be known. */
-static uint64_t size_of(const struct bz_share *share)
+enum bz_look bz_share_look(const struct bz_share_claim *claim)
 {
-	struct stat st;
+	struct bz_extent x = claim->x;
+	int dropped = 0;
 
-	if (share->fd < 0 ||
-	    bz_sys(SYS_fstat, share->fd, (long)&st, 0, 0, 0, 0))
-		return 0;
-	return (uint64_t)st.st_size;
-}
-
-static int is_cut(const struct bz_share *share, struct bz_extent x)
-{
-	return share->fd >= 0 && in_file(share, x) >= size_of(share);
-}
-
-enum bz_look bz_share_look(const struct bz_share *share, struct bz_extent x)
-{
-	/* of a file on a disk the entry is all that keeps others from reading
-	 * what the disk has, which is older */
-	if (!share->disk && drop_entry(x) == -ENOMEM)
-		return BZ_LOOK_UNMAPPED;
 	for (;;) {
 		switch (bz_madvise(x.start, x.width, MADV_POPULATE_READ)) {
 		case 0:
 			return BZ_LOOK_GOOD;
 		case -EHWPOISON:
-			return BZ_LOOK_LOST;
+			/* of a file on a disk the entry is all that keeps others
+			 * from reading what the disk has, which is older */
+			if (dropped || claim->share->disk || drop_entry(x))
+				return BZ_LOOK_LOST;
+			dropped = 1;
+			break;
 		case -ENOMEM:
 			return BZ_LOOK_UNMAPPED;
 		case -EFAULT:
-			if (is_cut(share, x))
+			if (claim->size != UINT64_MAX &&
+			    claim->in_file >= claim->size)
 				return BZ_LOOK_CUT;
-			return share->disk ? BZ_LOOK_UNREADABLE : BZ_LOOK_HOLE;
+			return claim->share->disk ? BZ_LOOK_UNREADABLE :
+						    BZ_LOOK_HOLE;
 		case -EAGAIN:
 		case -EINTR:
 			break;
@@ -120,55 +127,56 @@ enum bz_look bz_share_look(const struct bz_share *share, struct bz_extent x)
 	}
 }
 
-static long punch(const struct bz_share *share, struct bz_extent x)
+static long punch(struct bz_share_claim *claim)
 {
-	if (share->fd < 0)
+	struct bz_extent x = claim->x;
+
+	if (find_file(claim))
+		return -ESTALE;
+	if (claim->share->fd < 0)
 		return bz_madvise(x.start, x.width, MADV_REMOVE);
-	return bz_sys(SYS_fallocate, share->fd,
+	return bz_sys(SYS_fallocate, claim->share->fd,
 		      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (long)in_file(share, x), (long)x.width, 0, 0);
+		      (long)claim->in_file, (long)x.width, 0, 0);
 }
 
-static enum bez_outcome put_memory(struct bz_mm *mm,
-				   const struct bz_share *share,
-				   struct bz_extent x, const void *from,
-				   int lost)
+static enum bez_outcome put_memory(struct bz_share_claim *claim,
+				   const void *from, int lost)
 {
-	int fd = bz_fence_of(mm, share);
-	long r;
+	long r = lost ? punch(claim) : 0;
 
-	if (fd < 0)
-		return BEZ_OUTCOME_REFUSED_SHARED;
-	if (lost && punch(share, x))
-		return BEZ_OUTCOME_REFUSED_SYSTEM;
-	r = bz_uffd_copy(fd, x, from);
-	switch (r) {
+	if (r)
+		return r == -ESTALE ? BEZ_OUTCOME_REFUSED_FILE :
+				      BEZ_OUTCOME_REFUSED_SYSTEM;
+	switch (bz_uffd_copy(claim->fence, claim->x, from)) {
 	case 0:
 		return BEZ_OUTCOME_NONE;
 	case -EEXIST:			/* the program has put a page there */
 		return BEZ_OUTCOME_ALREADY_GOOD;
 	case -ENOMEM:
 	case -ENOSPC:
-		return x.width > bz_core.page ? BEZ_OUTCOME_REFUSED_HUGE :
-						BEZ_OUTCOME_REFUSED_NOMEM;
+		return claim->x.width > bz_core.page ?
+		       BEZ_OUTCOME_REFUSED_HUGE : BEZ_OUTCOME_REFUSED_NOMEM;
+	case -EFAULT:			/* its end, or @from */
+		return !find_file(claim) && claim->in_file >= claim->size ?
+		       BEZ_OUTCOME_REFUSED_DETACH : BEZ_OUTCOME_SOURCE_LOST;
 	default:
 		return BEZ_OUTCOME_REFUSED_SYSTEM;
 	}
 }
 
 /* All of it, but no further than the file goes. */
-static long write_back(const struct bz_share *share, struct bz_extent x,
-		       const void *from)
+static long write_back(const struct bz_share_claim *claim, const void *from)
 {
-	uint64_t at = in_file(share, x), size = size_of(share), done = 0, len;
+	uint64_t len = claim->size - claim->in_file, done = 0;
 	long r;
 
-	if (at >= size)
-		return -ENODATA;
-	len = size - at < x.width ? size - at : x.width;
+	if (len > claim->x.width)
+		len = claim->x.width;
 	while (done < len) {
-		r = bz_sys(SYS_pwrite64, share->fd, (long)from + (long)done,
-			   (long)(len - done), (long)(at + done), 0, 0);
+		r = bz_sys(SYS_pwrite64, claim->share->fd,
+			   (long)from + (long)done, (long)(len - done),
+			   (long)(claim->in_file + done), 0, 0);
 		if (r == -EINTR)
 			continue;
 		if (r <= 0)
@@ -178,17 +186,17 @@ static long write_back(const struct bz_share *share, struct bz_extent x,
 	return 0;
 }
 
-enum bez_outcome bz_share_put(struct bz_mm *mm, const struct bz_share *share,
-			      struct bz_extent x, const void *from, int lost,
-			      int reread)
+enum bez_outcome bz_share_put(struct bz_share_claim *claim,
+			      const void *from, int lost, int reread)
 {
-	if (!share->disk)
-		return put_memory(mm, share, x, from, lost);
+	if (!claim->share->disk)
+		return put_memory(claim, from, lost);
 	if (!reread) {
-		if (!(share->flags & BEZ_SHARED_EXCLUSIVE))
+		if (!(claim->share->flags & BEZ_SHARED_EXCLUSIVE))
 			return BEZ_OUTCOME_REFUSED_SHARED;
-		if (write_back(share, x, from))
+		if (write_back(claim, from))
 			return BEZ_OUTCOME_REFUSED_SYSTEM;
 	}
-	return drop_entry(x) ? BEZ_OUTCOME_REFUSED_SYSTEM : BEZ_OUTCOME_NONE;
+	return drop_entry(claim->x) ? BEZ_OUTCOME_REFUSED_SYSTEM :
+				      BEZ_OUTCOME_NONE;
 }

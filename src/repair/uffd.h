@@ -15,6 +15,8 @@ enum bz_placed {
 	BZ_PLACED_AGAIN,	/* it went before the page was emptied */
 	BZ_PLACED_GONE,		/* the descriptor went when the page was empty */
 	BZ_PLACED_UNMAPPED,	/* the mapping went away */
+	BZ_PLACED_SOURCE,	/* what was to be copied cannot be read; the
+				 * extent is closed */
 	BZ_PLACED_SYSTEM	/* anything else; the extent is closed */
 };
 

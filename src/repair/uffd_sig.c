@@ -352,6 +352,8 @@ static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
 	if (r == -ENOENT)
 		return BZ_PLACED_UNMAPPED;
 	close_page(fd, x);
+	if (r == -EFAULT)
+		return BZ_PLACED_SOURCE;
 	return r == -ENOMEM || r == -ENOSPC ? BZ_PLACED_NOMEM :
 					      BZ_PLACED_SYSTEM;
 }
@@ -396,7 +398,8 @@ enum bz_placed bz_uffd_place(struct bz_mm *mm, const struct bz_placing *p)
 	}
 	if (!open)
 		return r == BZ_PLACED_AGAIN ? BZ_PLACED_NOT_HERE : r;
-	if (r == BZ_PLACED || r == BZ_PLACED_NOMEM || r == BZ_PLACED_SYSTEM)
+	if (r == BZ_PLACED || r == BZ_PLACED_NOMEM ||
+	    r == BZ_PLACED_SOURCE || r == BZ_PLACED_SYSTEM)
 		return r;
 	/* neither filled nor closed yet */
 	close_page(fd, p->x);

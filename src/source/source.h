@@ -34,4 +34,11 @@ enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 				const struct bz_hit *hit, struct bz_extent x,
 				uint64_t taken_ns, struct bz_content *content);
 
+/*
+ * Where the first source has the content of @x already, ready to be used from
+ * there; NULL: it has to be built. With digests it always has, so that what was
+ * checked is what is used. Nobody has looked whether it can be read.
+ */
+void *bz_source_in_place(const struct bz_hit *hit, struct bz_extent x);
+
 #endif

@@ -28,26 +28,11 @@ static enum bez_outcome ask(struct order *o);
 
 /* ---- each returns 0 or a negative errno, or is abandoned (core/guard.h) */
 
-/*
- * A page is copied. More is used where it lies, once all of it could be read:
- * to copy a huge page twice costs more than everything else together. (With
- * digests it is copied, so that what was checked is what is used.)
- */
 static int from_mirror(void *arg)
 {
 	struct order *o = arg;
-	const volatile char *mirror = (char *)o->source->mirror + o->offset;
-	uint64_t at;
 
-	if (o->len <= bz_core.page || o->digests) {
-		memcpy(o->from, (const char *)mirror, o->len);
-		return 0;
-	}
-	/* what is lost in it is replaced, or ends this, by being touched */
-	if (bz_madvise((uint64_t)mirror, o->len, MADV_POPULATE_READ))
-		for (at = 0; at < o->len; at += bz_core.page)
-			(void)mirror[at];
-	o->from = (void *)mirror;
+	memcpy(o->from, (const char *)o->source->mirror + o->offset, o->len);
 	return 0;
 }
 
@@ -60,7 +45,7 @@ static int from_zero(void *arg)
 }
 
 /* Programs close descriptors that are not theirs; the number may stand for
- * another file by now. Asked before and after, as it may happen in between. */
+ * another file by now. Asked afterwards, as it may happen at any time. */
 static int same_file(const struct bz_source *s)
 {
 	struct bz_file_id id;
@@ -74,8 +59,6 @@ static int from_file(void *arg)
 	struct order *o = arg;
 	uint64_t done = 0;
 
-	if (!same_file(o->source))
-		return -EBADF;
 	while (done < o->len) {
 		long r = bz_pread(o->source->fd, (char *)o->from + done,
 				  o->len - done,
@@ -89,12 +72,14 @@ static int from_file(void *arg)
 			break;
 		done += (uint64_t)r;
 	}
+	if (!same_file(o->source))
+		return -EBADF;
 	if (done < o->len) {
 		if (!(o->source->flags & BEZ_SOURCE_EOF_ZERO))
 			return -ENODATA;
 		memset((char *)o->from + done, 0, o->len - done);
 	}
-	return same_file(o->source) ? 0 : -EBADF;
+	return 0;
 }
 
 static int from_callback(void *arg)
@@ -269,9 +254,16 @@ enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 			content->own_file = (uint8_t)is_own_file(&o);
 			return why;
 		}
-		/* it may have been a secret; a mirror is not ours */
-		if (o.from != stage && o.source->kind == BEZ_SOURCE_DEFERRED)
+		if (o.from != stage)	/* it may have been a secret */
 			memset(o.from, 0, x.width);
 	}
 	return why;
+}
+
+void *bz_source_in_place(const struct bz_hit *hit, struct bz_extent x)
+{
+	if (!hit->sources || hit->source->kind != BEZ_SOURCE_MIRROR ||
+	    hit->digests)
+		return NULL;
+	return (char *)hit->source->mirror + (x.start - hit->start);
 }
