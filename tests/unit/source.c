@@ -196,7 +196,7 @@ static void file_reads(void)
 	calls = double_calls() - 1;	/* and one that was interrupted */
 	double_reset();
 	CHECK(is_page_x());
-	CHECK_EQ(calls, 3);		/* which file, read, still that one */
+	CHECK_EQ(calls, 2);		/* read, and of which file */
 	for (e = 0; e < COUNT_OF(errors); e++)
 		for (n = 1; n <= calls; n++) {
 			double_fail(n, errors[e]);
