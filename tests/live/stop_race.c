@@ -62,7 +62,7 @@ static void look_nearer(int first)
 	if (labs(step) < FINEST)
 		step = towards * FINEST;
 	if (labs(step) > 1 << SCALES)
-		step = towards << SCALES;
+		step = towards * (1 << SCALES);
 	shift += step;
 }
 
