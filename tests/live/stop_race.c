@@ -81,7 +81,7 @@ static size_t tasks(void)
 /* One that was joined may be seen for a moment still. */
 static void check_tasks(size_t count)
 {
-	double end = see_seconds() + 10;
+	double end = see_seconds() + 10 * tap_patience();
 
 	while (tasks() != count && see_seconds() < end)
 		sched_yield();
