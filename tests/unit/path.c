@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "region/table.h"
 #include "repairing.h"
 
 static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EINTR, EPERM, EBADF,
@@ -295,6 +296,53 @@ static void written_while_it_forks(void)
 	check_written();
 }
 
+/* As deep as faults may be, and one more, which is passed on. */
+static struct bez_event one_too_deep(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	uint32_t i;
+
+	repair_lose();
+	for (i = 0; i < BZ_DEPTH; i++)
+		unit_enter(mm);
+	if (!sigsetjmp(back, 1)) {
+		live_read(repair_at + REPAIR_LOST * unit_page() + 333);
+		CHECK(0);
+	}
+	check_quiet();
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_NESTED), 1);
+	return last_event();
+}
+
+static void too_deep(void)
+{
+	struct bez_event event;
+
+	begin(0);
+	event = one_too_deep();
+	CHECK_EQ(event.outcome, BEZ_OUTCOME_NESTED);
+	CHECK_EQ(event.addr,
+		 (uint64_t)repair_at + REPAIR_LOST * unit_page() + 333);
+	CHECK_EQ(event.width, unit_page());
+	CHECK(event.region && !strcmp(event.name, "placed"));
+}
+
+/* The region table itself is lost: there is no name, and an end to it. */
+static void too_deep_for_the_table(void)
+{
+	struct bez_event event;
+	uint64_t root;
+
+	begin(0);
+	root = (uint64_t)atomic_load(&bz_table.root);
+	live_poison((void *)(root & -(uint64_t)unit_page()));
+	event = one_too_deep();
+	CHECK_EQ(event.outcome, BEZ_OUTCOME_NESTED);
+	CHECK_EQ(event.addr & -(uint64_t)unit_page(),
+		 root & -(uint64_t)unit_page());
+	CHECK(!event.region && !event.name[0]);
+}
+
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 static const struct tap_case cases[] = {
@@ -305,6 +353,8 @@ static const struct tap_case cases[] = {
 	{ .name = "no slot is free", .run = full },
 	{ .name = "claimed by one that does not finish", .run = claimed },
 	{ .name = "the same page again and again", .run = loops },
+	{ .name = "too deep", .run = too_deep },
+	{ .name = "too deep, the table is lost", .run = too_deep_for_the_table },
 	{ .name = "written anew after the look", .run = written_anew },
 	{ .name = "written anew while another thread forks: userfaultfd",
 	  .run = written_while_it_forks, .data = &by_uffd },
