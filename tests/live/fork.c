@@ -397,18 +397,6 @@ static int worker(void)
 	return s.worker_tid;
 }
 
-static size_t tasks(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	size_t count = 0;
-
-	CHECK(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count - 2;
-}
-
 static pthread_barrier_t at_once;
 
 static void *attaches(void *arg)
@@ -443,7 +431,7 @@ static void childs_worker(void)
 		CHECK_EQ(worker(), 0);
 		live_poison(at);
 		see_refused(at, BEZ_OUTCOME_SOURCE_WORKER);
-		CHECK_EQ(tasks(), 1);
+		CHECK_EQ(live_threads(), 1);
 		/* several threads ask for it at once: one comes */
 		pthread_barrier_init(&at_once, NULL, 7);
 		for (i = 0; i < 6; i++)
@@ -451,7 +439,7 @@ static void childs_worker(void)
 						NULL), 0);
 		pthread_barrier_wait(&at_once);
 		pthread_barrier_wait(&at_once);
-		CHECK_EQ(tasks(), 1 + 6 + 1);
+		CHECK_EQ(live_threads(), 1 + 6 + 1);
 		pthread_barrier_wait(&at_once);
 		CHECK(worker() && worker() != parents);
 		CHECK_EQ(live_wrong(at, len, 0), 0);

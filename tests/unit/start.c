@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../live/live.h"
 #include "unit.h"
 
 static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EPERM, ENOSYS };
@@ -32,18 +32,6 @@ struct before {
 	int policy;
 };
 
-static uint32_t tasks(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	uint32_t n = 0;
-
-	CHECK(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 2;
-}
-
 static void remember(struct before *b)
 {
 	memset(b, 0, sizeof(*b));
@@ -52,20 +40,18 @@ static void remember(struct before *b)
 	CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &b->mask), 0);
 	b->status.size = sizeof(b->status);
 	CHECK_EQ(bez_status(&b->status), 0);
-	b->threads = tasks();
+	b->threads = (uint32_t)live_threads();
 	b->fds = unit_fds();
 	b->policy = prctl(PR_MCE_KILL_GET, 0, 0, 0, 0);
 	b->maps = unit_maps();
 	b->layout = unit_layout();
 }
 
-/* A thread that was joined is still there for a moment: the kernel tells of its
- * end before it takes it off the list. */
 static void until_gone(uint32_t threads)
 {
 	uint64_t end = bz_now_ns() + 20000000000u;
 
-	while (tasks() > threads && bz_now_ns() < end)
+	while (live_threads() > threads && bz_now_ns() < end)
 		sched_yield();
 }
 
