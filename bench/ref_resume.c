@@ -78,21 +78,7 @@ static void by_marker(char *at)
 		abort();
 }
 
-/* In a range whose writes are tracked: as before afterwards. */
-static void by_tracked(char *at)
-{
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)at, ref.page },
-		.mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	if (ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0)
-		abort();
-	by_copy(at);
-	reg.mode = UFFDIO_REGISTER_MODE_WP;
-	if (ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0)
-		abort();
-}
-
+/* Registered as before afterwards: not at all, or for tracked writes. */
 static void by_page(char *at)
 {
 	struct uffdio_register reg = {
@@ -102,7 +88,10 @@ static void by_page(char *at)
 	if (ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0)
 		abort();
 	by_copy(at);
-	if (ioctl(ref.fd, UFFDIO_UNREGISTER, &reg.range) < 0)
+	reg.mode = UFFDIO_REGISTER_MODE_WP;
+	if (ref.way == REF_TRACKED ?
+	    ioctl(ref.fd, UFFDIO_REGISTER, &reg) < 0 :
+	    ioctl(ref.fd, UFFDIO_UNREGISTER, &reg.range) < 0)
 		abort();
 }
 
@@ -160,6 +149,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		abort();
 	switch (ref.way) {
 	case REF_PAGE:
+	case REF_TRACKED:
 		by_page(at);
 		break;
 	case REF_ALL:
@@ -167,9 +157,6 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		break;
 	case REF_MARKER:
 		by_marker(at);
-		break;
-	case REF_TRACKED:
-		by_tracked(at);
 		break;
 	case REF_MREMAP:
 		by_mremap(at);

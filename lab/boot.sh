@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# boot.sh KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS: run the guest; what it
-# reports comes out on standard output. It ends when the guest does, or after
+# boot.sh KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS PATIENCE: run the guest; what
+# it reports comes out on standard output. It ends when the guest does, or after
 # SECONDS; and with its parent, however that ends.
 set -eu
 
-kernel=$1 initramfs=$2 console=$3 seconds=$4
+kernel=$1 initramfs=$2 console=$3 seconds=$4 patience=$5
 
 # Two serial lines, so that a kernel message never lands in the middle of a
 # result: the first is the console, the second the report.
@@ -14,6 +14,7 @@ kernel=$1 initramfs=$2 console=$3 seconds=$4
 # No watchdogs: on a busy host an emulated CPU may stand still for seconds,
 # which says nothing of the guest; a real lock-up meets the case's time limit.
 # log_buf_len: the kernel writes a line for each fault on a poisoned page.
+# TAP_PATIENCE: no word of the kernel's, so it goes into init's environment.
 # The CPU is one that Linux 5.10 to 7.3 all boot on under emulation, less what
 # the emulation does not have.
 cpu=Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid
@@ -23,7 +24,7 @@ set -- \
 	-kernel "$kernel/vmlinuz" -initrd "$initramfs" \
 	-append "console=ttyS0 loglevel=3 panic=-1 mitigations=off nowatchdog \
 rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M hugepages=16 \
-transparent_hugepage=madvise" \
+transparent_hugepage=madvise TAP_PATIENCE=$patience" \
 	-serial "file:$console" \
 	-chardev stdio,id=report,signal=off -serial chardev:report
 

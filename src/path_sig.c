@@ -178,8 +178,10 @@ void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
 	int outermost = bz_region_mark(w), found;
 	struct bz_hit hit;
 
-	/* others are about no region, or nested too deep to look it up */
-	found = fault->cause == BEZ_CAUSE_POISON_AO &&
+	/* others are about no region. Nested too deep, it may be the table that
+	 * is lost: then there is one more fault, and that one does not look */
+	found = (fault->cause == BEZ_CAUSE_POISON_AO ||
+		 (outcome == BEZ_OUTCOME_NESTED && w->depth == BZ_DEPTH + 1)) &&
 		!bz_region_find(fault->addr, &hit);
 	bz_record(mm, w, fault,
 		  found ? bz_extent_of(fault, hit.memory).width : 0,

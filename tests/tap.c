@@ -32,6 +32,14 @@ const void *tap_data(void)
 	return running ? running->data : NULL;
 }
 
+unsigned int tap_patience(void)
+{
+	const char *times = getenv("TAP_PATIENCE");
+	int n = times ? atoi(times) : 1;
+
+	return n > 0 ? (unsigned int)n : 1;
+}
+
 void tap_diag(const char *fmt, ...)
 {
 	char line[512];
@@ -163,7 +171,8 @@ static int run_case(const struct tap_case *c, char *why, size_t size)
 		fflush(stdout);
 		_exit(0);
 	}
-	if (wait_for(pid, c->timeout_s ? c->timeout_s : 60, &status)) {
+	if (wait_for(pid, tap_patience() * (c->timeout_s ? c->timeout_s : 60),
+		     &status)) {
 		snprintf(why, size, "timed out");
 		return 0;
 	}

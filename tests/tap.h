@@ -14,6 +14,9 @@
  * A case passes if its process ends as the table says and none of its checks
  * failed. A case that runs without a single CHECK, and expects no signal or
  * exit status, fails: it has proved nothing.
+ *
+ * TAP_PATIENCE=N in the environment gives each case N times as long: for slow
+ * machines, and for programs that a sanitizer or an emulator slows down.
  */
 #ifndef BEZOAR_TESTS_TAP_H
 #define BEZOAR_TESTS_TAP_H
@@ -56,6 +59,9 @@ void tap_check_eq(long long a, long long b, const char *file, int line,
 /* End the case as skipped; the reason is part of the result. Never returns. */
 void tap_skip(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2), noreturn));
+
+/* What limits that a case sets itself are to be multiplied with, too. */
+unsigned int tap_patience(void);
 
 /* A line of explanation: "# ..." */
 void tap_diag(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

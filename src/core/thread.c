@@ -59,8 +59,9 @@ static int tell_at_exit(void *value)
 	return -pthread_setspecific(has - 1, value);
 }
 
-/* A frame of the kernel's, with all registers, for each fault in a fault. (The
- * libc's MINSIGSTKSZ is four of them, where it is not a constant.) */
+/* A frame of the kernel's, with all registers, for each fault in a fault: one is
+ * too deep, and one more comes if the region table is lost. (The libc's
+ * MINSIGSTKSZ is four of them, where it is not a constant.) */
 static size_t stack_bytes(void)
 {
 	size_t frame = getauxval(AT_MINSIGSTKSZ);	/* 5.14 on x86 */
@@ -68,7 +69,7 @@ static size_t stack_bytes(void)
 
 	if (frame < LEAST_FRAME)
 		frame = LEAST_FRAME;
-	all = (frame + OUR_FRAMES) * (BZ_DEPTH + 1) + CALLBACK_ROOM;
+	all = (frame + OUR_FRAMES) * (BZ_DEPTH + 2) + CALLBACK_ROOM;
 	return (all + bz_core.page - 1) & -bz_core.page;
 }
 

@@ -171,12 +171,14 @@ void *chain_shared(size_t bytes)
 void chain_until(int (*done)(void *), void *arg, const char *what)
 {
 	struct timespec now, end, nap = { 0, 1000000 };
+	unsigned int limit = 20 * tap_patience();
 
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += 20;
+	end.tv_sec += limit;
 	while (!done(arg)) {
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		CHECKF(now.tv_sec < end.tv_sec, "not within 20 s: %s", what);
+		CHECKF(now.tv_sec < end.tv_sec, "not within %u s: %s", limit,
+		       what);
 		nanosleep(&nap, NULL);
 	}
 }

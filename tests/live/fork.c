@@ -23,6 +23,7 @@
 
 #define PAGES	8
 #define SECONDS	2.0
+#define LEAST	5			/* rounds, where one takes long */
 
 static unsigned char *at, *copy;
 static size_t page, len;
@@ -93,7 +94,8 @@ static void live_on(pthread_barrier_t *both, unsigned int seed)
 	live_fill(at, len, seed);
 	live_fill(copy, len, seed);
 	meet(both);
-	for (round = 0; round < 300 && see_seconds() < end; round++) {
+	for (round = 0; round < LEAST ||
+			(round < 300 && see_seconds() < end); round++) {
 		for (i = 0; i < PAGES; i += 1 + round % 3)
 			live_poison(at + i * page);
 		CHECK_EQ(live_wrong(at, len, seed), 0);
@@ -252,7 +254,7 @@ static void *fork_for_a_while(void *arg)
 	double end = see_seconds() + SECONDS;
 
 	(void)arg;
-	while (see_seconds() < end)
+	while (see_seconds() < end || forks < LEAST)
 		fork_and_look();
 	return NULL;
 }
@@ -273,13 +275,14 @@ static void forks_meanwhile(size_t repairers, size_t forkers)
 					fork_for_a_while, NULL), 0);
 	for (i = 0; i < forkers; i++)
 		pthread_join(thread[repairers + i], NULL);
+	while (bez_outcome_count(BEZ_OUTCOME_REPLACED) <= LEAST)
+		sched_yield();
 	stop = 1;
 	for (i = 0; i < repairers; i++)
 		pthread_join(thread[i], NULL);
 	tap_diag("%zu forks, %llu pages replaced", (size_t)forks,
 		 (unsigned long long)bez_outcome_count(BEZ_OUTCOME_REPLACED));
-	CHECK(forks > 3);
-	CHECK(bez_outcome_count(BEZ_OUTCOME_REPLACED) > 10);
+	CHECK(forks >= LEAST);
 	CHECK_EQ(live_wrong(at, len, 0), 0);
 }
 
@@ -394,18 +397,6 @@ static int worker(void)
 	return s.worker_tid;
 }
 
-static size_t tasks(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	size_t count = 0;
-
-	CHECK(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count - 2;
-}
-
 static pthread_barrier_t at_once;
 
 static void *attaches(void *arg)
@@ -440,7 +431,7 @@ static void childs_worker(void)
 		CHECK_EQ(worker(), 0);
 		live_poison(at);
 		see_refused(at, BEZ_OUTCOME_SOURCE_WORKER);
-		CHECK_EQ(tasks(), 1);
+		CHECK_EQ(live_threads(), 1);
 		/* several threads ask for it at once: one comes */
 		pthread_barrier_init(&at_once, NULL, 7);
 		for (i = 0; i < 6; i++)
@@ -448,7 +439,7 @@ static void childs_worker(void)
 						NULL), 0);
 		pthread_barrier_wait(&at_once);
 		pthread_barrier_wait(&at_once);
-		CHECK_EQ(tasks(), 1 + 6 + 1);
+		CHECK_EQ(live_threads(), 1 + 6 + 1);
 		pthread_barrier_wait(&at_once);
 		CHECK(worker() && worker() != parents);
 		CHECK_EQ(live_wrong(at, len, 0), 0);

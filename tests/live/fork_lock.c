@@ -17,7 +17,7 @@
 #include "live.h"
 #include "replace_see.h"
 
-#define SOON_NS	500000000u		/* far below what a fork would stall */
+#define SOON_NS	5000000000u		/* far below what a fork would stall */
 
 /* Called after bezoar's own, as it was registered before that: the way of
  * pages is closed by then, and the locks are not taken yet. */

@@ -74,7 +74,7 @@ static void comes_back(unsigned char *at)
 	CHECK(!memcmp(before, after, KEYS));
 }
 
-static void mirror(void)
+static unsigned char *mirrored(void)
 {
 	struct bez_source from;
 	unsigned char *at;
@@ -84,6 +84,13 @@ static void mirror(void)
 	from = bez_source_mirror(keyed_pages());
 	at = live_pages(PAGES);
 	live_region(at, PAGES * page, &from, "mirror with a key");
+	return at;
+}
+
+static void mirror(void)
+{
+	unsigned char *at = mirrored();
+
 	CHECK_EQ(pkey_set(key, variant()->rights), 0);
 	comes_back(at);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), PAGES);
@@ -211,14 +218,8 @@ static void later_handler(void)
 {
 	struct sigaction action = { .sa_sigaction = later,
 				    .sa_flags = SA_SIGINFO | SA_ONSTACK };
-	struct bez_source from;
-	unsigned char *at;
+	unsigned char *at = mirrored();
 
-	need_key();
-	live_start(variant()->start | BEZ_START_NO_EARLY_KILL);
-	from = bez_source_mirror(keyed_pages());
-	at = live_pages(PAGES);
-	live_region(at, PAGES * page, &from, "mirror with a key");
 	CHECK_EQ(sigaction(SIGBUS, &action, &ours), 0);
 	CHECK_EQ(pkey_set(key, variant()->rights), 0);
 	comes_back(at);

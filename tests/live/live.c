@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "live.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -200,4 +201,16 @@ bez_region_t live_region(void *addr, size_t len, const struct bez_source *from,
 	CHECK_EQ(bez_region_add(addr, len, &policy, &region), 0);
 	CHECK(region);
 	return region;
+}
+
+size_t live_threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	size_t count = 0;
+
+	CHECK(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count - 2;		/* . and .. */
 }

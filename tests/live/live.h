@@ -47,6 +47,10 @@ void live_start(uint32_t flags);
 bez_region_t live_region(void *addr, size_t len, const struct bez_source *from,
 			 const char *name);
 
+/* Threads of this process. One that was joined may be seen for a moment still:
+ * the kernel tells of its end before it takes it off the list. */
+size_t live_threads(void);
+
 /* Read a byte so that the compiler cannot leave it out. */
 static inline unsigned char live_read(const void *addr)
 {

@@ -45,9 +45,9 @@ static void same_action(struct action a, struct action b)
 	CHECK_EQ(a.mask, b.mask);
 }
 
-static int entries(const char *path)
+static int descriptors(void)
 {
-	DIR *dir = opendir(path);
+	DIR *dir = opendir("/proc/self/fd");
 	int n = 0;
 
 	CHECK(dir);
@@ -55,11 +55,6 @@ static int entries(const char *path)
 		n++;
 	closedir(dir);
 	return n;
-}
-
-static int threads(void)
-{
-	return entries("/proc/self/task") - 2;
 }
 
 static struct bez_status status_now(void)
@@ -84,7 +79,7 @@ static void linked_only(void)
 	CHECK_EQ(status.installed, 0);
 	CHECK_EQ(status.worker_tid, 0);
 	CHECK_EQ(status.threads, 0);
-	CHECK_EQ(threads(), 1);
+	CHECK_EQ(live_threads(), 1);
 	CHECK_EQ(sigaltstack(NULL, &stack), 0);
 	CHECK_EQ(stack.ss_flags, SS_DISABLE);
 	CHECK_EQ(bez_stop(), -ESRCH);
@@ -112,7 +107,7 @@ static void answers(void)
 	newer.more = 1;
 	CHECK_EQ(bez_start(&newer.options), -E2BIG);
 	same_action(before, action_now());
-	CHECK_EQ(threads(), 1);
+	CHECK_EQ(live_threads(), 1);
 
 	newer.more = 0;
 	CHECK_EQ(bez_start(&newer.options), 0);
@@ -147,12 +142,12 @@ static void started(void)
 		CHECK_EQ(status.worker_tid, 0);
 		CHECK_EQ(status.early_notice, 0);
 		CHECK_EQ(status.threads, 1);
-		CHECK_EQ(threads(), 1);
+		CHECK_EQ(live_threads(), 1);
 		return;
 	}
 	CHECK_EQ(status.early_notice, !(flags & BEZ_START_NO_EARLY_KILL));
 	CHECK_EQ(status.threads, 2);
-	CHECK_EQ(threads(), 2);
+	CHECK_EQ(live_threads(), 2);
 	snprintf(path, sizeof(path), "/proc/self/task/%d/comm",
 		 status.worker_tid);
 	f = fopen(path, "r");
@@ -298,7 +293,7 @@ struct holdings {
 
 static struct holdings holdings(void)
 {
-	struct holdings h = { entries("/proc/self/fd"), threads(), 0, 0 };
+	struct holdings h = { descriptors(), (int)live_threads(), 0, 0 };
 	char line[512];
 	FILE *f = fopen("/proc/self/maps", "r");
 

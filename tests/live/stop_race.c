@@ -4,7 +4,6 @@
  * of the two comes first, each says so, and nothing stays behind.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -62,30 +61,17 @@ static void look_nearer(int first)
 	if (labs(step) < FINEST)
 		step = towards * FINEST;
 	if (labs(step) > 1 << SCALES)
-		step = towards << SCALES;
+		step = towards * (1 << SCALES);
 	shift += step;
 }
 
-static size_t tasks(void)
+static void check_threads(size_t count)
 {
-	DIR *dir = opendir("/proc/self/task");
-	size_t count = 0;
+	double end = see_seconds() + 10 * tap_patience();
 
-	CHECK(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count - 2;
-}
-
-/* One that was joined may be seen for a moment still. */
-static void check_tasks(size_t count)
-{
-	double end = see_seconds() + 10;
-
-	while (tasks() != count && see_seconds() < end)
+	while (live_threads() != count && see_seconds() < end)
 		sched_yield();
-	CHECK_EQ(tasks(), count);
+	CHECK_EQ(live_threads(), count);
 }
 
 static struct bez_status status(void)
@@ -151,7 +137,7 @@ static void race(void (*act)(void), int (*judge)(int stopped))
 	pthread_barrier_init(&ends, NULL, 2);
 	CHECK_EQ(pthread_create(&thread, NULL, other,
 				(void *)(uintptr_t)act), 0);
-	was = tasks();
+	was = live_threads();
 	while (rounds < LEAST || ((!first || first == rounds) &&
 				  rounds < MOST)) {
 		int r, was_first;
@@ -166,7 +152,7 @@ static void race(void (*act)(void), int (*judge)(int stopped))
 		look_nearer(was_first);
 		CHECK(!status().started && !status().worker_tid);
 		CHECK_EQ(bez_stop(), -ESRCH);
-		check_tasks(was);
+		check_threads(was);
 		rounds++;
 	}
 	over = 1;

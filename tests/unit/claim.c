@@ -284,6 +284,7 @@ static void patience(void)
 					     .err = errors[e] };
 
 		double_reset();
+		double_stop_clock();
 		double_clock(1000000);
 		double_rule(&futex);
 		double_watch();

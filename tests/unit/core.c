@@ -221,7 +221,7 @@ static void *attached(void *arg)
 	CHECK_EQ(bez_thread_attach(), 0);
 	CHECK_EQ(sigaltstack(NULL, &now), 0);
 	/* a frame for each fault in a fault, and room for a callback */
-	CHECK(now.ss_size >= (BZ_DEPTH + 1) * frame + 32768);
+	CHECK(now.ss_size >= (BZ_DEPTH + 2) * frame + 32768);
 	sp = now.ss_sp;
 	sp[0] = sp[now.ss_size - 1] = 1;
 	/* below it there is nothing to overflow into */

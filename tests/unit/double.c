@@ -227,11 +227,12 @@ uint64_t bz_now_ns(void)
 {
 	struct timespec ts;
 
+	uint64_t late = d.step_ns * atomic_fetch_add(&d.looks, 1);
+
 	if (d.stopped)
-		return d.stopped;
+		return d.stopped + late;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec +
-	       d.step_ns * atomic_fetch_add(&d.looks, 1);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + late;
 }
 
 /* ------------------------------------------------------------- for a test */

@@ -82,7 +82,7 @@ void double_kernel(uint32_t bits);
 /* Each look at the clock finds it this much later than it would be. */
 void double_clock(uint64_t step_ns);
 
-/* It stands still from now on. */
+/* It stands still from now on, but for those steps. */
 void double_stop_clock(void);
 
 /* What /proc/self/smaps reads as; NULL: the real one. Reads of it, or of any

@@ -9,7 +9,9 @@
 #include <setjmp.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "region/table.h"
 #include "repairing.h"
 
 static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EINTR, EPERM, EBADF,
@@ -230,34 +232,119 @@ static void loops(void)
 	check_quiet();
 }
 
-/* The last moment: the handler has looked, and the page is not empty yet. */
-static void write_anew(long nr, const long arg[6])
+static uint32_t written;
+
+/* The program discards the page and writes to it. */
+static void write_anew(void)
 {
 	unsigned char *page = repair_at + REPAIR_LOST * unit_page();
 
-	if (nr != SYS_ioctl || (unsigned long)arg[1] != UFFDIO_REGISTER ||
-	    madvise(page, unit_page(), MADV_DONTNEED))
+	if (madvise(page, unit_page(), MADV_DONTNEED))
 		return;
 	memcpy(page, repair_at, unit_page());
 	page[333] = live_byte(REPAIR_LOST * unit_page() + 333, 0);
+	written++;
 }
 
-/* The program discards the page and writes to it between the look and the
- * placement: what it wrote stays, and is there for good. */
-static void written_anew(void)
+/* What it wrote stays, and is there for good. */
+static void check_written(void)
 {
-	unsigned char *page;
+	unsigned char *page = repair_at + REPAIR_LOST * unit_page();
 
-	begin(0);
-	page = repair_at + REPAIR_LOST * unit_page();
-	repair_lose();
-	double_before(write_anew);
-	CHECK_EQ(touch(), 0);
-	double_reset();
+	CHECK(written);
 	CHECK_EQ(last_event().outcome, BEZ_OUTCOME_ALREADY_GOOD);
 	CHECK(!memcmp(page, repair_at, 333));
 	CHECK(!memcmp(page + 334, repair_at + 334, unit_page() - 334));
 	check_quiet();
+}
+
+/* The last moment: the handler has looked, and the page is not empty yet. */
+static void before_emptied(long nr, const long arg[6])
+{
+	if (nr == SYS_ioctl && (unsigned long)arg[1] == UFFDIO_REGISTER)
+		write_anew();
+}
+
+static void written_anew(void)
+{
+	begin(0);
+	repair_lose();
+	double_before(before_emptied);
+	CHECK_EQ(touch(), 0);
+	double_reset();
+	check_written();
+}
+
+static void while_it_forks(long nr, const long arg[6])
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+
+	if (nr == SYS_futex && arg[0] == (long)&mm->gate && !written)
+		write_anew();
+}
+
+/* Another thread forks, and takes so long that the handler waits for it and
+ * then goes the way that is not kept apart from forks. */
+static void written_while_it_forks(void)
+{
+	struct bz_mm *mm;
+
+	begin(*(const uint32_t *)tap_data());
+	mm = atomic_load(&bz_core.mm);
+	repair_lose();
+	atomic_store(&mm->gate, (uint32_t)getppid());
+	double_before(while_it_forks);
+	CHECK_EQ(touch(), 0);
+	double_reset();
+	atomic_store(&mm->gate, 0);
+	check_written();
+}
+
+/* As deep as faults may be, and one more, which is passed on. */
+static struct bez_event one_too_deep(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	uint32_t i;
+
+	repair_lose();
+	for (i = 0; i < BZ_DEPTH; i++)
+		unit_enter(mm);
+	if (!sigsetjmp(back, 1)) {
+		live_read(repair_at + REPAIR_LOST * unit_page() + 333);
+		CHECK(0);
+	}
+	check_quiet();
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_NESTED), 1);
+	return last_event();
+}
+
+static void too_deep(void)
+{
+	struct bez_event event;
+
+	begin(0);
+	event = one_too_deep();
+	CHECK_EQ(event.outcome, BEZ_OUTCOME_NESTED);
+	CHECK_EQ(event.addr,
+		 (uint64_t)repair_at + REPAIR_LOST * unit_page() + 333);
+	CHECK_EQ(event.width, unit_page());
+	CHECK(event.region && !strcmp(event.name, "placed"));
+}
+
+/* The region table itself is lost: there is no name, and an end to it. */
+static void too_deep_for_the_table(void)
+{
+	struct bez_event event;
+	uint64_t root;
+
+	begin(0);
+	root = (uint64_t)atomic_load(&bz_table.root);
+	live_poison((void *)(root & -(uint64_t)unit_page()));
+	event = one_too_deep();
+	CHECK_EQ(event.outcome, BEZ_OUTCOME_NESTED);
+	CHECK_EQ(event.addr & -(uint64_t)unit_page(),
+		 root & -(uint64_t)unit_page());
+	CHECK(!event.region && !event.name[0]);
 }
 
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
@@ -270,6 +357,12 @@ static const struct tap_case cases[] = {
 	{ .name = "no slot is free", .run = full },
 	{ .name = "claimed by one that does not finish", .run = claimed },
 	{ .name = "the same page again and again", .run = loops },
+	{ .name = "too deep", .run = too_deep },
+	{ .name = "too deep, the table is lost", .run = too_deep_for_the_table },
 	{ .name = "written anew after the look", .run = written_anew },
+	{ .name = "written anew while another thread forks: userfaultfd",
+	  .run = written_while_it_forks, .data = &by_uffd },
+	{ .name = "written anew while another thread forks: mremap",
+	  .run = written_while_it_forks, .data = &by_mremap },
 };
 TAP_MAIN(cases)

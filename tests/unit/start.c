@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../live/live.h"
 #include "unit.h"
 
 static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EPERM, ENOSYS };
@@ -32,18 +32,6 @@ struct before {
 	int policy;
 };
 
-static uint32_t tasks(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	uint32_t n = 0;
-
-	CHECK(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 2;
-}
-
 static void remember(struct before *b)
 {
 	memset(b, 0, sizeof(*b));
@@ -52,20 +40,18 @@ static void remember(struct before *b)
 	CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &b->mask), 0);
 	b->status.size = sizeof(b->status);
 	CHECK_EQ(bez_status(&b->status), 0);
-	b->threads = tasks();
+	b->threads = (uint32_t)live_threads();
 	b->fds = unit_fds();
 	b->policy = prctl(PR_MCE_KILL_GET, 0, 0, 0, 0);
 	b->maps = unit_maps();
 	b->layout = unit_layout();
 }
 
-/* A thread that was joined is still there for a moment: the kernel tells of its
- * end before it takes it off the list. */
 static void until_gone(uint32_t threads)
 {
 	uint64_t end = bz_now_ns() + 20000000000u;
 
-	while (tasks() > threads && bz_now_ns() < end)
+	while (live_threads() > threads && bz_now_ns() < end)
 		sched_yield();
 }
 
@@ -132,6 +118,13 @@ static void prepare(void)
 static struct before b;
 static uint32_t refused, did_without;
 
+/* With this thread alone: a worker that has stopped may still be seen. */
+static void remember_alone(void)
+{
+	until_gone(1);
+	remember(&b);
+}
+
 /* bez_start() with one failure; whatever it says, all is as before after. 0, or
  * -ENOENT: it does not come to that. */
 static void (*watch)(void) = double_watch;
@@ -196,7 +189,7 @@ static void start_each(void)
 	prepare();
 	calls_of(DOUBLE_ANY);		/* what is kept from the first time on */
 	calls_of(DOUBLE_ANY);
-	remember(&b);
+	remember_alone();
 	for (k = 0; k < COUNT_OF(kinds); k++) {
 		calls = calls_of(kinds[k]);
 		CHECK(calls > 1);
@@ -232,7 +225,7 @@ static void start_worker(void)
 		rule.nr = kinds[k];
 		ours = calls_of(kinds[k]);
 		rule.nth = ours + 1;
-		remember(&b);
+		remember_alone();
 		while (!start_with(&rule, 0))
 			rule.nth++;
 		CHECKF(rule.nth > ours + 1, "%s", double_name(rule.nr));
@@ -259,7 +252,7 @@ static void start_first(void)
 						    .err = ENOMEM };
 
 			unit_patience(20);
-			remember(&b);
+			remember_alone();
 			/* what a handler could stand on is kept, and the
 			 * stack of a thread that has been */
 			_exit(start_with(&rule, KEPT) ? NO_MORE : 0);

@@ -64,7 +64,7 @@ uint32_t unit_dead(void)
 
 void unit_patience(unsigned int seconds)
 {
-	alarm(seconds);
+	alarm(seconds * tap_patience());
 }
 
 void unit_need_poison(void)

@@ -30,7 +30,8 @@ struct bz_walk *unit_enter(struct bz_mm *mm);
 /* The number of a process that has ended. */
 uint32_t unit_dead(void);
 
-/* @seconds from now the case dies of SIGALRM, wherever it hangs. */
+/* @seconds (times tap_patience()) from now the case dies of SIGALRM, wherever
+ * it hangs. */
 void unit_patience(unsigned int seconds);
 
 /* ---- for tests that lose real pages */
