@@ -246,6 +246,9 @@ L(rep):
 	ja	L(forward)
 	mov	%rdi, %r9
 	mov	%rsi, %r10
+	mov	%rdx, %rcx
+	test	$(VEC - 1), %dil
+	jz	L(rep_movsb)
 L(load_rep):
 	MOVE	(%rsi), V(0)
 	MOVE	V(0), (%rdi)
