@@ -31,6 +31,9 @@ static const struct bench_question *const all[] = {
 	&bench_deferred,
 	&bench_idle,
 	&bench_storm,
+	&bench_copy,
+	&bench_copy_worst,
+	&bench_copy_fault,
 };
 
 #define ALL (sizeof(all) / sizeof(all[0]))

@@ -16,5 +16,8 @@ extern const struct bench_question bench_register_1m;
 extern const struct bench_question bench_deferred;
 extern const struct bench_question bench_idle;
 extern const struct bench_question bench_storm;
+extern const struct bench_question bench_copy;
+extern const struct bench_question bench_copy_worst;
+extern const struct bench_question bench_copy_fault;
 
 #endif

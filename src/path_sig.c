@@ -9,6 +9,7 @@
 #include "core/core.h"
 #include "core/guard.h"
 #include "core/keys.h"
+#include "copy/copy.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
@@ -111,6 +112,20 @@ static int goes_on(enum bez_outcome outcome)
 	return outcome < BEZ_OUTCOME_REFUSED_KIND;
 }
 
+/* Of the ladder: what DEFAULT is depends on who met the loss. */
+static enum bez_outcome at_the_end(const struct bz_fault *fault)
+{
+	switch (fault->cause) {
+	case BEZ_CAUSE_POISON_AO:	/* wait until it is touched */
+		return BEZ_OUTCOME_NOTED;
+	case BEZ_CAUSE_RECOVER:
+		return BEZ_OUTCOME_LEFT;
+	default:
+		return fault->fix ? BEZ_OUTCOME_COPY_SHORT :
+				    BEZ_OUTCOME_DEFAULT;
+	}
+}
+
 /* Each action in turn. DEFAULT is at the end, named or not. */
 static void climb(struct bz_mm *mm, struct bz_walk *w,
 		  const struct bz_fault *fault, int outermost,
@@ -129,10 +144,10 @@ static void climb(struct bz_mm *mm, struct bz_walk *w,
 			return;
 		result->why = result->outcome;
 	}
-	result->action = BEZ_ACTION_DEFAULT;
-	/* the default of an early notice is to wait until it is touched */
-	result->outcome = fault->cause == BEZ_CAUSE_POISON_AO ?
-			  BEZ_OUTCOME_NOTED : BEZ_OUTCOME_DEFAULT;
+	result->outcome = (uint16_t)at_the_end(fault);
+	result->action = result->outcome == BEZ_OUTCOME_DEFAULT ||
+			 result->outcome == BEZ_OUTCOME_NOTED ?
+			 BEZ_ACTION_DEFAULT : BEZ_ACTION_NONE;
 }
 
 /* The caller reads the region table. */
@@ -324,9 +339,15 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	bz_decode(info, &fault);
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
+	if (was_raised(&fault) && fault.cause != BEZ_CAUSE_SENT)
+		fault.fix = bz_copy_fix(context, fault.addr);
 	did = decide(mm, w, &fault, &recorded);
+	if (fault.fix && !goes_on(did))
+		did = BEZ_OUTCOME_COPY_SHORT;
 	if (!recorded)
 		bz_ladder_record(mm, w, &fault, did);
+	if (did == BEZ_OUTCOME_COPY_SHORT)
+		bz_copy_go(context, fault.fix, fault.addr);
 	if (!goes_on(did)) {
 		bz_keys_set(keys);
 		return pass_on(mm, w, &fault, info, context);

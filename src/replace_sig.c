@@ -194,10 +194,17 @@ static enum bez_outcome put(struct job *j)
 	return (enum bez_outcome)r;
 }
 
+/* Is it perhaps no memory error? */
+static int may_be_file(const struct bz_fault *fault)
+{
+	return fault->cause == BEZ_CAUSE_ADRERR ||
+	       fault->cause == BEZ_CAUSE_RECOVER;
+}
+
 /* No bytes, but at least it can be said what it was. */
 static enum bez_outcome name_it(struct job *j, enum bez_outcome why)
 {
-	if (j->fault->cause != BEZ_CAUSE_ADRERR ||
+	if (!may_be_file(j->fault) ||
 	    bz_probe(j->x, 0) != BZ_PROBE_FAULT)
 		return why;
 	if (j->memory.kind == BZ_MEMORY_UNKNOWN)
@@ -323,7 +330,7 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 		why = replace_private(&j);
 	else if (hit->share)
 		why = replace_shared(&j);
-	else if (fault->cause == BEZ_CAUSE_ADRERR &&
+	else if (may_be_file(fault) &&
 		 bz_probe(j.x, 0) == BZ_PROBE_FAULT)
 		why = replace_private(&j);	/* a file that was cut */
 	else

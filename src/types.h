@@ -51,6 +51,8 @@ struct bz_fault {
 	uint32_t cause;		/* enum bez_cause */
 	int32_t si_code;
 	uint8_t lsb;		/* 0: the kernel gave no width */
+	uint64_t fix;		/* where a copy goes on that this interrupts,
+				 * copy/copy.h; 0: none is */
 };
 
 /* A source as the handler reads it. Made by region/policy. */

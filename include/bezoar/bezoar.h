@@ -155,6 +155,7 @@ enum bez_outcome {
 	BEZ_OUTCOME_NOTED = 5,		/* early notice: left to the worker */
 	BEZ_OUTCOME_STALE = 6,		/* early notice of a page that is good */
 	BEZ_OUTCOME_DROPPED = 7,	/* early notice lost: queue was full */
+	BEZ_OUTCOME_COPY_SHORT = 8,	/* a copy came back with its count */
 
 	/* it could not be replaced, because of the memory */
 	BEZ_OUTCOME_REFUSED_KIND = 32,	/* memory of a kind that cannot be */
@@ -188,7 +189,8 @@ enum bez_outcome {
 	BEZ_OUTCOME_FOREIGN = 128,	/* not ours: passed to the former action */
 	BEZ_OUTCOME_DEFAULT = 129,	/* ours, not saved: passed on as well */
 	BEZ_OUTCOME_DEGRADED = 130,	/* (not in this release) */
-	BEZ_OUTCOME_SHUTDOWN = 131	/* (not in this release) */
+	BEZ_OUTCOME_SHUTDOWN = 131,	/* (not in this release) */
+	BEZ_OUTCOME_LEFT = 132		/* bez_recover() could not help */
 };
 
 /*
@@ -209,6 +211,7 @@ enum bez_cause {
 					 * memory-failure support */
 	BEZ_CAUSE_MISSING = 4,		/* poison without an address */
 	BEZ_CAUSE_SENT = 5,		/* sent by a process, or another code */
+	BEZ_CAUSE_RECOVER = 6,		/* no signal: bez_recover() found it */
 	BEZ_CAUSE_CUT = 8,		/* ADRERR, and the file ends before it */
 	BEZ_CAUSE_UNREADABLE = 9,	/* ADRERR, and the file cannot be read */
 	BEZ_CAUSE_HOLE = 10		/* ADRERR in shared memory: somebody began
@@ -524,6 +527,7 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 }
 #endif
 
+#include <bezoar/copy.h>
 #include <bezoar/shared.h>
 
 #endif

@@ -9,6 +9,7 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->si_code = info->si_code;
 	f->addr = 0;
 	f->lsb = 0;
+	f->fix = 0;
 	switch (info->si_code) {
 	case BUS_MCEERR_AR:
 		f->cause = BEZ_CAUSE_POISON_AR;

@@ -29,6 +29,8 @@ static const struct entry entries[] = {
 	  "Nothing to do: the page that was announced is good." },
 	{ BEZ_OUTCOME_DROPPED, "dropped",
 	  "Nothing to do: the page tells itself when it is touched." },
+	{ BEZ_OUTCOME_COPY_SHORT, "copy ended early",
+	  "See what the call returned: what lies behind that count is lost." },
 
 	{ BEZ_OUTCOME_REFUSED_KIND, "refused: kind of memory",
 	  "Device memory and the kernel's own mappings cannot be replaced." },
@@ -97,6 +99,9 @@ static const struct entry entries[] = {
 	  "which ends the process unless a handler was there." },
 	{ BEZ_OUTCOME_DEGRADED, "degraded", "Not in this release." },
 	{ BEZ_OUTCOME_SHUTDOWN, "shutdown", "Not in this release." },
+	{ BEZ_OUTCOME_LEFT, "left lost",
+	  "bez_recover() said EFAULT: the page is in no region, or could not "
+	  "be replaced." },
 };
 
 static const struct entry *find(enum bez_outcome outcome)
@@ -140,6 +145,8 @@ const char *bez_cause_name(enum bez_cause cause)
 		return "poison without an address";
 	case BEZ_CAUSE_SENT:
 		return "sent";
+	case BEZ_CAUSE_RECOVER:
+		return "found by bez_recover()";
 	case BEZ_CAUSE_CUT:
 		return "file was truncated";
 	case BEZ_CAUSE_UNREADABLE:

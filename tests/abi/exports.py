@@ -39,18 +39,21 @@ def main():
     parser.add_argument('--cc', required=True, nargs='+')
     parser.add_argument('--nm', required=True)
     parser.add_argument('--include', required=True)
-    parser.add_argument('--header', required=True)
+    parser.add_argument('--header', required=True, nargs='+')
     parser.add_argument('--map', required=True)
     parser.add_argument('--lib', required=True)
     args = parser.parse_args()
 
-    header = symbols.functions(args.cc, args.header, args.include)
+    header = set()
+    for path in args.header:
+        header |= symbols.functions(args.cc, path, args.include)
     in_map = symbols.map_symbols(args.map)
     library = symbols.library_symbols(args.nm, args.lib)
 
     tap = Tap()
     tap.case('the header declares functions',
-             [] if header else [f'{args.header}: none was found'])
+             [f'{path}: none was found' for path in args.header if not
+              symbols.functions(args.cc, path, args.include)])
     tap.case('header and symbol map agree',
              differences('the header', header, 'the map', set(in_map)))
     tap.case('symbol map and library agree',
@@ -62,8 +65,8 @@ def main():
               'the library' for n in sorted(set(in_map) & set(library))
               if in_map[n] != library[n]])
     tap.case('every name in the header begins with bez_ or BEZ_',
-             [f'{n} does not' for n in
-              foreign_names(args.cc, args.header, args.include)])
+             [f'{n} does not' for path in args.header for n in
+              foreign_names(args.cc, path, args.include)])
     tap.end()
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: MIT
-"""Write a program that links every public function of a header."""
+"""Write a program that links every public function of its headers."""
 import argparse
 import os
 import sys
@@ -12,17 +12,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--cc', required=True, nargs='+')
     parser.add_argument('--include', required=True)
-    parser.add_argument('--header', required=True)
+    parser.add_argument('--header', required=True, nargs='+')
     parser.add_argument('--output', required=True)
     args = parser.parse_args()
 
-    names = sorted(symbols.functions(args.cc, args.header, args.include))
-    if not names:
-        sys.exit(f'links: {args.header} declares no function')
+    names = []
+    for header in args.header:
+        found = symbols.functions(args.cc, header, args.include)
+        if not found:
+            sys.exit(f'links: {header} declares no function')
+        names += sorted(found)
     with open(args.output, 'w', encoding='utf-8') as out:
         out.write('/* SPDX-License-Identifier: MIT */\n'
                   '/* Made by tests/abi/links.py. */\n'
-                  f'#include <bezoar/{os.path.basename(args.header)}>\n'
+                  f'#include <bezoar/{os.path.basename(args.header[0])}>\n'
                   '#include <stdio.h>\n\n'
                   'typedef void (*function)(void);\n\n'
                   'static const volatile function all[] = {\n')

@@ -6,6 +6,8 @@ import subprocess
 
 # The linker makes it itself, for any code that may lie anywhere.
 LINKERS_OWN = {'_GLOBAL_OFFSET_TABLE_'}
+# The ends of a section.
+LINKERS_ENDS = ('__start_bz_', '__stop_bz_')
 
 
 def output(*command):
@@ -104,10 +106,11 @@ def objects(nm, archive):
         if len(fields) < 2:
             continue
         kind, name = fields[-2:]
-        # Small letters are local to the member, but for weak ones.
+        # Small letters are local to the member, but for weak ones, and for
+        # functions that are chosen when they are linked.
         if kind in 'Uwv':
             members[-1][2].add(name)
-        elif kind.isupper():
+        elif kind.isupper() or kind == 'i':
             members[-1][1].add(name)
     return members
 
@@ -118,5 +121,7 @@ def undefined(members):
     wanted = {}
     for member, _, names in members:
         for name in names - defined - LINKERS_OWN:
+            if name.startswith(LINKERS_ENDS):
+                continue
             wanted.setdefault(name, set()).add(member)
     return wanted

@@ -59,6 +59,7 @@ static void every_code(void)
 				CHECK_EQ(f.cause, cause);
 				CHECK_EQ(f.si_code, code);
 				CHECK_EQ(f.addr, named ? addrs[a] : 0);
+				CHECK_EQ(f.fix, 0);
 				CHECK_EQ(f.lsb, wide ? lsbs[l] : 0);
 			}
 }
@@ -88,12 +89,12 @@ static void cause_names(void)
 {
 	int i, j;
 
-	for (i = BEZ_CAUSE_NONE; i <= BEZ_CAUSE_SENT; i++) {
+	for (i = BEZ_CAUSE_NONE; i <= BEZ_CAUSE_RECOVER; i++) {
 		CHECK(strcmp(bez_cause_name(i), "unknown"));
 		for (j = 0; j < i; j++)
 			CHECK(strcmp(bez_cause_name(i), bez_cause_name(j)));
 	}
-	CHECK(!strcmp(bez_cause_name(BEZ_CAUSE_SENT + 1), "unknown"));
+	CHECK(!strcmp(bez_cause_name(BEZ_CAUSE_RECOVER + 1), "unknown"));
 	CHECK(!strcmp(bez_cause_name((enum bez_cause)-1), "unknown"));
 }
 
