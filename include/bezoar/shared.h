@@ -8,8 +8,8 @@
  * for whoever does not know better. So a page of such a region is replaced
  * only if its owner says who else there is:
  *
- *  - EXCLUSIVE: this process alone uses the file. Its own threads never see the
- *    hole.
+ *  - EXCLUSIVE: this process alone uses the file, and does so through the mapping:
+ *    its own threads never see the hole there. (A pread(2) of the page may.)
  *  - FENCED: every process that maps the file has registered the range with
  *    bezoar, FENCED as well, before it touched it; and who reads it by system
  *    calls does so by bez_shared_pread(). Of the processes one repairs: it holds

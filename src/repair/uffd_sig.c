@@ -19,6 +19,8 @@
 #define LOCK_TRIES	100000
 #define OPEN_TRIES	4
 #define GONE_TRIES	64
+#define MINOR_FAULTS	(UFFD_FEATURE_MINOR_SHMEM | \
+			 UFFD_FEATURE_MINOR_HUGETLBFS)
 #define HIGH_FD		1000		/* out of the way of programs that
 					 * count on low numbers */
 
@@ -57,17 +59,26 @@ static long open_any(uint32_t *ret_placement)
 		      0);
 }
 
+/*
+ * UFFDIO_POISON is wanted to close a page again when a copy fails (6.6), minor
+ * faults for private memory files (5.14). Without them the rest works. A refused
+ * handshake may be repeated.
+ */
 static long handshake(int fd, uint64_t features)
 {
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = features | UFFD_FEATURE_POISON };
+	static const uint64_t wanted[] = {
+		UFFD_FEATURE_POISON | MINOR_FAULTS, MINOR_FAULTS, 0,
+	};
+	long r = -EINVAL;
+	uint32_t i;
 
-	/* UFFDIO_POISON is wanted to close a page again when a copy fails;
-	 * 6.6. Without it the rest works. A refused handshake may be repeated */
-	if (!bz_ioctl(fd, UFFDIO_API, &api))
-		return 0;
-	api = (struct uffdio_api){ .api = UFFD_API, .features = features };
-	return bz_ioctl(fd, UFFDIO_API, &api);
+	for (i = 0; r && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		struct uffdio_api api = { .api = UFFD_API,
+					  .features = features | wanted[i] };
+
+		r = bz_ioctl(fd, UFFDIO_API, &api);
+	}
+	return r;
 }
 
 long bz_uffd_new(uint64_t features, uint32_t *ret_placement)
@@ -200,11 +211,11 @@ static int get(struct bz_mm *mm)
 
 /* -------------------------------------------------------------- the page */
 
-long bz_uffd_register(int fd, struct bz_extent x)
+long bz_uffd_register(int fd, struct bz_extent x, uint64_t modes)
 {
 	struct uffdio_register reg = {
 		.range = { .start = x.start, .len = x.width },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
+		.mode = modes,
 	};
 	_Atomic uint32_t nobody = 0;
 	uint64_t end = 0, now;
@@ -361,7 +372,13 @@ static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
 static enum bz_placed place(struct bz_mm *mm, int fd,
 			    const struct bz_placing *p, int again)
 {
-	long err = bz_uffd_register(fd, p->x);
+	/* where a private page is missing the file's shows through, with older
+	 * bytes, if the file has it in memory: that is a minor fault */
+	long err = bz_uffd_register(fd, p->x,
+				    p->memory.kind == BZ_MEMORY_PRIVATE ?
+				    UFFDIO_REGISTER_MODE_MISSING |
+				    UFFDIO_REGISTER_MODE_MINOR :
+				    UFFDIO_REGISTER_MODE_MISSING);
 	enum bz_placed r;
 
 	if (err == -ENOMEM)
