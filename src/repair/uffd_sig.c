@@ -19,6 +19,7 @@
 #define LOCK_TRIES	100000
 #define OPEN_TRIES	4
 #define GONE_TRIES	64
+#define CLOSED		(-2)
 #define HIGH_FD		1000		/* out of the way of programs that
 					 * count on low numbers */
 
@@ -70,24 +71,26 @@ static long handshake(int fd)
 	return bz_ioctl(fd, UFFDIO_API, &api);
 }
 
-/* Returns the number, or -1 for good. Called by one thread at a time. */
+/* Returns the number, -1 for good, or CLOSED: the program closed it before it
+ * was ready. Called by one thread at a time. */
 static int32_t open_new(struct bz_mm *mm)
 {
 	int32_t pid = (int32_t)bz_sys0(SYS_getpid);
 	uint32_t placement;
-	long fd = open_any(&placement);
+	long fd = open_any(&placement), r;
 
 	if (fd < 0)
 		return -1;
-	if (handshake((int)fd)) {
+	r = handshake((int)fd);
+	if (!r)
+		r = bz_sys(SYS_fcntl, fd, F_SETOWN, pid, 0, 0, 0);
+	if (r == -EBADF)
+		return CLOSED;
+	if (r) {
 		bz_close((int)fd);
 		return -1;
 	}
 	fd = raise_fd((int)fd);
-	if (bz_sys(SYS_fcntl, fd, F_SETOWN, pid, 0, 0, 0)) {
-		bz_close((int)fd);
-		return -1;
-	}
 	atomic_store(&mm->placement, placement);
 	atomic_store(&mm->uffd_pid, pid);
 	atomic_store(&bz_core.uffd_pid, pid);
@@ -150,10 +153,11 @@ void bz_uffd_open(struct bz_mm *mm)
 
 		if (!(bz_core.flags & BEZ_START_NO_UFFD))
 			fd = open_new(mm);
-		atomic_store(&bz_core.uffd_last, fd + 1);
-		if (fd < 0)
+		atomic_store(&bz_core.uffd_last, fd < 0 ? 0 : fd + 1);
+		if (fd == -1)
 			atomic_store(&mm->placement, BEZ_PLACEMENT_MREMAP);
-		atomic_store(&mm->uffd, fd < 0 ? -1 : fd + 1);
+		if (fd != CLOSED)
+			atomic_store(&mm->uffd, fd < 0 ? -1 : fd + 1);
 	}
 	atomic_store(&mm->uffd_busy, 0);
 }
