@@ -19,6 +19,7 @@
 #define LOCK_TRIES	100000
 #define OPEN_TRIES	4
 #define GONE_TRIES	64
+#define CLOSED		(-2)
 #define MINOR_FAULTS	(UFFD_FEATURE_MINOR_SHMEM | \
 			 UFFD_FEATURE_MINOR_HUGETLBFS)
 #define HIGH_FD		1000		/* out of the way of programs that
@@ -72,7 +73,7 @@ static long handshake(int fd, uint64_t features)
 	long r = -EINVAL;
 	uint32_t i;
 
-	for (i = 0; r && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+	for (i = 0; r && r != -EBADF && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		struct uffdio_api api = { .api = UFFD_API,
 					  .features = features | wanted[i] };
 
@@ -88,18 +89,18 @@ long bz_uffd_new(uint64_t features, uint32_t *ret_placement)
 	if (fd < 0)
 		return fd;
 	r = handshake((int)fd, features);
-	if (r) {
+	if (!r)
+		r = bz_sys(SYS_fcntl, fd, F_SETOWN, bz_sys0(SYS_getpid), 0, 0,
+			   0);
+	if (!r)
+		return raise_fd((int)fd);
+	if (r != -EBADF)		/* else somebody has closed it */
 		bz_close((int)fd);
-		return r;
-	}
-	fd = raise_fd((int)fd);
-	r = bz_sys(SYS_fcntl, fd, F_SETOWN, bz_sys0(SYS_getpid), 0, 0, 0);
-	if (r)
-		bz_close((int)fd);
-	return r ? r : fd;
+	return r;
 }
 
-/* Returns the number, or -1 for good. Called by one thread at a time. */
+/* Returns the number, -1 for good, or CLOSED: the program closed it before it
+ * was ready. Called by one thread at a time. */
 static int32_t open_new(struct bz_mm *mm)
 {
 	int32_t pid = (int32_t)bz_sys0(SYS_getpid);
@@ -107,7 +108,7 @@ static int32_t open_new(struct bz_mm *mm)
 	long fd = bz_uffd_new(0, &placement);
 
 	if (fd < 0)
-		return -1;
+		return fd == -EBADF ? CLOSED : -1;
 	atomic_store(&mm->placement, placement);
 	atomic_store(&mm->uffd_pid, pid);
 	atomic_store(&bz_core.uffd_pid, pid);
@@ -170,10 +171,11 @@ void bz_uffd_open(struct bz_mm *mm)
 
 		if (!(bz_core.flags & BEZ_START_NO_UFFD))
 			fd = open_new(mm);
-		atomic_store(&bz_core.uffd_last, fd + 1);
-		if (fd < 0)
+		atomic_store(&bz_core.uffd_last, fd < 0 ? 0 : fd + 1);
+		if (fd == -1)
 			atomic_store(&mm->placement, BEZ_PLACEMENT_MREMAP);
-		atomic_store(&mm->uffd, fd < 0 ? -1 : fd + 1);
+		if (fd != CLOSED)
+			atomic_store(&mm->uffd, fd < 0 ? -1 : fd + 1);
 	}
 	atomic_store(&mm->uffd_busy, 0);
 }

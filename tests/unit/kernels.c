@@ -229,8 +229,9 @@ static void moved_half_way(void)
 /* bz_uffd_open() with each of its calls failing: open and known, or not. */
 static void opening(void)
 {
+	/* EBADF is true or nothing: unit_path closes the descriptor for it */
 	static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EINTR, EPERM,
-				      EBADF, ENOSYS, EMFILE };
+				      ENOSYS, EMFILE };
 	struct bz_mm *mm = unit_mm();
 	uint32_t n, fds, opened = 0, failed = 0;
 	size_t e;

@@ -5,6 +5,7 @@
  * the former action gets the signal; the thread is as it was before.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <setjmp.h>
 #include <string.h>
@@ -300,6 +301,49 @@ static void written_while_it_forks(void)
 	check_written();
 }
 
+static uint32_t closings;
+
+/* Before the first call of that kind, the descriptor that it is about. */
+static void close_before(long nr, const long arg[6])
+{
+	const struct double_rule *kind = tap_data();
+
+	if (!closings && nr == kind->nr && arg[1] == kind->what)
+		closings += !close((int)arg[0]);
+}
+
+/* The program closes all descriptors, and the new one, too, before it is ready:
+ * no reason to do without for ever. */
+static void closed_while_opened(void)
+{
+	struct bez_status status = { .size = sizeof(status) };
+	struct bz_mm *mm;
+
+	begin(0);
+	mm = atomic_load(&bz_core.mm);
+	CHECK_EQ(bez_status(&status), 0);
+	if (status.placement == BEZ_PLACEMENT_MREMAP)
+		tap_skip("no userfaultfd here");
+	CHECK_EQ(close(atomic_load(&mm->uffd) - 1), 0);
+	repair_lose();
+	double_before(close_before);
+	CHECK_EQ(touch(), 0);
+	double_reset();
+	CHECK_EQ(closings, 1);
+	CHECK_EQ(last_event().outcome, BEZ_OUTCOME_REPLACED);
+	CHECK(atomic_load(&mm->uffd) > 0);
+	CHECK_EQ(bez_status(&status), 0);
+	CHECK(status.placement != BEZ_PLACEMENT_MREMAP);
+	check_quiet();
+}
+
+static const struct double_rule shakes_hands = { .nr = SYS_ioctl,
+						 .what = (long)UFFDIO_API },
+				takes_it = { .nr = SYS_fcntl,
+					     .what = F_SETOWN },
+				lifts_it = { .nr = SYS_fcntl,
+					     .what = F_DUPFD_CLOEXEC };
+
 /* As deep as faults may be, and one more, which is passed on. */
 static struct bez_event one_too_deep(void)
 {
@@ -357,6 +401,12 @@ static const struct tap_case cases[] = {
 	{ .name = "no slot is free", .run = full },
 	{ .name = "claimed by one that does not finish", .run = claimed },
 	{ .name = "the same page again and again", .run = loops },
+	{ .name = "closed while it is opened, handshake",
+	  .run = closed_while_opened, .data = &shakes_hands },
+	{ .name = "closed while it is opened, owner",
+	  .run = closed_while_opened, .data = &takes_it },
+	{ .name = "closed while it is opened, number",
+	  .run = closed_while_opened, .data = &lifts_it },
 	{ .name = "too deep", .run = too_deep },
 	{ .name = "too deep, the table is lost", .run = too_deep_for_the_table },
 	{ .name = "written anew after the look", .run = written_anew },
