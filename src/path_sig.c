@@ -344,10 +344,10 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	did = decide(mm, w, &fault, &recorded);
 	if (fault.fix && !goes_on(did))
 		did = BEZ_OUTCOME_COPY_SHORT;
-	if (!recorded)
-		bz_ladder_record(mm, w, &fault, did);
 	if (did == BEZ_OUTCOME_COPY_SHORT)
 		bz_copy_go(context, fault.fix, fault.addr);
+	if (!recorded)
+		bz_ladder_record(mm, w, &fault, did);
 	if (!goes_on(did)) {
 		bz_keys_set(keys);
 		return pass_on(mm, w, &fault, info, context);

@@ -27,7 +27,7 @@ static size_t before_both(const void *a, const void *b, size_t done,
 	return x < y ? x : y;
 }
 
-/* Where the kernel did not say what was lost: one by one until it shows. */
+/* Where it is not known what was lost: one by one until it shows. */
 static size_t copy_bytes(const struct bz_steps *steps, char *dst,
 			 const char *src, size_t len, size_t done)
 {
@@ -36,24 +36,35 @@ static size_t copy_bytes(const struct bz_steps *steps, char *dst,
 	return len - done;
 }
 
-/* Each turn has an earlier page for its end. */
+/*
+ * Each turn has an earlier page for its end. Where the destination is a little
+ * below the source, the page can be of both; whether it is lost or can only
+ * not be written, the address does not say.
+ */
 size_t bz_rest_copy(const struct bz_steps *steps, void *dst, const void *src,
 		    size_t len, size_t done, uint64_t addr)
 {
 	char *to = dst;
 	const char *from = src;
 	struct bz_stop stop;
-	size_t end;
+	size_t end, other;
 
 	for (;;) {
-		end = before_both(dst, src, done, len, addr);
+		end = before(src, done, len, addr);
+		other = before(dst, done, len, addr);
+		if (other <= end)
+			end = other;
+		else if (other == SIZE_MAX)
+			other = end;
 		if (end == SIZE_MAX)
 			return copy_bytes(steps, to, from, len, done);
-		if (end == done)
-			return len - done;
-		stop = steps->forward(to + done, from + done, end - done);
+		stop.left = 0;
+		if (end > done)
+			stop = steps->forward(to + done, from + done,
+					      end - done);
 		if (!stop.left)
-			return len - end;
+			return end == other ? len - end :
+			       copy_bytes(steps, to, from, len, end);
 		done = end - stop.left;
 		addr = stop.addr;
 	}

@@ -129,7 +129,7 @@ size_t bz_compare_rest(const void *a, const void *b, size_t len, size_t done,
  */
 #define EARLY static inline __attribute__((always_inline, unused))
 #define RESOLVER \
-	__attribute__((no_sanitize("address", "thread", "undefined")))
+	__attribute__((no_sanitize("address", "thread", "undefined"), used))
 
 struct features {
 	uint32_t leaf_7_b, leaf_7_d, xcr0;

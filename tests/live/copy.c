@@ -37,6 +37,7 @@ struct sides {
 static const struct sides src_lost = { THIRD, 0 };
 static const struct sides dst_lost = { 0, THIRD };
 static const struct sides both_lost = { THIRD, THIRD };
+static const unsigned int one_page = THIRD, two_pages = THIRD | FIFTH;
 static const struct sides src_first = { THIRD | FIFTH, FIFTH };
 static const struct sides dst_first = { FIFTH, THIRD | FIFTH };
 
@@ -51,7 +52,7 @@ static void every_offset(void)
 	field_open(&src, 6, sides->src, 1);
 	field_open(&dst, 6, sides->dst, 2);
 	while ((copier = next_copier(copier)))
-		for (at = 0; at < 2 * page; at += field_step(61)) {
+		for (at = 0; at < 2 * page; at += field_step(509)) {
 			size_t left = 2 * page - at;
 
 			/* up to three pages more */
@@ -80,8 +81,8 @@ static void every_small(void)
 	field_open(&dst, 6, sides->dst, 2);
 	while ((copier = next_copier(copier)))
 		for (len = 1; len < SMALL;
-		     len += len < 140 ? field_step(13) : field_step(5) * 29)
-			for (good = 0; good < len; good += field_step(11)) {
+		     len += len < 140 ? field_step(23) : field_step(9) * 29)
+			for (good = 0; good < len; good += field_step(31)) {
 				size_t at = 2 * page - good;
 				size_t off = 1 + (len + good) % 63;
 
@@ -100,43 +101,51 @@ static const size_t distances[] = {
 #define DISTANCES (sizeof(distances) / sizeof(distances[0]))
 
 /* Both in one piece of memory, up and down. */
-static void overlapping(void)
+static void overlap(struct field *f)
 {
 	static const size_t lens[] = { 2, 5, 11, 20, 40, 70, 130, 200, 300, 520,
 				       900, 2200, 4500, 9000 };
 	const struct bz_copier *copier = NULL;
-	struct field f;
-	size_t page = begin(), d, l, good;
+	size_t page = live_page(), d, l, good;
 
-	field_open(&f, 6, THIRD | FIFTH, 3);
 	while ((copier = next_copier(copier)))
 		for (d = 0; d < DISTANCES; d++)
 			for (l = 0; l < sizeof(lens) / sizeof(lens[0]); l++) {
 				size_t len = lens[l], by = distances[d];
-				size_t step = 1 + len / 29;
+				size_t step = 1 + (len + by) / 23;
 
 				for (good = 0; good < len + by && good < page;
-				     good += step * field_step(9)) {
+				     good += step * field_step(41)) {
 					size_t low = 2 * page - good;
 
-					field_copy(copier, &f, low + by, &f,
+					field_copy(copier, f, low + by, f,
 						   low, len);
-					field_copy(copier, &f, low, &f,
+					field_copy(copier, f, low, f,
 						   low + by, len);
 				}
 				/* nothing is lost there */
 				if (len + by < 2 * page) {
-					field_copy(copier, &f, by, &f, 0, len);
-					field_copy(copier, &f, 0, &f, by, len);
+					field_copy(copier, f, by, f, 0, len);
+					field_copy(copier, f, 0, f, by, len);
 				}
 			}
+}
+
+static void overlapping(void)
+{
+	const unsigned int *pages = tap_data();
+	struct field f;
+
+	begin();
+	field_open(&f, 8, *pages, 3);
+	overlap(&f);
 }
 
 /* Any pages, any place. */
 static void several(void)
 {
 	const struct bz_copier *copier = NULL;
-	unsigned int round, times = live_is_real() ? 40 : 400;
+	unsigned int round, times = live_is_real() ? 6 : 400;
 	struct field src, dst;
 
 	begin();
@@ -217,14 +226,14 @@ static void setting(void)
 
 	field_open(&f, 6, THIRD | FIFTH, 1);
 	while ((copier = next_copier(copier))) {
-		for (at = 0; at < 2 * page; at += field_step(61)) {
+		for (at = 0; at < 2 * page; at += field_step(509)) {
 			check_set(copier, &f, at, 2 * page - at);
 			check_set(copier, &f, at, 2 * page - at + 1);
 			check_set(copier, &f, at, 3 * page);
 		}
 		for (len = 0; len < 700;
-		     len += len < 70 ? field_step(5) : field_step(3) * 13)
-			for (good = 0; good <= len; good += field_step(7))
+		     len += len < 70 ? field_step(9) : field_step(7) * 13)
+			for (good = 0; good <= len; good += field_step(19))
 				check_set(copier, &f, 2 * page - good, len);
 	}
 }
@@ -273,7 +282,7 @@ static void comparing(void)
 	field_open(&a, 6, sides->src, 1);
 	field_open(&b, 6, sides->dst, 1);
 	while ((copier = next_copier(copier))) {
-		for (at = 0; at < 2 * page; at += field_step(61)) {
+		for (at = 0; at < 2 * page; at += field_step(509)) {
 			size_t left = 2 * page - at;
 
 			check_compare(copier, &a, at, &b, at, left);
@@ -281,8 +290,8 @@ static void comparing(void)
 			check_compare(copier, &a, at, &b, at, left + page);
 			check_compare(copier, &a, at, &b, at ^ 1, left + 9);
 		}
-		for (len = 0; len < 200; len += field_step(7))
-			for (good = 0; good <= len; good += field_step(5)) {
+		for (len = 0; len < 200; len += field_step(13))
+			for (good = 0; good <= len; good += field_step(19)) {
 				at = 2 * page - good;
 				check_compare(copier, &a, at, &b, at, len);
 				where = at + (len * 7 + good * 3) % (len + 1);
@@ -307,7 +316,7 @@ static void words(void)
 	good = (uint64_t *)(void *)(f.at + page - 8);
 	while ((copier = next_copier(copier)))
 		for (lost = good + 1; lost < good + 1 + page / 8;
-		     lost += field_step(37)) {
+		     lost += field_step(101)) {
 			value = 5;
 			CHECK_EQ(copier->load(lost, &value), -EFAULT);
 			CHECK_EQ(value, 5);
@@ -350,7 +359,10 @@ static const struct tap_case cases[] = {
 	  .data = &dst_lost, .timeout_s = 120 },
 	{ .name = "small, both lost", .run = every_small,
 	  .data = &both_lost, .timeout_s = 120 },
-	{ .name = "overlapping", .run = overlapping, .timeout_s = 120 },
+	{ .name = "overlapping, one page lost", .run = overlapping,
+	  .data = &one_page, .timeout_s = 120 },
+	{ .name = "overlapping, two pages lost", .run = overlapping,
+	  .data = &two_pages, .timeout_s = 120 },
 	{ .name = "several pages", .run = several, .timeout_s = 120 },
 #if defined(__x86_64__)
 	{ .name = "vectors, source lost", .run = vectors,

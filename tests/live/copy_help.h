@@ -42,7 +42,8 @@ size_t field_wrong(const struct field *f, size_t from, size_t to);
 void field_copy(const struct bz_copier *copier, struct field *dst, size_t to,
 		struct field *src, size_t from, size_t len);
 
-/* Every step-th of what a test would do: emulated machines are slow. */
+/* Every @often-th of what a test would do where poison is real: each signal of
+ * it is a line in the kernel's log, and the lab's machines are slow. */
 size_t field_step(size_t often);
 
 /* Run the case for each copier that is usable here: sets *ret_copier in turn,

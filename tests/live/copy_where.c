@@ -216,7 +216,7 @@ static void *copies(void *arg)
 
 	(void)arg;
 	while ((copier = next_copier(copier)))
-		for (i = 0; i < 500; i++)
+		for (i = 0; i < 500; i += field_step(25))
 			CHECK_EQ(right(copier, lost.at, to, i * 7 % 3000,
 				       1 + i * 11 % 4000), 0);
 	free(to);
@@ -238,6 +238,8 @@ static void threads(void)
 
 /* ------------------------------------------------------- signal handlers */
 
+#define KNOCKS (300 / field_step(15))
+
 static _Atomic unsigned int handled, handled_wrong;
 
 static void on_usr1(int sig)
@@ -258,7 +260,7 @@ static void *knocks(void *arg)
 {
 	const pthread_t *other = arg;
 
-	while (handled < 300 && !pthread_kill(*other, SIGUSR1))
+	while (handled < KNOCKS && !pthread_kill(*other, SIGUSR1))
 		sched_yield();
 	return NULL;
 }
@@ -276,7 +278,7 @@ static void handlers(void)
 	field_open(&lost, 4, 12, 1);
 	signal(SIGUSR1, on_usr1);
 	CHECK_EQ(pthread_create(&thread, NULL, knocks, &self), 0);
-	for (i = 0; handled < 300; i++) {
+	for (i = 0; handled < KNOCKS; i++) {
 		copier = next_copier(copier);
 		if (copier)
 			CHECK_EQ(right(copier, lost.at, to, i * 5 % 3000,
