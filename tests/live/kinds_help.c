@@ -87,16 +87,18 @@ static void on_disk(struct kinds_memory *m)
 	m->path[0] = '\0';
 }
 
-const struct kinds_kind kinds_anon = { "anonymous", NULL, 0, 0, 0 },
-	kinds_memfd = { "memfd, clean", small_memfd, 0, 0, 0 },
-	kinds_memfd_cow = { "memfd, copied", small_memfd, 0, 1, 0 },
-	kinds_tmpfs = { "tmpfs, clean", on_tmpfs, 0, 0, 0 },
-	kinds_tmpfs_cow = { "tmpfs, copied", on_tmpfs, 0, 1, 0 },
-	kinds_disk = { "disk, clean", on_disk, 0, 0, 1 },
-	kinds_disk_cow = { "disk, copied", on_disk, 0, 1, 1 },
-	kinds_huge = { "hugetlb", NULL, 1, 0, 0 },
-	kinds_huge_memfd = { "hugetlb memfd, clean", huge_memfd, 1, 0, 0 },
-	kinds_huge_memfd_cow = { "hugetlb memfd, copied", huge_memfd, 1, 1, 0 };
+const struct kinds_kind kinds_anon = { "anonymous", NULL, 0, 0, 0, 0 },
+	kinds_memfd = { "memfd, clean", small_memfd, 0, 0, 0, 0 },
+	kinds_memfd_cow = { "memfd, copied", small_memfd, 0, 1, 0, 0 },
+	kinds_tmpfs = { "tmpfs, clean", on_tmpfs, 0, 0, 0, 0 },
+	kinds_tmpfs_cow = { "tmpfs, copied", on_tmpfs, 0, 1, 0, 0 },
+	kinds_disk = { "disk, clean", on_disk, 0, 0, 1, 0 },
+	kinds_disk_cow = { "disk, copied", on_disk, 0, 1, 1, 0 },
+	kinds_huge = { "hugetlb", NULL, 1, 0, 0, 0 },
+	kinds_huge_unreserved = { "hugetlb, not reserved", NULL, 1, 0, 0,
+				  MAP_NORESERVE },
+	kinds_huge_memfd = { "hugetlb memfd, clean", huge_memfd, 1, 0, 0, 0 },
+	kinds_huge_memfd_cow = { "hugetlb memfd, copied", huge_memfd, 1, 1, 0, 0 };
 
 const unsigned char *kinds_bytes(unsigned int seed)
 {
@@ -148,7 +150,7 @@ void kinds_make(const struct kinds_kind *kind, struct kinds_memory *ret_memory)
 	size_t room;
 	char *at;
 
-	*m = (struct kinds_memory){ .fd = -1, .flags = MAP_PRIVATE };
+	*m = (struct kinds_memory){ .fd = -1, .flags = MAP_PRIVATE | kind->flags };
 	m->width = kind->huge ? KINDS_HUGE : live_page();
 	m->len = (kind->huge ? 3 : KINDS_PAGES) * m->width;
 	if (kind->make) {
@@ -263,9 +265,9 @@ void kinds_lose_at_once(const struct kinds_memory *m, size_t offset,
 	if (live_is_real())
 		tap_skip("real poison takes its time");
 	aside = map(NULL, m, m->width, 0, m->fd < 0 ? 0 : start);
-	mark(aside, m->width);
 	if (give)
 		CHECK_EQ(give(aside, m->width), 0);
+	mark(aside, m->width);
 	CHECKF(mremap(aside, m->width, m->width, MREMAP_MAYMOVE | MREMAP_FIXED,
 		      m->at + start) == m->at + start, "%s", strerror(errno));
 }

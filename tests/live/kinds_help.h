@@ -31,11 +31,12 @@ struct kinds_kind {
 	int cow;			/* written after it was mapped, so that
 					 * the file has other bytes */
 	int disk;			/* no userfaultfd works on it */
+	int flags;			/* of mmap(2), beside others */
 };
 
 extern const struct kinds_kind kinds_anon, kinds_memfd, kinds_memfd_cow,
 	kinds_tmpfs, kinds_tmpfs_cow, kinds_disk, kinds_disk_cow, kinds_huge,
-	kinds_huge_memfd, kinds_huge_memfd_cow;
+	kinds_huge_unreserved, kinds_huge_memfd, kinds_huge_memfd_cow;
 
 /* Make it, with its content; between mappings without access. Skips the case
  * where that cannot be. */
