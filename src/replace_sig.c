@@ -119,6 +119,8 @@ static enum bez_outcome gone_from_file(struct job *j)
 
 	if (cut != 1 && bz_probe(j->x, 1) != BZ_PROBE_FAULT)
 		return BEZ_OUTCOME_ASKED_AGAIN;	/* it was but for a moment */
+	if (cut != 1 && is_wide(j))		/* the pool is empty */
+		return BEZ_OUTCOME_REFUSED_HUGE;
 	if (cut >= 0)
 		j->result->cause = cut ? BEZ_CAUSE_CUT : BEZ_CAUSE_UNREADABLE;
 	if (j->memory.kind == BZ_MEMORY_SHARED &&
@@ -146,9 +148,10 @@ static enum bez_outcome still_lost(struct job *j)
 	case BZ_PROBE_UNMAPPED:
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
 	case BZ_PROBE_FAULT:
-		if (is_wide(j))		/* the pool is empty */
-			return BEZ_OUTCOME_REFUSED_HUGE;
-		return is_file ? gone_from_file(j) : BEZ_OUTCOME_REFUSED_KIND;
+		if (is_file)
+			return gone_from_file(j);
+		return is_wide(j) ? BEZ_OUTCOME_REFUSED_HUGE :
+				    BEZ_OUTCOME_REFUSED_KIND;
 	case BZ_PROBE_OTHER:
 	default:
 		return BEZ_OUTCOME_REFUSED_KIND;
@@ -180,10 +183,11 @@ static enum bez_outcome put(struct job *j)
 
 	if (loops(j))
 		return BEZ_OUTCOME_LOOPING;
-	if (j->memory.kind == BZ_MEMORY_UNKNOWN ||
-	    j->memory.kind == BZ_MEMORY_ANON)
+	if (!is_wide(j) && (j->memory.kind == BZ_MEMORY_UNKNOWN ||
+			    j->memory.kind == BZ_MEMORY_ANON))
 		r = place(j);
-	else		/* a file may be cut while a page of it is copied */
+	else		/* a file may be cut while a page of it is copied; and a
+			 * mirror be lost while a huge page is */
 		r = bz_guarded(j->walk, place, j);
 	if (r == BZ_GUARD_LOST)
 		r = BEZ_OUTCOME_REFUSED_FILE;
@@ -325,6 +329,10 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 	enum bez_outcome why;
 
 	if (j.memory.kind == BZ_MEMORY_OTHER)
+		return BEZ_OUTCOME_REFUSED_KIND;
+	/* of a huge page that the region has but a part of, nobody has the
+	 * rest */
+	if (j.x.start < hit->start || j.x.width > hit->end - j.x.start)
 		return BEZ_OUTCOME_REFUSED_KIND;
 	if (j.memory.kind != BZ_MEMORY_SHARED)
 		why = replace_private(&j);

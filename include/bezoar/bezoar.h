@@ -482,6 +482,8 @@ struct bez_status {
 	uint64_t foreign;		/* of these, passed on */
 	uint64_t replaced;
 	uint64_t not_replaced;
+	uint64_t pinned;		/* bytes that a device may use by their
+					 * old pages: VmPin of proc(5) */
 };
 
 /*

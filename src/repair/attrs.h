@@ -26,6 +26,7 @@ struct bz_attrs {
 	uint8_t nameless;		/* hugetlb, and no file's */
 	uint8_t noreserve;
 	uint8_t advices;		/* entries in advice */
+	uint8_t watched;		/* by a userfaultfd */
 	uint8_t unkept;			/* has one that we could not give back */
 	uint8_t advice[8];		/* MADV_* that were given */
 	char name[BZ_ATTR_NAME];	/* of [anon:...]; "": none */

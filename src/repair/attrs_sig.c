@@ -155,10 +155,10 @@ static void one_flag(const char *f, struct bz_attrs *a)
 		{ "nh", MADV_NOHUGEPAGE }, { "mg", MADV_MERGEABLE },
 		{ "sr", MADV_SEQUENTIAL }, { "rr", MADV_RANDOM },
 	};
-	/* grows down; a program's own userfaultfd; sealed; shadow stack;
-	 * droppable; locked on fault; memory tags: not ours to make again */
-	static const char unkept[][3] = { "gd", "um", "uw", "ui", "sl", "ss",
-					  "dp", "lf", "mt" };
+	/* grows down; sealed; shadow stack; droppable; locked on fault; memory
+	 * tags: not ours to make again */
+	static const char unkept[][3] = { "gd", "sl", "ss", "dp", "lf", "mt" };
+	static const char watched[][3] = { "um", "uw", "ui" };
 	/* device memory */
 	static const char other[][3] = { "io", "pf", "mm" };
 	uint32_t i;
@@ -169,6 +169,8 @@ static void one_flag(const char *f, struct bz_attrs *a)
 			a->advice[a->advices++] = advised[i].advice;
 	for (i = 0; i < sizeof(unkept) / sizeof(unkept[0]); i++)
 		a->unkept |= (uint8_t)begins(f, unkept[i]);
+	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+		a->watched |= (uint8_t)begins(f, watched[i]);
 	for (i = 0; i < sizeof(other) / sizeof(other[0]); i++)
 		if (begins(f, other[i]))
 			a->memory.kind = BZ_MEMORY_OTHER;

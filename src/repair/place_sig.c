@@ -5,19 +5,12 @@
 #include "repair/staged.h"
 #include "repair/uffd.h"
 
-static enum bez_outcome no_memory(const struct bz_placing *p)
-{
-	if (p->x.width == bz_core.page)
-		return BEZ_OUTCOME_REFUSED_NOMEM;
-	return p->base_pages ? bz_staged_place(p, BZ_STAGED_BASE) :
-			       BEZ_OUTCOME_REFUSED_HUGE;
-}
-
 static enum bez_outcome staged(const struct bz_placing *p)
 {
 	enum bez_outcome why = bz_staged_place(p, BZ_STAGED_ALIKE);
 
-	return why == BEZ_OUTCOME_REFUSED_HUGE ? no_memory(p) : why;
+	return why == BEZ_OUTCOME_REFUSED_HUGE && p->base_pages ?
+	       bz_staged_place(p, BZ_STAGED_BASE) : why;
 }
 
 enum bez_outcome bz_place(struct bz_mm *mm, const struct bz_placing *p)
@@ -38,7 +31,8 @@ enum bez_outcome bz_place(struct bz_mm *mm, const struct bz_placing *p)
 	case BZ_PLACED_MAPS:
 		return BEZ_OUTCOME_REFUSED_MAPS;
 	case BZ_PLACED_NOMEM:
-		return no_memory(p);
+		return p->x.width == bz_core.page ? BEZ_OUTCOME_REFUSED_NOMEM :
+						    BEZ_OUTCOME_REFUSED_HUGE;
 	case BZ_PLACED_SOURCE:
 		return BEZ_OUTCOME_SOURCE_LOST;
 	case BZ_PLACED_UNMAPPED:

@@ -8,6 +8,7 @@
 enum bz_staged {
 	BZ_STAGED_ALIKE,	/* like what was there */
 	BZ_STAGED_BASE,		/* base pages for a huge one */
+	BZ_STAGED_BASE_WATCHED,	/* the same, and our userfaultfd has the place */
 	BZ_STAGED_DETACHED	/* anonymous memory for a file's */
 };
 

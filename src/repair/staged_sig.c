@@ -70,7 +70,10 @@ static enum bez_outcome allowed(const struct bz_placing *p, enum bz_staged how,
 	if (attrs->memory.shift &&
 	    p->x.width != (uint64_t)1 << attrs->memory.shift)
 		return BEZ_OUTCOME_REFUSED_KIND;
-	return attrs->unkept ? BEZ_OUTCOME_REFUSED_ATTRS : BEZ_OUTCOME_NONE;
+	/* by a userfaultfd of the program's, unless it is ours */
+	if (attrs->unkept || (attrs->watched && how != BZ_STAGED_BASE_WATCHED))
+		return BEZ_OUTCOME_REFUSED_ATTRS;
+	return BEZ_OUTCOME_NONE;
 }
 
 /* Memory of the same kind, elsewhere. Not inlined: frames are small here, and
@@ -128,6 +131,14 @@ static enum bez_outcome no_page(long r, const struct bz_attrs *attrs,
 	return errno_to_outcome(r);
 }
 
+/* All this took its time. The program may have discarded what was lost, and
+ * written anew; an empty place that we watch would make us wait for ourselves. */
+static int is_good_now(const struct bz_placing *p, enum bz_staged how)
+{
+	return !p->mapped && how != BZ_STAGED_BASE_WATCHED &&
+	       !bz_madvise(p->x.start, p->x.width, MADV_POPULATE_READ);
+}
+
 enum bez_outcome bz_staged_place(const struct bz_placing *p, enum bz_staged how)
 {
 	struct bz_attrs attrs;
@@ -157,6 +168,10 @@ enum bez_outcome bz_staged_place(const struct bz_placing *p, enum bz_staged how)
 		 * of its own; madvise(2) says EAGAIN if there is none left */
 		return r == -ENOMEM || r == -EAGAIN ?
 		       BEZ_OUTCOME_REFUSED_MAPS : BEZ_OUTCOME_REFUSED_ATTRS;
+	}
+	if (is_good_now(p, how)) {
+		bz_munmap((uint64_t)page, p->x.width);
+		return BEZ_OUTCOME_ALREADY_GOOD;
 	}
 	r = move((uint64_t)page, p->x);
 	if (r) {

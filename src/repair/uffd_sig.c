@@ -12,6 +12,7 @@
 #include "repair/uffd.h"
 
 #include "core/core.h"
+#include "repair/staged.h"
 
 #define BUSY_WAIT_NS	1000000000u	/* another context holds the range */
 #define BUSY_NAP_NS	50000u
@@ -73,11 +74,13 @@ static long handshake(int fd, uint64_t features)
 	long r = -EINVAL;
 	uint32_t i;
 
-	for (i = 0; r && r != -EBADF && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+	for (i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		struct uffdio_api api = { .api = UFFD_API,
 					  .features = features | wanted[i] };
 
 		r = bz_ioctl(fd, UFFDIO_API, &api);
+		if (!r || r == -EBADF)
+			break;
 	}
 	return r;
 }
@@ -213,11 +216,11 @@ static int get(struct bz_mm *mm)
 
 /* -------------------------------------------------------------- the page */
 
-long bz_uffd_register(int fd, struct bz_extent x, uint64_t modes)
+long bz_uffd_register(int fd, struct bz_extent x, uint64_t mode)
 {
 	struct uffdio_register reg = {
 		.range = { .start = x.start, .len = x.width },
-		.mode = modes,
+		.mode = mode,
 	};
 	_Atomic uint32_t nobody = 0;
 	uint64_t end = 0, now;
@@ -298,19 +301,31 @@ static void close_page(int fd, struct bz_extent x)
  * MADV_FREE leaves (before 6.1), or a page that is bad and mapped: out with
  * it. Or a page that the program discarded and wrote anew after we had looked:
  * that one stays. pagemap(5) tells without a fault: one that found nothing
- * there would wait for ourselves.
+ * there would wait for ourselves. -1: it does not say.
  */
 static int is_news(struct bz_extent x)
 {
-	uint64_t entry = 0;
-	long fd = bz_openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry;
+	long fd = bz_openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), r;
 
 	if (fd < 0)
-		return 0;
-	bz_pread((int)fd, &entry, sizeof(entry),
-		 (x.start >> bz_core.page_shift) * sizeof(entry));
+		return -1;
+	r = bz_pread((int)fd, &entry, sizeof(entry),
+		     (x.start >> bz_core.page_shift) * sizeof(entry));
 	bz_close((int)fd);
-	return entry >> 63;		/* present */
+	if (r != (long)sizeof(entry))
+		return -1;
+	return (int)(entry >> 63);	/* present */
+}
+
+/* 5.18; before that, what is locked cannot be emptied. */
+static long discard(struct bz_extent x)
+{
+	long r = bz_madvise(x.start, x.width, MADV_DONTNEED_LOCKED);
+
+	if (r == -EINVAL)
+		r = bz_madvise(x.start, x.width, MADV_DONTNEED);
+	return r;
 }
 
 /*
@@ -323,22 +338,50 @@ static int is_news(struct bz_extent x)
 static enum bz_placed empty(const struct bz_placing *p, int again)
 {
 	struct bz_extent x = p->x;
-	long r;
+	int news;
 
 	if (p->memory.kind == BZ_MEMORY_UNKNOWN ||
 	    (p->memory.kind == BZ_MEMORY_ANON && x.width == bz_core.page)) {
-		r = bz_madvise(x.start, x.width, MADV_FREE);
-		if (!r)
+		if (!bz_madvise(x.start, x.width, MADV_FREE))
 			return BZ_PLACED;
 		if (p->memory.kind == BZ_MEMORY_UNKNOWN)
 			return BZ_PLACED_NOT_HERE;
 	}
-	if (!p->mapped && !again && is_news(x))
-		return BZ_PLACED_GOOD;
-	r = bz_madvise(x.start, x.width, MADV_DONTNEED_LOCKED);
-	if (r == -EINVAL)		/* before 5.18 */
-		r = bz_madvise(x.start, x.width, MADV_DONTNEED);
-	return r ? BZ_PLACED_NOT_HERE : BZ_PLACED;
+	if (!p->mapped && !again) {
+		news = is_news(x);
+		if (news)
+			return news > 0 ? BZ_PLACED_GOOD : BZ_PLACED_NOT_HERE;
+	}
+	return discard(x) ? BZ_PLACED_NOT_HERE : BZ_PLACED;
+}
+
+/* No huge page is to be had. Whoever came meanwhile waits in the kernel for a
+ * mapping that is not there any more. */
+static int with_base_pages(int fd, const struct bz_placing *p)
+{
+	struct uffdio_range range = { .start = p->x.start,
+				      .len = p->x.width };
+
+	if (!p->base_pages || p->x.width == bz_core.page ||
+	    bz_staged_place(p, BZ_STAGED_BASE_WATCHED) != BEZ_OUTCOME_NONE)
+		return 0;
+	bz_ioctl(fd, UFFDIO_WAKE, &range);
+	return 1;
+}
+
+/*
+ * Something is there all the same, says the kernel. Of a huge page, which was
+ * emptied and is watched, that only means that there is no other (6.12, 6.18).
+ */
+static long copy_again(int fd, const struct bz_placing *p)
+{
+	long gone, r;
+
+	if (p->x.width > bz_core.page)
+		return -ENOMEM;
+	gone = discard(p->x);
+	r = bz_uffd_copy(fd, p->x, p->stage);
+	return r == -EEXIST && !gone ? -EIO : r;
 }
 
 static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
@@ -349,10 +392,9 @@ static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
 
 	if (r == -EEXIST) {
 		/* what is there after a first time is zeros, or less */
-		if (!p->mapped && !again && is_news(x))
+		if (!p->mapped && !again && is_news(x) > 0)
 			return BZ_PLACED_GOOD;
-		bz_madvise(x.start, x.width, MADV_DONTNEED);
-		r = bz_uffd_copy(fd, x, p->stage);
+		r = copy_again(fd, p);
 	}
 	if (!r)
 		return BZ_PLACED;
@@ -364,23 +406,33 @@ static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
 		return BZ_PLACED_NOT_HERE;
 	if (r == -ENOENT)
 		return BZ_PLACED_UNMAPPED;
+	if (r != -ENOMEM && r != -ENOSPC) {
+		close_page(fd, x);
+		return r == -EFAULT ? BZ_PLACED_SOURCE : BZ_PLACED_SYSTEM;
+	}
+	if (with_base_pages(fd, p))
+		return BZ_PLACED;
 	close_page(fd, x);
-	if (r == -EFAULT)
-		return BZ_PLACED_SOURCE;
-	return r == -ENOMEM || r == -ENOSPC ? BZ_PLACED_NOMEM :
-					      BZ_PLACED_SYSTEM;
+	return BZ_PLACED_NOMEM;
+}
+
+/*
+ * In a private mapping of a memory file nothing is missing as long as the file
+ * has the page: without MINOR (5.13; tmpfs: 5.14) who comes while it is empty
+ * would read that, and not what the program had put there. Where the kernel has no
+ * MINOR, this way does not work.
+ */
+static uint64_t mode_for(const struct bz_placing *p)
+{
+	return p->memory.kind == BZ_MEMORY_PRIVATE ?
+	       UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR :
+	       UFFDIO_REGISTER_MODE_MISSING;
 }
 
 static enum bz_placed place(struct bz_mm *mm, int fd,
 			    const struct bz_placing *p, int again)
 {
-	/* where a private page is missing the file's shows through, with older
-	 * bytes, if the file has it in memory: that is a minor fault */
-	long err = bz_uffd_register(fd, p->x,
-				    p->memory.kind == BZ_MEMORY_PRIVATE ?
-				    UFFDIO_REGISTER_MODE_MISSING |
-				    UFFDIO_REGISTER_MODE_MINOR :
-				    UFFDIO_REGISTER_MODE_MISSING);
+	long err = bz_uffd_register(fd, p->x, mode_for(p));
 	enum bz_placed r;
 
 	if (err == -ENOMEM)

@@ -126,8 +126,8 @@ static void flags(void)
 		{ "mg", MADV_MERGEABLE, 0, 0, 0, 0 },
 		{ "sr", MADV_SEQUENTIAL, 0, 0, 0, 0 },
 		{ "rr", MADV_RANDOM, 0, 0, 0, 0 },
-		{ "gd", 0, 1, 0, 0, 0 }, { "um", 0, 1, 0, 0, 0 },
-		{ "uw", 0, 1, 0, 0, 0 }, { "ui", 0, 1, 0, 0, 0 },
+		{ "gd", 0, 1, 0, 0, 0 }, { "um", 0, 0, 0, 0, 0 },
+		{ "uw", 0, 0, 0, 0, 0 }, { "ui", 0, 0, 0, 0, 0 },
 		{ "sl", 0, 1, 0, 0, 0 }, { "ss", 0, 1, 0, 0, 0 },
 		{ "dp", 0, 1, 0, 0, 0 }, { "mt", 0, 1, 0, 0, 0 },
 		{ "lo", 0, 0, 1, 0, 0 },
@@ -152,6 +152,8 @@ static void flags(void)
 			CHECKF(a.advices == !!each[i].advice &&
 			       a.advice[0] == each[i].advice, "%s", line);
 			CHECKF(a.unkept == each[i].unkept, "%s", line);
+			CHECKF(a.watched == (each[i].flag[0] == 'u'), "%s",
+			       line);
 			CHECKF(a.locked == each[i].locked, "%s", line);
 			CHECKF(a.noreserve == each[i].noreserve, "%s", line);
 			CHECKF((a.memory.kind == BZ_MEMORY_ANON) ==

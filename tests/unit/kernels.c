@@ -105,6 +105,8 @@ static const struct bad
 			 BEZ_OUTCOME_REFUSED_SYSTEM, " rd", 1 },
 	/* the poison entry cannot be taken out: the other way */
 	entry_stays = { { { .nr = SYS_madvise, .what = MADV_DONTNEED,
+			    .err = EINVAL },
+			  { .nr = SYS_madvise, .what = MADV_DONTNEED_LOCKED,
 			    .err = EINVAL }, COPY(EEXIST, 0) },
 			DOUBLE_FREE_KEEPS, BEZ_OUTCOME_REPLACED, NULL, 0 },
 	free_refuses = { { { .nr = SYS_madvise, .what = MADV_FREE,

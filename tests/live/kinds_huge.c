@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Huge pages: all of one is lost at once, and there may be no other to put in
+ * its place. Then base pages are, if they may; else it stays closed, all of it,
+ * until there is one.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kinds_help.h"
+#include "live.h"
+#include "replace_see.h"
+
+static struct kinds_memory m;
+static bez_region_t region;
+
+static uint32_t start(void)
+{
+	return *(const uint32_t *)tap_data();
+}
+
+static void begin(const struct kinds_kind *kind, uint32_t flags,
+		  const struct bez_source *from)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct bez_source copy = bez_source_mirror(kinds_bytes(0));
+
+	kinds_pool(12);
+	kinds_make(kind, &m);
+	policy.source = from ? from : &copy;
+	policy.flags = flags;
+	see_install();
+	see_start(start());
+	CHECK_EQ(bez_region_add(m.at, m.len, &policy, &region), 0);
+}
+
+static uint64_t replaced(void)
+{
+	return bez_outcome_count(BEZ_OUTCOME_REPLACED);
+}
+
+static void closed(size_t offset)
+{
+	size_t at = kinds_extent(&m, offset), end = at + m.width;
+	unsigned char byte;
+	int lost;
+
+	/* not one page of it reads as anything */
+	for (; at < end; at += m.width / 4) {
+		lost = see_lost(m.at + at, &byte);
+		CHECKF(lost, "%zx reads %d, replaced %d", at, byte,
+		       (int)bez_outcome_count(BEZ_OUTCOME_REPLACED));
+	}
+}
+
+/* None left: it stays as it is, its neighbours too; and comes when there is. */
+static void none_left(void)
+{
+	begin(&kinds_huge_unreserved, 0, NULL);
+	CHECK_EQ(mprotect(m.at, m.len, PROT_READ), 0);
+	kinds_lose(&m, m.width);
+	kinds_pool_drain();
+	see_refused(m.at + m.width + 12345, BEZ_OUTCOME_REFUSED_HUGE);
+	CHECK_EQ(see_event(m.at + m.width + 12345).width, m.width);
+	closed(m.width);
+	CHECK(!kinds_wrong(&m, 0, m.width));
+	CHECK(!kinds_wrong(&m, 2 * m.width, m.len));
+	CHECK_EQ(replaced(), 0);
+	kinds_pool_refill();
+	CHECK(!kinds_wrong(&m, 0, m.len));
+	CHECK_EQ(replaced(), 1);
+}
+
+/* The same, and base pages will do: with all that the huge one had. */
+static void base_pages(void)
+{
+	struct kinds_seen before, after;
+	size_t lost = m.width, at;
+
+	begin(&kinds_huge_unreserved, BEZ_POLICY_BASE_PAGES, NULL);
+	lost = m.width + m.width / 2;
+	CHECK_EQ(madvise(m.at, m.len, MADV_DONTDUMP), 0);
+	CHECK_EQ(mprotect(m.at, m.len, PROT_READ), 0);
+	kinds_see(m.at + lost, &before);
+	kinds_lose(&m, lost);
+	kinds_pool_drain();
+	CHECK_EQ(live_read(m.at + lost), kinds_bytes(0)[lost]);
+	CHECK_EQ(see_event(m.at + lost).width, m.width);
+	CHECK(!kinds_wrong(&m, 0, m.len));
+	CHECK_EQ(replaced(), 1);
+	kinds_see(m.at + lost, &after);
+	CHECK_EQ(after.page_kb * 1024, live_page());
+	CHECK(!strcmp(after.perms, "r--p") && strstr(after.flags, "dd") &&
+	      strstr(after.flags, "nr") && !strstr(after.flags, "ht") &&
+	      !strstr(after.flags, "um"));
+	CHECK(!strcmp(after.policy, before.policy));
+	/* one of them is lost again: that one only */
+	CHECK_EQ(mprotect(m.at + m.width, m.width, PROT_READ | PROT_WRITE), 0);
+	for (at = m.width; at < 2 * m.width; at++)
+		m.at[at] = kinds_bytes(1)[at];
+	live_poison(m.at + lost);
+	CHECK_EQ(live_read(m.at + lost), kinds_bytes(0)[lost]);
+	CHECK_EQ(see_event(m.at + lost).width, live_page());
+	CHECK(!kinds_wrong(&m, lost, lost + live_page()));
+	CHECK(!memcmp(m.at + m.width, kinds_bytes(1) + m.width, m.width / 2));
+	at = lost + live_page();
+	CHECK(!memcmp(m.at + at, kinds_bytes(1) + at, 2 * m.width - at));
+	/* and a huge one beside it still is one */
+	kinds_pool_refill();
+	kinds_lose(&m, 0);
+	CHECK_EQ(live_read(m.at + 7), kinds_bytes(0)[7]);
+	CHECK_EQ(see_event(m.at + 7).width, m.width);
+	kinds_see(m.at, &after);
+	CHECK_EQ(after.page_kb * 1024, KINDS_HUGE);
+	CHECK_EQ(replaced(), 3);
+}
+
+/* A part of a huge page is nothing that could be replaced. */
+static void region_ends_inside(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct bez_source from;
+	size_t i;
+
+	begin(&kinds_huge, 0, NULL);
+	CHECK_EQ(bez_region_remove(region), 0);
+	for (i = 0; i < 2; i++) {
+		unsigned char *at = m.at + (i ? 0 : live_page());
+		size_t len = m.width - live_page();
+
+		/* what lies beyond the copy is not there to be read */
+		from = bez_source_mirror(at == m.at ? kinds_bytes(0) :
+					 kinds_bytes(0) + live_page());
+		policy.source = &from;
+		CHECK_EQ(bez_region_add(at, len, &policy, &region), 0);
+		kinds_lose(&m, 2 * live_page());
+		see_refused(m.at + 2 * live_page(), BEZ_OUTCOME_REFUSED_KIND);
+		closed(2 * live_page());
+		CHECK_EQ(bez_region_remove(region), 0);
+		CHECK_EQ(madvise(m.at, m.width, MADV_DONTNEED), 0);
+	}
+	CHECK_EQ(replaced(), 0);
+}
+
+/* ------------------------------------------------------------- each source */
+
+static int fill(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)arg;
+	memcpy(dst, kinds_bytes(0) + offset, len);
+	return 0;
+}
+
+static void each_source(void)
+{
+	struct bez_source list[2] = { bez_source_of(BEZ_SOURCE_NONE),
+				      bez_source_of(BEZ_SOURCE_NONE) };
+	int fd = memfd_create("copy", MFD_CLOEXEC);
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	static uint64_t digests[3 * 512];
+	struct bez_source from[6];
+	size_t i;
+
+	kinds_bytes(0);
+	kinds_bytes(2);
+	CHECK_EQ(write(fd, kinds_bytes(0), 3 * KINDS_HUGE), 3 * KINDS_HUGE);
+	for (i = 0; i < sizeof(digests) / 8; i++)
+		digests[i] = bez_digest(kinds_bytes(0) + i * live_page(),
+					live_page());
+	list[0] = bez_source_mirror(kinds_bytes(2));
+	list[1] = bez_source_file(fd, 0);
+	from[0] = bez_source_mirror(kinds_bytes(0));
+	from[1] = bez_source_file(fd, 0);
+	from[2] = bez_source_callback(fill, NULL);
+	from[3] = bez_source_deferred(fill, NULL, 50000000000u);
+	from[4] = bez_source_mirror(kinds_bytes(0));
+	from[5] = bez_source_first_of(list, 2);
+	begin(&kinds_huge, 0, NULL);
+	for (i = 0; i < 6; i++) {
+		CHECK_EQ(bez_region_remove(region), 0);
+		policy.source = &from[i];
+		policy.digests = i >= 4 ? digests : NULL;
+		CHECK_EQ(bez_region_add(m.at, m.len, &policy, &region), 0);
+		kinds_lose(&m, m.width);
+		CHECKF(!kinds_wrong(&m, 0, m.len), "source %zu", i);
+		CHECK_EQ(replaced(), i + 1);
+	}
+	/* one page of it is not what was lost: nothing of it comes */
+	digests[700]++;
+	kinds_lose(&m, m.width);
+	see_refused(m.at + m.width, BEZ_OUTCOME_SOURCE_DIGEST);
+	closed(m.width);
+}
+
+/* ---------------------------------------------------------------- a gigabyte */
+
+#define GIB ((size_t)1 << 30)
+#define GIB_POOL "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
+
+#ifndef UFFDIO_POISON			/* Linux 6.6 */
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#define UFFD_FEATURE_POISON (1 << 14)
+#endif
+
+static size_t gib_pool(void)
+{
+	FILE *f = fopen(GIB_POOL, "re");
+	size_t n = 0;
+
+	if (f && fscanf(f, "%zu", &n) != 1)
+		n = 0;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void set_gib_pool(size_t n)
+{
+	FILE *f = fopen(GIB_POOL, "we");
+
+	if (f) {
+		fprintf(f, "%zu\n", n);
+		fclose(f);
+	}
+}
+
+/* As long as all of it is zeros, it takes no memory but its own. */
+static void gigabyte(void)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_POISON };
+	struct bez_source zero = bez_source_zero();
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_poison poison = { .mode = 0 };
+	size_t was = gib_pool();
+	unsigned char *at;
+	int fd;
+
+	kinds_pool(0);		/* one at a time */
+	if (was < 1 && see_memory() > 8 * GIB)
+		set_gib_pool(1);
+	at = mmap(NULL, GIB, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 30u << 26, -1, 0);
+	if (at == MAP_FAILED) {
+		set_gib_pool(was);
+		tap_skip("no huge page of 1 GiB: %s", strerror(errno));
+	}
+	at[77] = 77;
+	see_install();
+	see_start(start());
+	live_region(at, GIB, &zero, "a gigabyte");
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	poison.range.start = reg.range.start = (uintptr_t)at;
+	poison.range.len = reg.range.len = GIB;
+	if (live_is_real()) {
+		live_poison(at);
+	} else {
+		CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
+		CHECK_EQ(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
+		CHECK_EQ(madvise(at, GIB, MADV_DONTNEED), 0);
+		CHECK_EQ(ioctl(fd, UFFDIO_POISON, &poison), 0);
+	}
+	close(fd);
+	CHECK_EQ(live_read(at + GIB / 2), 0);
+	CHECK_EQ(live_read(at + 77), 0);
+	CHECK_EQ(see_event(at + GIB / 2).width, GIB);
+	CHECK_EQ(replaced(), 1);
+	CHECK_EQ(munmap(at, GIB), 0);
+	set_gib_pool(was);
+}
+
+static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
+
+#define BOTH(what, function)						\
+	{ .name = what ", userfaultfd", .run = function, .data = &by_uffd, \
+	  .timeout_s = 120 },						\
+	{ .name = what ", mremap", .run = function, .data = &by_mremap,	\
+	  .timeout_s = 120 }
+
+static const struct tap_case cases[] = {
+	BOTH("none left", none_left),
+	BOTH("base pages", base_pages),
+	BOTH("a region that ends inside one", region_ends_inside),
+	BOTH("each source", each_source),
+	{ .name = "a gigabyte", .run = gigabyte, .data = &by_uffd,
+	  .timeout_s = 120 },
+};
+TAP_MAIN(cases)
