@@ -158,6 +158,12 @@ enum bez_outcome bz_staged_place(const struct bz_placing *p, enum bz_staged how)
 		return r == -ENOMEM || r == -EAGAIN ?
 		       BEZ_OUTCOME_REFUSED_MAPS : BEZ_OUTCOME_REFUSED_ATTRS;
 	}
+	/* all that took its time, and nothing keeps the program from putting a
+	 * page there meanwhile */
+	if (!p->mapped && bz_probe(p->x, 0) == BZ_PROBE_GOOD) {
+		bz_munmap((uint64_t)page, p->x.width);
+		return BEZ_OUTCOME_ALREADY_GOOD;
+	}
 	r = move((uint64_t)page, p->x);
 	if (r) {
 		bz_munmap((uint64_t)page, p->x.width);

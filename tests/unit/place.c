@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "repairing.h"
 
@@ -23,6 +24,39 @@ static void repair_with(uint32_t n, uint32_t m, int err, uint32_t kernel)
 	if (m)
 		double_fail(m, err);
 	repair_climb();
+}
+
+/* --------------------------------------------- the program comes in between */
+
+static uint32_t written;
+
+/* The mapping that is made ready is asked about its NUMA policy: the program,
+ * which need not wait for that, throws the lost page away and writes another. */
+static void write_anew(long nr, const long arg[6])
+{
+	unsigned char *lost = repair_at + REPAIR_LOST * live_page();
+
+	if (nr != SYS_get_mempolicy || arg[3] == (long)lost || written++)
+		return;
+	CHECK_EQ(madvise(lost, live_page(), MADV_DONTNEED), 0);
+	memset(lost, 0x5a, live_page());
+}
+
+static void what_is_new_stays(void)
+{
+	unsigned char *lost;
+	size_t i, wrong = 0;
+
+	repair_begin(BEZ_START_NO_UFFD);
+	lost = repair_at + REPAIR_LOST * live_page();
+	repair_lose();
+	double_before(write_anew);
+	repair_climb();
+	CHECK_EQ(written, 1);
+	CHECK_EQ(repaired.result.outcome, BEZ_OUTCOME_ALREADY_GOOD);
+	for (i = 0; i < live_page(); i++)
+		wrong += lost[i] != 0x5a;
+	CHECK_EQ(wrong, 0);
 }
 
 /* A variant: how to place, and which kernel to play. */
@@ -120,5 +154,7 @@ static const struct way uffd = { "userfaultfd", 0, 0 },
 static const struct tap_case cases[] = {
 	EACH(uffd), EACH(uffd_5_10), EACH(uffd_6_1), EACH(staged),
 	EACH(staged_5_10),
+	{ .name = "what is written while a page is staged stays",
+	  .run = what_is_new_stays },
 };
 TAP_MAIN(cases)
