@@ -83,12 +83,24 @@ static void by_marker(struct camp *m, size_t page)
 
 static void by_hole(struct camp *m, size_t page)
 {
-	int r = m->fd < 0 ?
-		madvise(m->at + page * m->width, m->width, MADV_REMOVE) :
-		fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			  (off_t)(page * m->width), (off_t)m->width);
+	CHECKF(!fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  (off_t)(page * m->width), (off_t)m->width),
+	       "no hole: %s", strerror(errno));
+}
 
-	CHECKF(!r, "no hole: %s", strerror(errno));
+/* The same where there is no descriptor; and locked, as it may be, the kernel
+ * refuses to take it out. */
+static void by_removal(struct camp *m, size_t page)
+{
+	unsigned char *at = m->at + page * m->width;
+
+	if (m->c.lock)
+		CHECK_EQ(munlock(at, m->width), 0);
+	CHECKF(!madvise(at, m->width, MADV_REMOVE), "MADV_REMOVE: %s",
+	       strerror(errno));
+	/* it is locked again, even if it says that it is not there */
+	if (m->c.lock)
+		mlock(at, m->width);
 }
 
 /* All that lies behind it goes, too, but what is not the file's any more. */
@@ -146,6 +158,8 @@ int camp_lose(struct camp *m, size_t page)
 	if (live_is_real()) {
 		if (!by_poison(m, page))
 			return 0;
+	} else if (m->c.kind == CAMP_SHARED) {
+		by_removal(m, page);
 	} else if (camp_is_shared(&m->c)) {
 		by_hole(m, page);
 	} else {

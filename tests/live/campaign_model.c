@@ -84,10 +84,11 @@ static enum bez_outcome staged(const struct camp *m)
 
 enum bez_outcome camp_refusal(const struct camp *m, size_t page)
 {
-	if (m->c.kind == CAMP_SHARED_FILE && m->c.told && !m->c.detach)
-		return BEZ_OUTCOME_REFUSED_DETACH;
 	if (m->c.digests && !is_true(m, page))
 		return BEZ_OUTCOME_SOURCE_DIGEST;
+	/* MADV_REMOVE refuses what is locked */
+	if (m->c.kind == CAMP_SHARED && m->c.lock && live_is_real())
+		return BEZ_OUTCOME_REFUSED_SYSTEM;
 	if (camp_is_shared(&m->c))
 		return BEZ_OUTCOME_NONE;
 	if (m->c.kind == CAMP_SHARED_FILE && !m->c.detach)
