@@ -40,7 +40,8 @@ long bz_fence_raise(struct bz_mm *mm, uint64_t start, uint64_t end)
 		return r;
 	fd = open_fence(mm);
 	r = fd < 0 ? fd :
-	    bz_uffd_register(fd, (struct bz_extent){ start, end - start });
+	    bz_uffd_register(fd, (struct bz_extent){ start, end - start },
+			     UFFDIO_REGISTER_MODE_MISSING);
 	atomic_store(&mm->uffd_busy, 0);
 	return r;
 }

@@ -28,9 +28,9 @@ int bz_uffd_is_of(int fd, int32_t pid);
 /* Orders who opens. 0 or -EBUSY. To unlock, store 0 to mm->uffd_busy. */
 int bz_uffd_lock(struct bz_mm *mm);
 
-/* UFFDIO_REGISTER for missing faults, UFFDIO_COPY; each tried again where that
- * helps. */
-long bz_uffd_register(int fd, struct bz_extent x);
+/* UFFDIO_REGISTER with UFFDIO_REGISTER_MODE_* @mode, UFFDIO_COPY; each tried again
+ * where that helps. */
+long bz_uffd_register(int fd, struct bz_extent x, uint64_t mode);
 long bz_uffd_copy(int fd, struct bz_extent x, const void *stage);
 
 enum bz_placed bz_uffd_place(struct bz_mm *mm, const struct bz_placing *p);

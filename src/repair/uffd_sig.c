@@ -200,11 +200,11 @@ static int get(struct bz_mm *mm)
 
 /* -------------------------------------------------------------- the page */
 
-long bz_uffd_register(int fd, struct bz_extent x)
+long bz_uffd_register(int fd, struct bz_extent x, uint64_t mode)
 {
 	struct uffdio_register reg = {
 		.range = { .start = x.start, .len = x.width },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
+		.mode = mode,
 	};
 	_Atomic uint32_t nobody = 0;
 	uint64_t end = 0, now;
@@ -356,10 +356,22 @@ static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
 					      BZ_PLACED_SYSTEM;
 }
 
+/*
+ * Of a private mapping of a memory file no page is missing that the file has: who
+ * touches it is given that one, with its older bytes. To wait there he must be
+ * told to (5.13 on hugetlb, 5.14; before, the other way is left).
+ */
+static uint64_t fence_for(const struct bz_placing *p)
+{
+	return UFFDIO_REGISTER_MODE_MISSING |
+	       (p->memory.kind == BZ_MEMORY_PRIVATE ?
+		UFFDIO_REGISTER_MODE_MINOR : 0);
+}
+
 static enum bz_placed place(struct bz_mm *mm, int fd,
 			    const struct bz_placing *p, int again)
 {
-	long err = bz_uffd_register(fd, p->x);
+	long err = bz_uffd_register(fd, p->x, fence_for(p));
 	enum bz_placed r;
 
 	if (err == -ENOMEM)

@@ -5,8 +5,13 @@
  * its bytes or is closed; nothing is left over; the outcome says what was.
  */
 #include <errno.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "repairing.h"
 
@@ -57,6 +62,74 @@ static void what_is_new_stays(void)
 	for (i = 0; i < live_page(); i++)
 		wrong += lost[i] != 0x5a;
 	CHECK_EQ(wrong, 0);
+}
+
+/*
+ * A page of a private mapping of a memory file, changed since, is empty for a
+ * moment. Another thread touches it then: the file has a page there, and he must
+ * not be given that one.
+ */
+static unsigned char *own;
+static _Atomic int go, tid, done;
+
+static int sleeps(void)
+{
+	char path[64], line[256] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "re");
+	CHECK(f && fgets(line, sizeof(line), f));
+	fclose(f);
+	return strchr(line, ')')[2] == 'S' || strchr(line, ')')[2] == 'D';
+}
+
+static void *touch(void *arg)
+{
+	(void)arg;
+	tid = (int)syscall(SYS_gettid);
+	while (!go)
+		sched_yield();
+	done = live_read(own);
+	return NULL;
+}
+
+static void let_it_touch(long nr, const long arg[6])
+{
+	if (nr != SYS_ioctl || arg[1] != (long)UFFDIO_COPY || go)
+		return;
+	go = 1;
+	while (!done && !sleeps())
+		sched_yield();
+}
+
+static void the_file_is_not_seen(void)
+{
+	unsigned char *copy = live_pages(1);
+	struct bez_source from = bez_source_mirror(copy);
+	int fd = memfd_create("own", MFD_CLOEXEC);
+	pthread_t thread;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pwrite(fd, copy, live_page(), 0), live_page());
+	own = mmap(NULL, live_page(), PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,
+		   0);
+	CHECK(own != MAP_FAILED);
+	own[0] = copy[0] = 0x77;
+	live_start(BEZ_START_NO_WORKER);
+	live_region(own, live_page(), &from, "of a memfd");
+	live_poison(own);
+	CHECK_EQ(pthread_create(&thread, NULL, touch, NULL), 0);
+	while (!tid)
+		sched_yield();
+	double_before(let_it_touch);
+	double_watch();
+	CHECK_EQ(live_read(own), 0x77);
+	double_rest();
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK(go);
+	CHECK_EQ(done, 0x77);
+	CHECK_EQ(live_read(own), 0x77);
 }
 
 /* A variant: how to place, and which kernel to play. */
@@ -156,5 +229,7 @@ static const struct tap_case cases[] = {
 	EACH(staged_5_10),
 	{ .name = "what is written while a page is staged stays",
 	  .run = what_is_new_stays },
+	{ .name = "nobody is given the file's page",
+	  .run = the_file_is_not_seen, .timeout_s = 20 },
 };
 TAP_MAIN(cases)
