@@ -3,7 +3,7 @@
  * Random campaigns: 100,000 steps on every kind of memory, with losses, threads,
  * children and system calls in between, all drawn from a seed.
  *
- *	live_campaign [--seed N] [--steps N] [KIND]
+ *	live_campaign [--seed N] [--steps N] [KIND]	(a part of its name)
  *	live_campaign --case 'kind=anon pages=3 steps=lose:0:0,load:0:9'
  *
  * CAMPAIGN_SEED and CAMPAIGN_STEPS do the same. What the threads of a case do
@@ -41,7 +41,7 @@ static const struct plan {
 	{ "shared anonymous", CAMP_SHARED, 8, 250 },
 	{ "private file that is cut", CAMP_FILE, 8, 250 },
 	{ "shared file that is cut", CAMP_SHARED_FILE, 6, 250 },
-	{ "hugetlb", CAMP_HUGETLB, 3, 100 },
+	{ "anonymous hugetlb", CAMP_HUGETLB, 3, 100 },
 	{ "private hugetlb memfd", CAMP_HUGE_MEMFD, 2, 100 },
 	{ "shared hugetlb memfd", CAMP_HUGE_SHARED, 2, 100 },
 };
@@ -99,14 +99,14 @@ static void report(struct camp_case *c, struct camp_end *end, int log)
 	fflush(stdout);
 	runs = camp_shrink(c, end);
 	printf("# after %u runs:\n", runs);
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < 60; i++) {
 		int again = new_log();
 		struct camp_end e = camp_run_apart(c, again);
 
 		if (e.failed == 1) {
 			show_end(c, &e);
 			show_log(again);
-			i = 10;
+			i = 60;
 		}
 		close(again);
 	}

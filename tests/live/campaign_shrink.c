@@ -21,8 +21,9 @@
 
 #define HANG_S		60		/* without a step */
 #define HANG_AGAIN_S	10		/* of one that has failed before */
-#define TRIES		4		/* some failures are races */
-#define SHRINK_S	60.0
+#define TRIES		4		/* at least: some failures are races */
+#define MOST_TRIES	60
+#define SHRINK_S	40.0
 
 static int patience_s = HANG_S;
 
@@ -96,16 +97,18 @@ struct hunt {
 	struct camp_case *best;
 	struct camp_end *end;
 	uint32_t runs;
+	uint32_t tries;			/* before it is said not to fail */
 	double until;
 };
 
 /* Does @try fail, too? Then it is the best so far. */
 static int still(struct hunt *h, const struct camp_case *try)
 {
-	int i, log = memfd_create("log", MFD_CLOEXEC);
+	int log = memfd_create("log", MFD_CLOEXEC);
+	uint32_t i;
 
 	CHECK(log >= 0);
-	for (i = 0; i < TRIES && see_seconds() < h->until; i++) {
+	for (i = 0; i < h->tries && see_seconds() < h->until; i++) {
 		struct camp_end end;
 
 		h->runs++;
@@ -190,13 +193,30 @@ static int smaller_numbers(struct hunt *h)
 	return better;
 }
 
+/* How often does it fail at all? A race wants more patience. */
+static void find_tries(struct hunt *h)
+{
+	struct camp_case same = *h->best;
+
+	h->tries = MOST_TRIES;
+	still(h, &same);
+	still(h, &same);
+	h->tries = h->runs * 2;
+	if (h->tries < TRIES)
+		h->tries = TRIES;
+	if (h->tries > MOST_TRIES)
+		h->tries = MOST_TRIES;
+}
+
 uint32_t camp_shrink(struct camp_case *c, struct camp_end *end)
 {
-	struct hunt h = { c, end, 0, see_seconds() + SHRINK_S };
+	struct hunt h = { .best = c, .end = end,
+			  .until = see_seconds() + SHRINK_S };
 
 	patience_s = HANG_AGAIN_S;
 	if (end->step + 1 < c->steps)
 		c->steps = end->step + 1;
+	find_tries(&h);
 	while (see_seconds() < h.until &&
 	       (fewer_steps(&h) | plainer(&h) | smaller_numbers(&h)))
 		continue;

@@ -8,12 +8,19 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "live.h"
 #include "replace_see.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
 
 struct camp_progress *camp_progress;
 
@@ -285,11 +292,13 @@ static void do_remake(struct camp *m)
 	camp_open(m);
 }
 
+/* One byte is enough. */
 static void do_spoil(struct camp *m, struct order *o)
 {
 	static unsigned char bytes[2 << 20];
 
-	camp_pattern(bytes, m->width, o->arg + 1);
+	memcpy(bytes, m->source + o->page * m->width, m->width);
+	bytes[(size_t)o->arg * 97 % m->width] ^= 0x80;
 	camp_source_set(m, o->page, bytes);
 }
 
@@ -393,8 +402,13 @@ static void start(struct camp *m, const struct camp_case *c)
 
 static void stop(struct camp *m)
 {
+	double end = see_seconds() + 10;
+
 	camp_close(m);
 	CHECK_EQ(bez_stop(), 0);
+	/* what was joined is not gone yet */
+	while (threads_now() > 1 && see_seconds() < end)
+		sched_yield();
 	CHECK_EQ(threads_now(), 1);
 }
 
@@ -421,7 +435,8 @@ _Noreturn void camp_run(const struct camp_case *c)
 	camp_check_attributes(&m);
 	stop(&m);
 	CHECK_EQ(see_fds(), fds);
-	CHECK_EQ(see_maps(), maps);
+	if (!SANITIZED)			/* that keeps books on threads */
+		CHECK_EQ(see_maps(), maps);
 	fflush(stdout);
 	_exit(0);
 }
