@@ -31,10 +31,11 @@ help:
 	@echo 'make demo       see a program live on when its memory is lost'
 	@echo 'make check      build and run all tests; a count at the end'
 	@echo 'make bench      measure; the figures go to $(BUILD)/bench.json'
+	@echo 'make campaign   random losses on every kind of memory (ARGS="--seed 7")'
 	@echo 'make lab        real poison on real kernels, in virtual machines'
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
 	@echo 'make clean      remove the build folders'
-	@echo 'ARGS="..." is passed on by demo, bench and lab (lab: ARGS=--short)'
+	@echo 'ARGS="..." is passed on by demo, campaign, bench and lab (lab: ARGS=--short)'
 
 demo:
 	@build-aux/install-packages --for demo
@@ -56,6 +57,12 @@ bench:
 	@[ -x $(BUILD)/bench/bench ] || $(call missing,bench/bench)
 	@$(BUILD)/bench/bench --json $(BUILD)/bench.json $(ARGS)
 
+campaign:
+	@build-aux/install-packages --for check
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja --quiet -C $(BUILD) tests/live/live_campaign
+	@$(BUILD)/tests/live/live_campaign $(ARGS)
+
 lab:
 	@[ -x lab/run ] || $(call missing,lab/run)
 	@build-aux/install-packages --for lab
@@ -73,4 +80,4 @@ clean:
 	rm -rf $(BUILD) $(LAB) build-ci build-clang build-asan build-tsan \
 		build-aarch64
 
-.PHONY: build help demo check bench lab install clean
+.PHONY: build help demo check bench campaign lab install clean

@@ -307,6 +307,20 @@ static enum bez_outcome replace_shared(struct job *j)
 	return replace_private(j);
 }
 
+/* Nobody said who shares it. What a file has lost can still become memory of
+ * this process alone; and another thread may have done that since. */
+static enum bez_outcome replace_alone(struct job *j)
+{
+	switch (may_be_file(j->fault) ? bz_probe(j->x, 0) : BZ_PROBE_OTHER) {
+	case BZ_PROBE_FAULT:
+		return replace_private(j);
+	case BZ_PROBE_GOOD:
+		return already_good(j);
+	default:
+		return BEZ_OUTCOME_REFUSED_SHARED;
+	}
+}
+
 enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 			    const struct bz_fault *fault, struct bz_hit *hit,
 			    const struct bz_loss *loss,
@@ -338,10 +352,7 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 		why = replace_private(&j);
 	else if (hit->share)
 		why = replace_shared(&j);
-	else if (may_be_file(fault) &&
-		 bz_probe(j.x, 0) == BZ_PROBE_FAULT)
-		why = replace_private(&j);	/* a file that was cut */
 	else
-		why = BEZ_OUTCOME_REFUSED_SHARED;
+		why = replace_alone(&j);
 	return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
 }

@@ -464,7 +464,9 @@ enum bez_placement {
 	BEZ_PLACEMENT_UFFD = 1,		/* userfaultfd: system calls wait too */
 	BEZ_PLACEMENT_UFFD_USER = 2,	/* same; a system call that hits the
 					 * page at that moment gets EFAULT */
-	BEZ_PLACEMENT_MREMAP = 3	/* staged page moved over it */
+	BEZ_PLACEMENT_MREMAP = 3	/* staged page moved over it; who discards
+					 * and writes a lost page at that
+					 * moment may lose that */
 };
 
 struct bez_status {

@@ -5,7 +5,13 @@
  * its bytes or is closed; nothing is left over; the outcome says what was.
  */
 #include <errno.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "repairing.h"
 
@@ -23,6 +29,107 @@ static void repair_with(uint32_t n, uint32_t m, int err, uint32_t kernel)
 	if (m)
 		double_fail(m, err);
 	repair_climb();
+}
+
+/* --------------------------------------------- the program comes in between */
+
+static uint32_t written;
+
+/* The mapping that is made ready is asked about its NUMA policy: the program,
+ * which need not wait for that, throws the lost page away and writes another. */
+static void write_anew(long nr, const long arg[6])
+{
+	unsigned char *lost = repair_at + REPAIR_LOST * live_page();
+
+	if (nr != SYS_get_mempolicy || arg[3] == (long)lost || written++)
+		return;
+	CHECK_EQ(madvise(lost, live_page(), MADV_DONTNEED), 0);
+	memset(lost, 0x5a, live_page());
+}
+
+static void what_is_new_stays(void)
+{
+	unsigned char *lost;
+	size_t i, wrong = 0;
+
+	repair_begin(BEZ_START_NO_UFFD);
+	lost = repair_at + REPAIR_LOST * live_page();
+	repair_lose();
+	double_before(write_anew);
+	repair_climb();
+	CHECK_EQ(written, 1);
+	CHECK_EQ(repaired.result.outcome, BEZ_OUTCOME_ALREADY_GOOD);
+	for (i = 0; i < live_page(); i++)
+		wrong += lost[i] != 0x5a;
+	CHECK_EQ(wrong, 0);
+}
+
+/*
+ * A page of a private mapping of a memory file, changed since, is empty for a
+ * moment. Another thread touches it then: the file has a page there, and he must
+ * not be given that one.
+ */
+static unsigned char *own;
+static _Atomic int go, tid, done;
+
+static int sleeps(void)
+{
+	char path[64], line[256] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "re");
+	CHECK(f && fgets(line, sizeof(line), f));
+	fclose(f);
+	return strchr(line, ')')[2] == 'S' || strchr(line, ')')[2] == 'D';
+}
+
+static void *touch(void *arg)
+{
+	(void)arg;
+	tid = (int)syscall(SYS_gettid);
+	while (!go)
+		sched_yield();
+	done = live_read(own);
+	return NULL;
+}
+
+static void let_it_touch(long nr, const long arg[6])
+{
+	if (nr != SYS_ioctl || arg[1] != (long)UFFDIO_COPY || go)
+		return;
+	go = 1;
+	while (!done && !sleeps())
+		sched_yield();
+}
+
+static void the_file_is_not_seen(void)
+{
+	unsigned char *copy = live_pages(1);
+	struct bez_source from = bez_source_mirror(copy);
+	int fd = memfd_create("own", MFD_CLOEXEC);
+	pthread_t thread;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pwrite(fd, copy, live_page(), 0), live_page());
+	own = mmap(NULL, live_page(), PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,
+		   0);
+	CHECK(own != MAP_FAILED);
+	own[0] = copy[0] = 0x77;
+	live_start(BEZ_START_NO_WORKER);
+	live_region(own, live_page(), &from, "of a memfd");
+	live_poison(own);
+	CHECK_EQ(pthread_create(&thread, NULL, touch, NULL), 0);
+	while (!tid)
+		sched_yield();
+	double_before(let_it_touch);
+	double_watch();
+	CHECK_EQ(live_read(own), 0x77);
+	double_rest();
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK(go);
+	CHECK_EQ(done, 0x77);
+	CHECK_EQ(live_read(own), 0x77);
 }
 
 /* A variant: how to place, and which kernel to play. */
@@ -120,5 +227,9 @@ static const struct way uffd = { "userfaultfd", 0, 0 },
 static const struct tap_case cases[] = {
 	EACH(uffd), EACH(uffd_5_10), EACH(uffd_6_1), EACH(staged),
 	EACH(staged_5_10),
+	{ .name = "what is written while a page is staged stays",
+	  .run = what_is_new_stays },
+	{ .name = "nobody is given the file's page",
+	  .run = the_file_is_not_seen, .timeout_s = 20 },
 };
 TAP_MAIN(cases)

@@ -66,6 +66,16 @@ long repair_liar(void)
 	return -1;
 }
 
+static int lied_about(long nr)
+{
+	uint32_t i;
+
+	for (i = 0; i < double_traced(); i++)
+		if (double_trace(i)->lied && double_trace(i)->nr == nr)
+			return 1;
+	return 0;
+}
+
 static int is_refusal(uint16_t why)
 {
 	return why >= BEZ_OUTCOME_REFUSED_KIND &&
@@ -112,7 +122,7 @@ void repair_judge(const char *what, uint32_t n, int err)
 	/* a kernel that says "no access" to the question whether it is lost:
 	 * then the access is what answers, the next time */
 	if (repaired.result.outcome == BEZ_OUTCOME_ALREADY_GOOD &&
-	    repair_liar() == SYS_madvise && state == UNIT_CLOSED)
+	    lied_about(SYS_madvise) && state == UNIT_CLOSED)
 		return;
 	CHECKF(saved == (state == UNIT_GOOD), "%s: it is %s, and \"%s\"", when,
 	       state == UNIT_GOOD ? "good" : "closed",

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Losing a page of each kind: by poison where the kernel and the kind allow it;
+ * else by a marker in the page table; shared memory by a hole, as if a repairer
+ * had died; a file by cutting it.
+ */
+#define _GNU_SOURCE
+#include "campaign.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "live.h"
+
+#ifndef UFFDIO_POISON			/* Linux 6.6 */
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#define UFFD_FEATURE_POISON (1 << 14)
+#endif
+
+/* Each loss of a huge page is one that the machine has no more. */
+#define SPARE_HUGE 6
+
+/* A descriptor works on the memory of the process that opened it: a child finds
+ * the number wiped. */
+static int own_uffd(void)
+{
+	static int *kept;
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_POISON };
+
+	if (!kept) {
+		kept = mmap(NULL, live_page(), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK(kept != MAP_FAILED);
+		CHECK_EQ(madvise(kept, live_page(), MADV_WIPEONFORK), 0);
+	}
+	if (!*kept) {
+		int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+		CHECKF(fd >= 0, "userfaultfd: %s", strerror(errno));
+		CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
+		*kept = fd;
+	}
+	return *kept;
+}
+
+void camp_lose_ready(void)
+{
+	if (!live_is_real())
+		own_uffd();
+}
+
+static void by_marker(struct camp *m, size_t page)
+{
+	unsigned long at = (unsigned long)m->at + page * m->width;
+	struct uffdio_register reg = {
+		.range = { at, m->width },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffdio_poison poison = { .range = reg.range };
+	int fd = own_uffd();
+
+	CHECKF(!ioctl(fd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER: %s",
+	       strerror(errno));
+	camp_drop(m, page);
+	CHECKF(!ioctl(fd, UFFDIO_POISON, &poison), "UFFDIO_POISON: %s",
+	       strerror(errno));
+	CHECK_EQ(ioctl(fd, UFFDIO_UNREGISTER, &reg.range), 0);
+}
+
+static void by_hole(struct camp *m, size_t page)
+{
+	CHECKF(!fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  (off_t)(page * m->width), (off_t)m->width),
+	       "no hole: %s", strerror(errno));
+}
+
+/* The same where there is no descriptor; and locked, as it may be, the kernel
+ * refuses to take it out. */
+static void by_removal(struct camp *m, size_t page)
+{
+	unsigned char *at = m->at + page * m->width;
+
+	if (m->c.lock)
+		CHECK_EQ(munlock(at, m->width), 0);
+	CHECKF(!madvise(at, m->width, MADV_REMOVE), "MADV_REMOVE: %s",
+	       strerror(errno));
+	/* it is locked again, even if it says that it is not there */
+	if (m->c.lock)
+		mlock(at, m->width);
+}
+
+/* All that lies behind it goes, too, but what is not the file's any more. */
+static int by_cut(struct camp *m, size_t page)
+{
+	size_t i;
+
+	if (page >= m->in_file)
+		return 0;
+	CHECK_EQ(ftruncate(m->fd, (off_t)(page * m->width)), 0);
+	m->in_file = page;
+	atomic_fetch_add(&camp_progress->losses, 1);
+	for (i = page; i < m->pages; i++)
+		m->lost[i] = !m->apart[i];
+	return 1;
+}
+
+static unsigned long free_huge(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	unsigned long all = 0, taken = 0;
+	char line[256];
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f)) {
+		sscanf(line, "HugePages_Free: %lu", &all);
+		sscanf(line, "HugePages_Rsvd: %lu", &taken);
+	}
+	fclose(f);
+	return all > taken ? all - taken : 0;
+}
+
+static int by_poison(struct camp *m, size_t page)
+{
+	unsigned char *at = m->at + page * m->width;
+
+	if (camp_is_huge(&m->c) && free_huge() < SPARE_HUGE)
+		return 0;
+	/* it is written to first, to be there */
+	if (m->c.prot == CAMP_R)
+		camp_protect(m, page * m->width, m->width,
+			     PROT_READ | PROT_WRITE);
+	live_poison(at);
+	if (m->c.prot == CAMP_R)
+		camp_protect(m, page * m->width, m->width, PROT_READ);
+	return 1;
+}
+
+int camp_lose(struct camp *m, size_t page)
+{
+	if (m->lost[page])
+		return 1;
+	if (camp_is_file(&m->c))
+		return by_cut(m, page);
+	if (live_is_real()) {
+		if (!by_poison(m, page))
+			return 0;
+	} else if (m->c.kind == CAMP_SHARED) {
+		by_removal(m, page);
+	} else if (camp_is_shared(&m->c)) {
+		by_hole(m, page);
+	} else {
+		by_marker(m, page);
+	}
+	m->lost[page] = 1;
+	atomic_fetch_add(&camp_progress->losses, 1);
+	return 1;
+}
