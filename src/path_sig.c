@@ -312,13 +312,13 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 	}
 	if (bz_walk_drop(mm, w, &held))
 		send_again(&held);
-	if (bz_chain(info, context))
+	if (bz_chain(SIGBUS, info, context))
 		return 1;
 	if (!nested)
 		return 0;
 	/* the handler's own memory is lost, and what it interrupted in the
 	 * handler cannot go on without it */
-	bz_die(info, context);
+	bz_die(SIGBUS, info, context);
 	return 1;
 }
 
@@ -349,7 +349,7 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	return 1;
 }
 
-void bz_sigbus(int sig, siginfo_t *info, void *context)
+void bz_on_signal(int sig, siginfo_t *info, void *context)
 {
 	int direct = BZ_CALLED_BY_KERNEL();
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
@@ -358,7 +358,6 @@ void bz_sigbus(int sig, siginfo_t *info, void *context)
 	uint32_t keys = bz_keys_get();
 	struct bz_walk *w = NULL;
 
-	(void)sig;
 	/* whoever else calls us has another mask, and expects it again */
 	if (!direct)
 		bz_sigmask(SIG_SETMASK, &mask, &was);
@@ -371,13 +370,13 @@ void bz_sigbus(int sig, siginfo_t *info, void *context)
 		bz_keys_set(BZ_KEYS_OPEN);
 		keep_closed = serve(mm, w, info, context, keys);
 	} else {
-		keep_closed = bz_chain(info, context);
+		keep_closed = bz_chain(sig, info, context);
 	}
 	errno = saved_errno;
 	if (direct)			/* sigreturn restores the rest */
 		return;
 	bz_keys_set(keys);
 	if (keep_closed)
-		was |= bz_sigbit(SIGBUS);
+		was |= bz_sigbit(sig);
 	bz_sigmask(SIG_SETMASK, &was, NULL);
 }

@@ -15,6 +15,12 @@
 #include "core/mm.h"
 #include "sys/sys.h"
 
+/* The action for one signal that was there before ours. */
+struct bz_former {
+	struct bz_sigaction action;
+	_Atomic uint32_t spent;		/* SA_RESETHAND: it had its one call */
+};
+
 struct bz_core {
 	_Atomic(struct bz_mm *) mm;	/* NULL: not started. bez_start() and
 					 * bez_stop() */
@@ -31,8 +37,7 @@ struct bz_core {
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;
 
-	struct bz_sigaction former;	/* the action that was there before */
-	_Atomic uint32_t former_spent;	/* SA_RESETHAND: it had its one call */
+	struct bz_former sigbus;
 };
 
 extern struct bz_core bz_core;
@@ -40,8 +45,15 @@ extern struct bz_core bz_core;
 /* The signals that stay open in the handler: those the processor raises. */
 uint64_t bz_handler_mask(void);
 
-/* The SIGBUS handler: src/path_sig.c. */
-void bz_sigbus(int sig, siginfo_t *info, void *context);
+/* Where the former action for @sig is kept. */
+static inline struct bz_former *bz_former_of(int sig)
+{
+	(void)sig;
+	return &bz_core.sigbus;
+}
+
+/* The handler: src/path_sig.c. */
+void bz_on_signal(int sig, siginfo_t *info, void *context);
 
 /*
  * Is the calling thread inside the handler or a source? Functions that may

@@ -122,14 +122,14 @@ static int start(const struct bez_options *options)
 	r = bz_thread_attach(kept);
 	if (r)
 		goto close;
-	r = bz_action_install();
+	r = bz_action_install(SIGBUS);
 	if (r)
 		goto detach;
 	if (!(bz_core.flags & BEZ_START_NO_WORKER))
 		r = bz_worker_start(kept);
 	if (!r)
 		return 0;
-	bz_action_uninstall();
+	bz_action_uninstall(SIGBUS);
 detach:
 	bz_thread_detach_all();
 close:
@@ -183,12 +183,12 @@ static int stop(void)
 
 	if (!mm)
 		return -ESRCH;
-	if (!bz_action_installed() || bz_region_close())
+	if (!bz_action_installed(SIGBUS) || bz_region_close())
 		return -EBUSY;
 	/* the worker first: an early notice that is on its way to it must not
 	 * meet the default action */
 	bz_worker_stop(mm);
-	bz_action_uninstall();
+	bz_action_uninstall(SIGBUS);
 	bz_thread_detach_all();
 	atomic_store(&bz_core.mm, NULL);
 	/* who is still in the handler finds no region and leaves */

@@ -27,7 +27,7 @@ static void fill(struct bz_mm *mm, struct bez_status *s)
 	uint32_t i;
 
 	s->started = 1;
-	s->installed = (uint32_t)bz_action_installed();
+	s->installed = (uint32_t)bz_action_installed(SIGBUS);
 	s->placement = atomic_load(&mm->placement);
 	s->early_notice = atomic_load(&mm->early_notice);
 	s->worker_tid = atomic_load(&mm->worker_tid);
