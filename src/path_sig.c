@@ -10,6 +10,7 @@
 #include "core/gate.h"
 #include "core/guard.h"
 #include "core/keys.h"
+#include "core/tls.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
@@ -32,7 +33,8 @@ static enum bez_outcome still_lost(struct bz_mm *mm,
 				   const struct bz_fault *fault,
 				   struct bz_extent x, int mapped)
 {
-	switch (bz_probe(x)) {
+	switch (fault->cause == BEZ_CAUSE_SEGV ? bz_probe_hole(x) :
+						 bz_probe(x)) {
 	case BZ_PROBE_GOOD:
 		if (mapped)
 			return BEZ_OUTCOME_NONE;
@@ -41,7 +43,8 @@ static enum bez_outcome still_lost(struct bz_mm *mm,
 	case BZ_PROBE_LOST:
 		return BEZ_OUTCOME_NONE;
 	case BZ_PROBE_UNMAPPED:
-		return BEZ_OUTCOME_REFUSED_UNMAPPED;
+		return fault->cause == BEZ_CAUSE_SEGV ?
+		       BEZ_OUTCOME_NONE : BEZ_OUTCOME_REFUSED_UNMAPPED;
 	case BZ_PROBE_OTHER:
 	default:
 		return BEZ_OUTCOME_REFUSED_KIND;
@@ -59,6 +62,9 @@ static enum bez_outcome put(struct bz_mm *mm, struct bz_walk *w,
 
 	if (bz_repeats(mm, x, fault->taken_ns, hit->max_repeats))
 		return BEZ_OUTCOME_LOOPING;
+	if (fault->cause == BEZ_CAUSE_SEGV &&
+	    bz_probe_hole(x) == BZ_PROBE_UNMAPPED)
+		return bz_hole_place(mm, w, x, hit, from, scratch);
 	return forking ? bz_staged_place(x, from, scratch) :
 			 bz_place(mm, x, from, scratch, mapped);
 }
@@ -79,6 +85,13 @@ static enum bez_outcome replace(struct bz_mm *mm, struct bz_walk *w,
 	int mapped = fault->lsb > bz_core.page_shift;
 	enum bez_outcome why;
 	int forking = 0;
+
+	/* no source need be asked for what the program has closed itself */
+	if (fault->cause == BEZ_CAUSE_SEGV) {
+		why = still_lost(mm, fault, x, mapped);
+		if (why != BEZ_OUTCOME_NONE)
+			return why;
+	}
 
 	why = bz_source_fill(mm, w, hit, x, fault->taken_ns, &from,
 			     &result->source);
@@ -284,6 +297,16 @@ static void send_again(const siginfo_t *info)
 	       (long)info, 0, 0);
 }
 
+int bz_leave(struct bz_mm *mm, struct bz_walk *w)
+{
+	siginfo_t held;
+
+	if (!bz_walk_leave(mm, w, &held))
+		return 0;
+	send_again(&held);
+	return 1;
+}
+
 /*
  * Not ours, or not saved. A fault inside guarded code ends that code only. One
  * that was sent while a fault is being served waits, like a blocked signal,
@@ -328,7 +351,6 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 {
 	struct bz_fault fault;
 	enum bez_outcome did;
-	siginfo_t held;
 	int recorded = 0;
 
 	bz_record_soon(mm);
@@ -343,10 +365,7 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		bz_keys_set(keys);
 		return pass_on(mm, w, &fault, info, context);
 	}
-	if (!bz_walk_leave(mm, w, &held))
-		return 0;
-	send_again(&held);
-	return 1;
+	return bz_leave(mm, w);
 }
 
 void bz_on_signal(int sig, siginfo_t *info, void *context)
@@ -354,7 +373,9 @@ void bz_on_signal(int sig, siginfo_t *info, void *context)
 	int direct = BZ_CALLED_BY_KERNEL();
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	uint64_t mask = bz_handler_mask(), was = 0;
-	int saved_errno = errno, keep_closed;
+	int *at = bz_errno(), has_errno = bz_is_there(at, sig, info);
+	int saved_errno = has_errno ? *at : 0;
+	int closed;			/* a signal, or 0 */
 	uint32_t keys = bz_keys_get();
 	struct bz_walk *w = NULL;
 
@@ -368,15 +389,17 @@ void bz_on_signal(int sig, siginfo_t *info, void *context)
 		w->mask = mask;
 	if (w) {
 		bz_keys_set(BZ_KEYS_OPEN);
-		keep_closed = serve(mm, w, info, context, keys);
+		closed = sig == SIGSEGV ? bz_door(mm, w, info, context, keys) :
+			 serve(mm, w, info, context, keys) ? SIGBUS : 0;
 	} else {
-		keep_closed = bz_chain(sig, info, context);
+		closed = bz_chain(sig, info, context) ? sig : 0;
 	}
-	errno = saved_errno;
+	if (has_errno)
+		*at = saved_errno;
 	if (direct)			/* sigreturn restores the rest */
 		return;
 	bz_keys_set(keys);
-	if (keep_closed)
-		was |= bz_sigbit(sig);
+	if (closed)
+		was |= bz_sigbit(closed);
 	bz_sigmask(SIG_SETMASK, &was, NULL);
 }

@@ -38,6 +38,17 @@ struct bz_core {
 	uint32_t missing_rounds;
 
 	struct bz_former sigbus;
+	struct bz_former sigsegv;	/* with BEZ_START_SEGV_DOOR */
+
+	uint64_t bench;			/* repair/hole_sig.c; 0: none */
+	uint8_t bench_gone[BZ_WALKS];	/* a bit for a depth: not usable any
+					 * more. Written by the slot's owner */
+
+	/* from the thread pointer on, see core/tls.h */
+	int64_t errno_at;
+	int64_t rseq_at;
+	uint32_t rseq_bytes;		/* 0: the libc has none */
+	uint32_t has_fsbase;		/* user space may read the register */
 };
 
 extern struct bz_core bz_core;
@@ -48,11 +59,10 @@ uint64_t bz_handler_mask(void);
 /* Where the former action for @sig is kept. */
 static inline struct bz_former *bz_former_of(int sig)
 {
-	(void)sig;
-	return &bz_core.sigbus;
+	return sig == SIGSEGV ? &bz_core.sigsegv : &bz_core.sigbus;
 }
 
-/* The handler: src/path_sig.c. */
+/* The handler of SIGBUS, and of SIGSEGV with the door: src/path_sig.c. */
 void bz_on_signal(int sig, siginfo_t *info, void *context);
 
 /*

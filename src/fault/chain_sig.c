@@ -101,6 +101,16 @@ static int is_notice(int sig, const siginfo_t *info)
 	return sig == SIGBUS && info->si_code == BUS_MCEERR_AO;
 }
 
+int bz_chain_ends(int sig, const siginfo_t *info)
+{
+	struct bz_former *f = bz_former_of(sig);
+
+	if (f->action.handler == (void *)SIG_IGN)
+		return info->si_code > 0 && !is_notice(sig, info);
+	return f->action.handler == (void *)SIG_DFL ||
+	       ((f->action.flags & SA_RESETHAND) && atomic_load(&f->spent));
+}
+
 int bz_chain(int sig, siginfo_t *info, void *context)
 {
 	struct bz_former *f = bz_former_of(sig);
