@@ -44,4 +44,18 @@ int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
 		      const struct bz_fault *fault, enum bez_outcome outcome);
 
+/* Out of the walk; what was sent to the thread meanwhile is sent again. 1: then
+ * SIGBUS is blocked, and has to stay so until the handler has returned. */
+int bz_leave(struct bz_mm *mm, struct bz_walk *w);
+
+/*
+ * SIGSEGV: src/door_sig.c. @keys: as the kernel set them. Returns the signal
+ * that has to stay closed until the handler has returned, or 0.
+ */
+int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
+	    void *context, uint32_t keys);
+
+/* May what is @at be touched, or is it in what this signal is about? */
+int bz_is_there(const int *at, int sig, const siginfo_t *info);
+
 #endif

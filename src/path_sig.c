@@ -10,6 +10,7 @@
 #include "core/guard.h"
 #include "core/keys.h"
 #include "copy/copy.h"
+#include "core/tls.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
@@ -287,6 +288,16 @@ static void send_again(const siginfo_t *info)
 	       (long)info, 0, 0);
 }
 
+int bz_leave(struct bz_mm *mm, struct bz_walk *w)
+{
+	siginfo_t held;
+
+	if (!bz_walk_leave(mm, w, &held))
+		return 0;
+	send_again(&held);
+	return 1;
+}
+
 /*
  * Not ours, or not saved. A fault inside guarded code ends that code only. One
  * that was sent while a fault is being served waits, like a blocked signal,
@@ -315,13 +326,13 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 	}
 	if (bz_walk_drop(mm, w, &held))
 		send_again(&held);
-	if (bz_chain(info, context))
+	if (bz_chain(SIGBUS, info, context))
 		return 1;
 	if (!nested)
 		return 0;
 	/* the handler's own memory is lost, and what it interrupted in the
 	 * handler cannot go on without it */
-	bz_die(info, context);
+	bz_die(SIGBUS, info, context);
 	return 1;
 }
 
@@ -331,7 +342,6 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 {
 	struct bz_fault fault;
 	enum bez_outcome did;
-	siginfo_t held;
 	int recorded = 0;
 
 	bz_record_soon(mm);
@@ -352,22 +362,20 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		bz_keys_set(keys);
 		return pass_on(mm, w, &fault, info, context);
 	}
-	if (!bz_walk_leave(mm, w, &held))
-		return 0;
-	send_again(&held);
-	return 1;
+	return bz_leave(mm, w);
 }
 
-void bz_sigbus(int sig, siginfo_t *info, void *context)
+void bz_on_signal(int sig, siginfo_t *info, void *context)
 {
 	int direct = BZ_CALLED_BY_KERNEL();
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	uint64_t mask = bz_handler_mask(), was = 0;
-	int saved_errno = errno, keep_closed;
+	int *at = bz_errno(), has_errno = bz_is_there(at, sig, info);
+	int saved_errno = has_errno ? *at : 0;
+	int closed;			/* a signal, or 0 */
 	uint32_t keys = bz_keys_get();
 	struct bz_walk *w = NULL;
 
-	(void)sig;
 	/* whoever else calls us has another mask, and expects it again */
 	if (!direct)
 		bz_sigmask(SIG_SETMASK, &mask, &was);
@@ -378,15 +386,17 @@ void bz_sigbus(int sig, siginfo_t *info, void *context)
 		w->mask = mask;
 	if (w) {
 		bz_keys_set(BZ_KEYS_OPEN);
-		keep_closed = serve(mm, w, info, context, keys);
+		closed = sig == SIGSEGV ? bz_door(mm, w, info, context, keys) :
+			 serve(mm, w, info, context, keys) ? SIGBUS : 0;
 	} else {
-		keep_closed = bz_chain(info, context);
+		closed = bz_chain(sig, info, context) ? sig : 0;
 	}
-	errno = saved_errno;
+	if (has_errno)
+		*at = saved_errno;
 	if (direct)			/* sigreturn restores the rest */
 		return;
 	bz_keys_set(keys);
-	if (keep_closed)
-		was |= bz_sigbit(SIGBUS);
+	if (closed)
+		was |= bz_sigbit(closed);
 	bz_sigmask(SIG_SETMASK, &was, NULL);
 }

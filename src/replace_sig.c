@@ -239,6 +239,51 @@ static enum bez_outcome replace_private(struct job *j)
 	return why;
 }
 
+/* ---------------------------------------------------- what is not there at all */
+
+static enum bez_outcome look_into_hole(struct job *j)
+{
+	switch (bz_probe_hole(j->x)) {
+	case BZ_PROBE_GOOD:
+		return already_good(j);
+	case BZ_PROBE_LOST:
+	case BZ_PROBE_UNMAPPED:
+		return BEZ_OUTCOME_NONE;
+	default:
+		return BEZ_OUTCOME_REFUSED_KIND;
+	}
+}
+
+static enum bez_outcome put_into_hole(struct job *j)
+{
+	if (bz_probe_hole(j->x) != BZ_PROBE_UNMAPPED)
+		return put(j);
+	if (loops(j))
+		return BEZ_OUTCOME_LOOPING;
+	return bz_hole_place(j->mm, j->walk, j->x, j->hit, j->content.from,
+			     bz_mm_page(j->mm, j->walk, BZ_PAGE_SCRATCH,
+					j->walk->depth));
+}
+
+/* SIGSEGV: a page of the region is not mapped any more. No source need be asked
+ * for what the program has closed itself. */
+static enum bez_outcome replace_hole(struct job *j)
+{
+	enum bez_outcome why = look_into_hole(j);
+
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	why = build(j, 0);
+	if (why == BEZ_OUTCOME_NONE) {
+		j->forking = bz_gate_enter(j->mm, j->walk) != 0;
+		why = look_into_hole(j);
+	}
+	if (why == BEZ_OUTCOME_NONE)
+		why = put_into_hole(j);
+	wipe(j);
+	return why;
+}
+
 /* ------------------------------------------------------------ shared memory */
 
 static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
@@ -342,8 +387,13 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 	};
 	enum bez_outcome why;
 
-	if (j.memory.kind == BZ_MEMORY_OTHER)
+	if (j.memory.kind == BZ_MEMORY_OTHER ||
+	    (fault->cause == BEZ_CAUSE_SEGV && (hit->share || is_wide(&j))))
 		return BEZ_OUTCOME_REFUSED_KIND;
+	if (fault->cause == BEZ_CAUSE_SEGV) {
+		why = replace_hole(&j);
+		return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
+	}
 	/* of a huge page that the region has but a part of, nobody has the
 	 * rest */
 	if (j.x.start < hit->start || j.x.width > hit->end - j.x.start)

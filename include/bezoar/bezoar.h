@@ -30,7 +30,7 @@
  * CAVEATS - what one lost page can still break:
  *
  *  - Thread-local storage. The kernel itself reads it (rseq) and kills the
- *    thread with SIGSEGV before any handler can run.
+ *    thread with SIGSEGV before any handler can run, the door's included.
  *  - The alternate signal stack, and bezoar's own tables.
  *  - A thread that blocks SIGBUS dies of the first lost page it touches:
  *    the kernel does not deliver a forced signal that is blocked.
@@ -84,6 +84,7 @@ const char *bez_version(void);
 #define BEZ_START_NO_WORKER	0x1u /* no helper thread: deferred sources fail */
 #define BEZ_START_NO_EARLY_KILL	0x2u /* do not ask for early notice (AO) */
 #define BEZ_START_NO_UFFD	0x4u /* always place pages by mremap(2) */
+#define BEZ_START_SEGV_DOOR	0x8u /* take SIGSEGV, too: see below */
 
 struct bez_options {
 	uint32_t size;			/* sizeof(struct bez_options) */
@@ -106,6 +107,15 @@ struct bez_options {
  * thread. @options may be NULL. The action that was installed before is kept
  * and gets every SIGBUS that is not about a region.
  *
+ * With BEZ_START_SEGV_DOOR the same is done for SIGSEGV. A page of a region
+ * that is not mapped any more (an munmap(2) or a MAP_FIXED by mistake) is
+ * mapped again with its bytes from the source, like the nearest mapping of the
+ * region or, if there is none, as private anonymous memory. Memory without
+ * access and guard pages are the program's own wish, and no loss. Where the
+ * process ends because a page of a region, or the thread's own memory, was
+ * lost and could not be replaced, one line on standard error says so before.
+ * All else goes to the former action.
+ *
  * -EALREADY: started already. -EINVAL, -E2BIG: bad options. Or what
  * mmap(2), sigaction(2) or pthread_create(3) said; nothing was changed then.
  * Context: any; not in a handler (-EDEADLK).
@@ -113,7 +123,7 @@ struct bez_options {
 int bez_start(const struct bez_options *options);
 
 /*
- * Put the former SIGBUS action back, end the worker, detach the calling
+ * Put the former actions back, end the worker, detach the calling
  * thread. Other threads detach themselves.
  *
  * -EBUSY: regions are still registered, or another handler was installed
@@ -124,10 +134,10 @@ int bez_stop(void);
 
 /*
  * Give the calling thread an alternate signal stack (a lost page of its own
- * stack kills it otherwise), unblock SIGBUS in it and make sure that early
- * notices go to the worker. A thread whose alternate stack is large enough
- * keeps it. Attaching twice is counted. In a child of fork(2) it also gives
- * the child a worker of its own.
+ * stack kills it otherwise), unblock SIGBUS in it (with the door SIGSEGV, too)
+ * and make sure that early notices go to the worker. A thread whose alternate
+ * stack is large enough keeps it. Attaching twice is counted. In a child of
+ * fork(2) it also gives the child a worker of its own.
  *
  * -ESRCH: not started. -EPERM: called on the alternate stack.
  * Context: any; not in a handler (-EDEADLK).
@@ -212,6 +222,9 @@ enum bez_cause {
 	BEZ_CAUSE_MISSING = 4,		/* poison without an address */
 	BEZ_CAUSE_SENT = 5,		/* sent by a process, or another code */
 	BEZ_CAUSE_RECOVER = 6,		/* no signal: bez_recover() found it */
+	BEZ_CAUSE_SEGV = 7,		/* SIGSEGV: a page of a region is not
+					 * mapped, or the thread's own memory
+					 * was lost; BEZ_START_SEGV_DOOR */
 	BEZ_CAUSE_CUT = 8,		/* ADRERR, and the file ends before it */
 	BEZ_CAUSE_UNREADABLE = 9,	/* ADRERR, and the file cannot be read */
 	BEZ_CAUSE_HOLE = 10		/* ADRERR in shared memory: somebody began
@@ -480,10 +493,12 @@ struct bez_status {
 	int32_t worker_tid;		/* 0: none */
 	uint32_t threads;		/* attached now */
 	uint64_t regions;		/* registered now */
-	uint64_t faults;		/* every SIGBUS taken */
+	uint64_t faults;		/* every SIGBUS taken, and SIGSEGV */
 	uint64_t foreign;		/* of these, passed on */
 	uint64_t replaced;
 	uint64_t not_replaced;
+	uint32_t segv_door;		/* 1: so does SIGSEGV */
+	uint32_t reserved;		/* 0 */
 	uint64_t pinned;		/* bytes that a device may use by their
 					 * old pages: VmPin of proc(5) */
 };

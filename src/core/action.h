@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one SIGBUS action: put there, looked at, taken away. By the system call
- * and not by the libc, because the place where a handler returns to is ours: a
- * handler that finds it above its frame knows that the kernel called it by
- * this very action, with this action's mask. Somebody else's handler that hands
- * on to us, even by a jump, was given the libc's.
+ * The one action of a signal: put there, looked at, taken away. By the system
+ * call and not by the libc, because the place where a handler returns to is
+ * ours: a handler that finds it above its frame knows that the kernel called it
+ * by this very action, with this action's mask. Somebody else's handler that
+ * hands on to us, even by a jump, was given the libc's.
  */
 #ifndef BEZOAR_CORE_ACTION_H
 #define BEZOAR_CORE_ACTION_H
@@ -13,15 +13,15 @@
 
 #include "sys/sys.h"
 
-/* Install bz_sigbus() and remember what was there in bz_core. 0 or a negative
- * errno. Context: normal, under the lock of bez_start(). */
-int bz_action_install(void);
+/* Install bz_on_signal() for @sig and remember in bz_core what was there. 0 or
+ * a negative errno. Context: normal, under the lock of bez_start(). */
+int bz_action_install(int sig);
 
-/* Does SIGBUS still come to us first? Context: handler-safe. */
-int bz_action_installed(void);
+/* Does @sig still come to us first? Context: handler-safe. */
+int bz_action_installed(int sig);
 
 /* What was there before. */
-void bz_action_uninstall(void);
+void bz_action_uninstall(int sig);
 
 #if defined(__x86_64__)
 

@@ -45,10 +45,10 @@ __asm__(".text\n"
 	".size bz_restore, . - bz_restore\n");
 #endif
 
-int bz_action_installed(void)
+int bz_action_installed(int sig)
 {
 	struct bz_sigaction now;
 
-	return !bz_sigaction(SIGBUS, NULL, &now) && (now.flags & SA_SIGINFO) &&
-	       now.handler == (void *)bz_sigbus;
+	return !bz_sigaction(sig, NULL, &now) && (now.flags & SA_SIGINFO) &&
+	       now.handler == (void *)bz_on_signal;
 }

@@ -15,6 +15,12 @@
 #include "core/mm.h"
 #include "sys/sys.h"
 
+/* The action for one signal that was there before ours. */
+struct bz_former {
+	struct bz_sigaction action;
+	_Atomic uint32_t spent;		/* SA_RESETHAND: it had its one call */
+};
+
 struct bz_core {
 	_Atomic(struct bz_mm *) mm;	/* NULL: not started. bez_start() and
 					 * bez_stop() */
@@ -33,8 +39,18 @@ struct bz_core {
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;
 
-	struct bz_sigaction former;	/* the action that was there before */
-	_Atomic uint32_t former_spent;	/* SA_RESETHAND: it had its one call */
+	struct bz_former sigbus;
+	struct bz_former sigsegv;	/* with BEZ_START_SEGV_DOOR */
+
+	uint64_t bench;			/* repair/hole_sig.c; 0: none */
+	uint8_t bench_gone[BZ_WALKS];	/* a bit for a depth: not usable any
+					 * more. Written by the slot's owner */
+
+	/* from the thread pointer on, see core/tls.h */
+	int64_t errno_at;
+	int64_t rseq_at;
+	uint32_t rseq_bytes;		/* 0: the libc has none */
+	uint32_t has_fsbase;		/* user space may read the register */
 };
 
 extern struct bz_core bz_core;
@@ -42,8 +58,14 @@ extern struct bz_core bz_core;
 /* The signals that stay open in the handler: those the processor raises. */
 uint64_t bz_handler_mask(void);
 
-/* The SIGBUS handler: src/path_sig.c. */
-void bz_sigbus(int sig, siginfo_t *info, void *context);
+/* Where the former action for @sig is kept. */
+static inline struct bz_former *bz_former_of(int sig)
+{
+	return sig == SIGSEGV ? &bz_core.sigsegv : &bz_core.sigbus;
+}
+
+/* The handler of SIGBUS, and of SIGSEGV with the door: src/path_sig.c. */
+void bz_on_signal(int sig, siginfo_t *info, void *context);
 
 /*
  * Is the calling thread inside the handler or a source? Functions that may

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <pthread.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "core/action.h"
@@ -9,6 +10,7 @@
 #include "core/keys.h"
 #include "core/lock.h"
 #include "core/sized.h"
+#include "core/tls.h"
 #include "region/region.h"
 #include "repair/repair.h"
 #include "repair/share.h"
@@ -19,7 +21,7 @@
 #define MOST_MISSING_ROUNDS	254	/* bz_missing_again() counts that far */
 
 #define ALL_FLAGS (BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL | \
-		   BEZ_START_NO_UFFD)
+		   BEZ_START_NO_UFFD | BEZ_START_SEGV_DOOR)
 
 /* Orders bez_start(), bez_stop() and fork(2). */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -98,6 +100,48 @@ static int options_from_user(const struct bez_options *options)
 	return 0;
 }
 
+static int install(void)
+{
+	int r = bz_action_install(SIGBUS);
+
+	if (r || !(bz_core.flags & BEZ_START_SEGV_DOOR))
+		return r;
+	r = bz_action_install(SIGSEGV);
+	if (r)
+		bz_action_uninstall(SIGBUS);
+	return r;
+}
+
+static void uninstall(void)
+{
+	if (bz_core.flags & BEZ_START_SEGV_DOOR)
+		bz_action_uninstall(SIGSEGV);
+	bz_action_uninstall(SIGBUS);
+}
+
+static int installed(void)
+{
+	return bz_action_installed(SIGBUS) &&
+	       (!(bz_core.flags & BEZ_START_SEGV_DOOR) ||
+		bz_action_installed(SIGSEGV));
+}
+
+/* glibc 2.35 */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+/* The same distance in every thread: the libc's own memory of a thread is set
+ * up with the thread. */
+static void find_tls(void)
+{
+#if defined(__x86_64__)
+	bz_core.has_fsbase = getauxval(AT_HWCAP2) >> 1 & 1;
+#endif
+	bz_core.errno_at = (int64_t)((uint64_t)&errno - bz_thread_pointer());
+	bz_core.rseq_at = &__rseq_offset ? __rseq_offset : 0;
+	bz_core.rseq_bytes = &__rseq_size ? __rseq_size : 0;
+}
+
 /* The lock is held. */
 static int start(const struct bez_options *options)
 {
@@ -108,6 +152,7 @@ static int start(const struct bez_options *options)
 	bz_core.page = (uint64_t)sysconf(_SC_PAGESIZE);
 	bz_core.page_shift = (uint32_t)__builtin_ctzll(bz_core.page);
 	bz_core.has_keys = bz_keys_detect();
+	find_tls();
 	r = options_from_user(options);
 	if (!r)
 		r = watch_forks();
@@ -118,20 +163,25 @@ static int start(const struct bez_options *options)
 		if (r)
 			return r;
 	}
+	if (bz_core.flags & BEZ_START_SEGV_DOOR) {
+		r = bz_bench_create();
+		if (r)
+			return r;
+	}
 	bz_uffd_open(kept);
 	bz_region_open();
 	atomic_store(&bz_core.mm, kept);
 	r = bz_thread_attach(kept);
 	if (r)
 		goto close;
-	r = bz_action_install();
+	r = install();
 	if (r)
 		goto detach;
 	if (!(bz_core.flags & BEZ_START_NO_WORKER))
 		r = bz_worker_start(kept);
 	if (!r)
 		return 0;
-	bz_action_uninstall();
+	uninstall();
 detach:
 	bz_thread_detach_all();
 close:
@@ -185,12 +235,12 @@ static int stop(void)
 
 	if (!mm)
 		return -ESRCH;
-	if (!bz_action_installed() || bz_region_close())
+	if (!installed() || bz_region_close())
 		return -EBUSY;
 	/* the worker first: an early notice that is on its way to it must not
 	 * meet the default action */
 	bz_worker_stop(mm);
-	bz_action_uninstall();
+	uninstall();
 	bz_thread_detach_all();
 	atomic_store(&bz_core.mm, NULL);
 	/* who is still in the handler finds no region and leaves */

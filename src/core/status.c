@@ -54,7 +54,9 @@ static void fill(struct bz_mm *mm, struct bez_status *s)
 	uint32_t i;
 
 	s->started = 1;
-	s->installed = (uint32_t)bz_action_installed();
+	s->installed = (uint32_t)bz_action_installed(SIGBUS);
+	s->segv_door = (bz_core.flags & BEZ_START_SEGV_DOOR) &&
+		       bz_action_installed(SIGSEGV);
 	s->placement = atomic_load(&mm->placement);
 	s->early_notice = atomic_load(&mm->early_notice);
 	s->worker_tid = atomic_load(&mm->worker_tid);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a thread needs to live through the loss of a page: a stack for the
- * handler that is not the one that was lost, and SIGBUS open.
+ * handler that is not the one that was lost, and its signals open.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,7 +21,7 @@
 
 struct attached {
 	uint32_t count;
-	uint8_t was_blocked;
+	uint8_t was_blocked[2];		/* SIGBUS, SIGSEGV */
 	uint8_t made_late;
 	stack_t former;
 	struct bz_mm *mm;		/* that counts us; kept over a stop */
@@ -136,9 +136,41 @@ static void make_late(struct attached *a)
 				      PR_MCE_KILL_LATE, 0, 0);
 }
 
+static void ours(sigset_t *ret)
+{
+	sigemptyset(ret);
+	sigaddset(ret, SIGBUS);
+	if (bz_core.flags & BEZ_START_SEGV_DOOR)
+		sigaddset(ret, SIGSEGV);
+}
+
+static void open_signals(struct attached *a)
+{
+	sigset_t set, was;
+
+	ours(&set);
+	pthread_sigmask(SIG_UNBLOCK, &set, &was);
+	a->was_blocked[0] = sigismember(&was, SIGBUS) == 1;
+	a->was_blocked[1] = sigismember(&set, SIGSEGV) == 1 &&
+			    sigismember(&was, SIGSEGV) == 1;
+}
+
+static void close_signals(const struct attached *a)
+{
+	sigset_t set;
+
+	if (!a->was_blocked[0] && !a->was_blocked[1])
+		return;
+	sigemptyset(&set);
+	if (a->was_blocked[0])
+		sigaddset(&set, SIGBUS);
+	if (a->was_blocked[1])
+		sigaddset(&set, SIGSEGV);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 int bz_thread_attach(struct bz_mm *mm)
 {
-	sigset_t bus, was;
 	int r;
 
 	if (self.count) {
@@ -154,10 +186,7 @@ int bz_thread_attach(struct bz_mm *mm)
 		tell_at_exit(NULL);
 		return r;
 	}
-	sigemptyset(&bus);
-	sigaddset(&bus, SIGBUS);
-	pthread_sigmask(SIG_UNBLOCK, &bus, &was);
-	self.was_blocked = sigismember(&was, SIGBUS) == 1;
+	open_signals(&self);
 	make_late(&self);
 	self.count = 1;
 	self.mm = mm;
@@ -167,19 +196,13 @@ int bz_thread_attach(struct bz_mm *mm)
 
 void bz_thread_detach_all(void)
 {
-	sigset_t bus;
-
 	if (!self.count)
 		return;
 	self.count = 0;
 	tell_at_exit(NULL);
 	if (self.made_late)
 		prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0);
-	if (self.was_blocked) {
-		sigemptyset(&bus);
-		sigaddset(&bus, SIGBUS);
-		pthread_sigmask(SIG_BLOCK, &bus, NULL);
-	}
+	close_signals(&self);
 	take_stack(&self);
 	/* in a child of fork(2) the count begins anew */
 	if (atomic_load(&self.mm->threads))

@@ -46,6 +46,19 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 	}
 }
 
+void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault)
+{
+	struct bz_fault *f = ret_fault;
+
+	f->si_code = info->si_code;
+	f->addr = 0;
+	f->lsb = 0;
+	/* codes of the kernel are positive; sigaction(2) */
+	f->cause = info->si_code > 0 ? BEZ_CAUSE_SEGV : BEZ_CAUSE_SENT;
+	if (info->si_code > 0 && info->si_code != SI_KERNEL)
+		f->addr = (uint64_t)info->si_addr;
+}
+
 /*
  * The page of the address, of the size that the memory has. On base pages an
  * lsb of 0 says nothing (BUS_ADRERR), the page's own is exact, and a larger one

@@ -15,6 +15,10 @@
 /* What the kernel reported. Switches on every si_code; sigaction(2). */
 void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault);
 
+/* The same for SIGSEGV: cause SEGV, or SENT. Without an address (SI_KERNEL)
+ * that is 0. */
+void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault);
+
 /* What of it is lost: see the comment at its definition. */
 struct bz_extent bz_extent_of(const struct bz_fault *fault,
 			      struct bz_memory memory);
@@ -42,15 +46,20 @@ int bz_claim_wait(struct bz_mm *mm, struct bz_conflict conflict,
 		  struct bz_extent x, uint64_t wait_ns, uint32_t rounds);
 
 /*
- * Hand the signal to the action that was installed before ours, as the kernel
- * would have: its flags, its mask, its stack. What remains is to return from
- * the handler at once; it may also never come back. The caller holds nothing.
- * Returns 1 if the process dies as soon as SIGBUS is open again, else 0.
+ * Hand the signal @sig to the action that was installed before ours, as the
+ * kernel would have: its flags, its mask, its stack. What remains is to return
+ * from the handler at once; it may also never come back. The caller holds
+ * nothing.
+ * Returns 1 if the process dies as soon as @sig is open again, else 0.
  */
-int bz_chain(siginfo_t *info, void *context);
+int bz_chain(int sig, siginfo_t *info, void *context);
 
-/* End the process by this SIGBUS, at the interrupted instruction, with its
+/* Will bz_chain() end the process? Another thread's use of a one-shot action
+ * may come in between. */
+int bz_chain_ends(int sig, const siginfo_t *info);
+
+/* End the process by this signal, at the interrupted instruction, with its
  * siginfo, as if no handler had been there: return from the handler at once. */
-void bz_die(siginfo_t *info, void *context);
+void bz_die(int sig, siginfo_t *info, void *context);
 
 #endif

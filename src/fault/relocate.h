@@ -17,7 +17,7 @@
 int bz_must_relocate(const siginfo_t *info, void *context);
 
 /* Go there with @mask as signal mask. Never returns. */
-void bz_relocate(void (*former)(int), siginfo_t *info, void *context,
+void bz_relocate(int sig, void (*former)(int), siginfo_t *info, void *context,
 		 uint64_t mask) __attribute__((noreturn));
 
 #endif

@@ -63,9 +63,10 @@ int bz_must_relocate(const siginfo_t *info, void *context)
 	       !on(&uc->uc_stack, (uint64_t)uc->uc_mcontext.gregs[REG_RSP]);
 }
 
-void bz_relocate(void (*former)(int), siginfo_t *info, void *context,
+void bz_relocate(int sig, void (*former)(int), siginfo_t *info, void *context,
 		 uint64_t mask)
 {
+	const struct bz_sigaction *action = &bz_former_of(sig)->action;
 	ucontext_t *uc = context;
 	char *old = (char *)uc - 8;
 	uint64_t head = (uint64_t)info + sizeof(*info) - (uint64_t)old;
@@ -85,8 +86,8 @@ void bz_relocate(void (*former)(int), siginfo_t *info, void *context,
 	frame = (char *)sp;
 	memcpy(frame, old, head);
 	/* it returns as if it had been called by its own action */
-	if (bz_core.former.flags & BZ_SA_RESTORER)
-		*(void **)frame = bz_core.former.restorer;
+	if (action->flags & BZ_SA_RESTORER)
+		*(void **)frame = action->restorer;
 	uc = (ucontext_t *)(frame + 8);
 	if (fp)
 		uc->uc_mcontext.fpregs = (fpregset_t)fp;
@@ -98,7 +99,7 @@ void bz_relocate(void (*former)(int), siginfo_t *info, void *context,
 			 "cld\n\t"
 			 "jmp *%4"
 			 :
-			 : "r"(frame), "D"((long)SIGBUS), "S"(info), "d"(uc),
+			 : "r"(frame), "D"((long)sig), "S"(info), "d"(uc),
 			   "r"(former)
 			 : "memory", "rax");
 	__builtin_unreachable();
@@ -115,9 +116,10 @@ int bz_must_relocate(const siginfo_t *info, void *context)
 	return 0;
 }
 
-void bz_relocate(void (*former)(int), siginfo_t *info, void *context,
+void bz_relocate(int sig, void (*former)(int), siginfo_t *info, void *context,
 		 uint64_t mask)
 {
+	(void)sig;
 	(void)former;
 	(void)info;
 	(void)context;

@@ -37,9 +37,12 @@ static void fill(struct bez_event *e, uint64_t n, const struct bz_walk *w,
 		memset(e->name, 0, sizeof(e->name));
 }
 
-static void count(struct bz_counts *counts, uint16_t outcome)
+void bz_count(struct bz_mm *mm, const struct bz_walk *w,
+	      enum bez_outcome outcome)
 {
-	if (outcome < BZ_OUTCOMES)
+	struct bz_counts *counts = bz_counts_of(mm, w);
+
+	if ((unsigned int)outcome < BZ_OUTCOMES)
 		atomic_fetch_add_explicit(&counts->outcomes[outcome], 1,
 					  memory_order_relaxed);
 }
@@ -51,9 +54,9 @@ void bz_record(struct bz_mm *mm, const struct bz_walk *w,
 	struct bz_event_slot *slot;
 	uint64_t n, was;
 
-	count(bz_counts_of(mm, w), result->outcome);
+	bz_count(mm, w, result->outcome);
 	if (result->why)
-		count(bz_counts_of(mm, w), result->why);
+		bz_count(mm, w, result->why);
 	n = atomic_fetch_add_explicit(&mm->events, 1, memory_order_relaxed);
 	slot = &mm->event[n & (BZ_EVENTS - 1)];
 	was = atomic_load_explicit(&slot->seq, memory_order_relaxed);

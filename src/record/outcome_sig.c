@@ -93,9 +93,9 @@ static const struct entry entries[] = {
 	  "Sources of sources were lost, four deep." },
 
 	{ BEZ_OUTCOME_FOREIGN, "foreign",
-	  "The memory is in no region: the former SIGBUS action decides." },
+	  "The memory is in no region: the former action decides." },
 	{ BEZ_OUTCOME_DEFAULT, "default",
-	  "The page could not be saved: the former SIGBUS action decides, "
+	  "The page could not be saved: the former action decides, "
 	  "which ends the process unless a handler was there." },
 	{ BEZ_OUTCOME_DEGRADED, "degraded", "Not in this release." },
 	{ BEZ_OUTCOME_SHUTDOWN, "shutdown", "Not in this release." },
@@ -147,6 +147,8 @@ const char *bez_cause_name(enum bez_cause cause)
 		return "sent";
 	case BEZ_CAUSE_RECOVER:
 		return "found by bez_recover()";
+	case BEZ_CAUSE_SEGV:
+		return "not mapped";
 	case BEZ_CAUSE_CUT:
 		return "file was truncated";
 	case BEZ_CAUSE_UNREADABLE:

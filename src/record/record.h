@@ -27,4 +27,18 @@ void bz_record(struct bz_mm *mm, const struct bz_walk *w,
 	       const struct bz_fault *fault, uint64_t width,
 	       const struct bz_hit *hit, const struct bz_result *result);
 
+/* Just count it: what happened is not worth an event. Context: as above. */
+void bz_count(struct bz_mm *mm, const struct bz_walk *w,
+	      enum bez_outcome outcome);
+
+/*
+ * One line on standard error: a page of the region called @region is not
+ * mapped any more; @addr, which the thread @tid itself lives in, was lost; its
+ * alternate stack was too small. @why: the outcome that says why it was not
+ * replaced; NONE: it is in no region. Context: handler-safe.
+ */
+void bz_word_of_page(uint64_t page, const char *region, enum bez_outcome why);
+void bz_word_of_thread(uint32_t tid, uint64_t addr, enum bez_outcome why);
+void bz_word_of_stack(uint32_t tid, uint64_t addr);
+
 #endif

@@ -78,6 +78,28 @@ enum bez_outcome bz_place(struct bz_mm *mm, const struct bz_placing *p);
 void *bz_stage_get(uint64_t width);
 void bz_stage_put(void *stage, uint64_t width);
 
+/*
+ * What is at @x, which a touch of has raised SIGSEGV: LOST; UNMAPPED; GOOD, if
+ * it can be read by now, or the next touch tells more; OTHER, a page that the
+ * program has made a guard (MADV_GUARD_INSTALL). Context: handler-safe.
+ */
+enum bz_probe bz_probe_hole(struct bz_extent x);
+
+/*
+ * Map @x again, where nothing is mapped, with the bytes of @stage: like the
+ * nearest mapping of the region that @hit is, or as ordinary memory if there
+ * is none. As bz_place() otherwise; on anything else than NONE nothing is
+ * there, or what another thread has mapped (ALREADY_GOOD). REFUSED_SYSTEM
+ * before Linux 5.7.
+ */
+enum bez_outcome bz_hole_place(struct bz_mm *mm, const struct bz_walk *w,
+			       struct bz_extent x, const struct bz_hit *hit,
+			       const void *stage, void *scratch);
+
+/* Keep the addresses that this needs, for good, if the kernel is one for it. 0
+ * or a negative errno. Context: normal. */
+int bz_bench_create(void);
+
 /* Open the userfaultfd of this address space if there is none yet; sets
  * mm->placement. Context: handler-safe. */
 void bz_uffd_open(struct bz_mm *mm);

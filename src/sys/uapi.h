@@ -52,6 +52,14 @@ struct uffdio_poison {
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4		/* 5.7 */
+#endif
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x8u		/* 6.3 */
+#endif
+
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000	/* 4.17 */
 #endif

@@ -4,11 +4,12 @@
  * probe runs twice, in two children of one parent, without and with bezoar,
  * and every call of its handler writes down what it sees: all of that, and the
  * end of the child, must be alike. For each combination of flags, so that no
- * expectation of ours is in between.
+ * expectation of ours is in between. With the door the same holds for SIGSEGV.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,7 +25,7 @@ enum mode {
 	FAULTS,		/* two faults, one after the other */
 	POISON,		/* the same with lost pages that are in no region */
 	UNSAVED,	/* in regions, with and without a source that works */
-	NESTED,		/* the handler raises SIGBUS the first time */
+	NESTED,		/* the handler raises the signal the first time */
 	SENT,		/* sent twice, no fault */
 	MODES
 };
@@ -50,6 +51,7 @@ struct report {
 
 struct probe {
 	char name[80];
+	int sig;
 	int flags;
 	int with_mask;
 	enum mode mode;
@@ -116,7 +118,7 @@ static void former(int sig, siginfo_t *info, void *context)
 		see_info(s, info);
 	see_context(s, context);
 	if (probe->mode == NESTED && report->calls == 1)
-		raise(SIGBUS);
+		raise(probe->sig);
 	if (target)
 		chain_mend(target);
 	depth--;
@@ -134,7 +136,7 @@ static void install(void)
 		sigaddset(&action.sa_mask, SIGRTMIN + 3);
 	}
 	CHECK_EQ(sigaltstack(&stack, NULL), 0);
-	CHECK_EQ(sigaction(SIGBUS, &action, NULL), 0);
+	CHECK_EQ(sigaction(probe->sig, &action, NULL), 0);
 }
 
 static void once_more(unsigned char *page)
@@ -144,7 +146,7 @@ static void once_more(unsigned char *page)
 	if (page)
 		chain_load(target);
 	else
-		raise(SIGBUS);
+		raise(probe->sig);
 	report->went_on++;
 }
 
@@ -166,11 +168,16 @@ static void run(unsigned char **pages, int with)
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
 	install();
 	if (with)
-		live_start(probe->mode == UNSAVED ? BEZ_START_NO_EARLY_KILL :
-						    0);
+		live_start((probe->mode == UNSAVED ? BEZ_START_NO_EARLY_KILL :
+						     0) |
+			   (probe->sig == SIGSEGV ? BEZ_START_SEGV_DOOR : 0));
 	if (with && probe->mode == UNSAVED) {
 		live_region(pages[0], live_page(), NULL, "no source");
 		live_region(pages[1], live_page(), &failing, "it fails");
+	}
+	if (probe->sig == SIGSEGV && probe->mode == UNSAVED) {
+		munmap(pages[0], live_page());
+		munmap(pages[1], live_page());
 	}
 	once_more(pages[0]);
 	once_more(pages[1]);
@@ -224,6 +231,10 @@ static void same_with_and_without(void)
 	for (i = 0; i < 2 && probe->mode != SENT; i++) {
 		int lost = probe->mode == POISON || probe->mode == UNSAVED;
 
+		if (probe->sig == SIGSEGV) {
+			pages[i] = lost ? chain_apart(1) : chain_closed();
+			continue;
+		}
 		pages[i] = lost ? live_pages(1) : chain_hole();
 		if (lost)
 			live_poison(pages[i]);
@@ -243,22 +254,28 @@ static void same_with_and_without(void)
 
 int main(int argc, char **argv)
 {
-	static struct probe probes[32 * MODES];
-	static struct tap_case cases[32 * MODES];
+	static struct probe probes[2 * 32 * MODES];
+	static struct tap_case cases[2 * 32 * MODES];
 	int bits, mode, n = 0;
 
-	for (mode = 0; mode < MODES; mode++) {
-		for (bits = 0; bits < 32; bits++, n++) {
+	for (mode = 0; mode < 2 * MODES; mode++) {
+		int segv = mode >= MODES;
+
+		/* of SIGSEGV, half of them are enough to tell it is the same */
+		for (bits = segv ? 16 : 0; bits < 32; bits++) {
 			struct probe *p = &probes[n];
 
+			if (segv && mode - MODES == POISON)
+				continue;
+			p->sig = segv ? SIGSEGV : SIGBUS;
 			p->flags = (bits & 1 ? SA_SIGINFO : 0) |
 				   (bits & 2 ? SA_NODEFER : 0) |
 				   (bits & 4 ? SA_RESETHAND : 0) |
 				   (bits & 8 ? SA_ONSTACK : 0);
 			p->with_mask = !!(bits & 16);
-			p->mode = (enum mode)mode;
-			snprintf(p->name, sizeof(p->name), "%s:%s%s%s%s%s",
-				 mode_names[mode],
+			p->mode = (enum mode)(mode % MODES);
+			snprintf(p->name, sizeof(p->name), "%s%s:%s%s%s%s%s",
+				 segv ? "SIGSEGV, " : "", mode_names[p->mode],
 				 bits & 1 ? " siginfo" : " plain",
 				 bits & 2 ? " nodefer" : "",
 				 bits & 4 ? " resethand" : "",
@@ -267,7 +284,7 @@ int main(int argc, char **argv)
 			cases[n].name = p->name;
 			cases[n].run = same_with_and_without;
 			cases[n].data = p;
-			cases[n].timeout_s = 20;
+			cases[n++].timeout_s = 20;
 		}
 	}
 	return tap_main(cases, (size_t)n, argc, argv);

@@ -83,6 +83,30 @@ unsigned char *chain_hole(void)
 	return at + live_page();
 }
 
+unsigned char *chain_apart(size_t pages)
+{
+	static uint64_t next = 0x200000000000;
+	size_t len = pages * live_page();
+	unsigned char *at = mmap((void *)next, len, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS |
+				 MAP_FIXED_NOREPLACE, -1, 0);
+
+	CHECK(at == (void *)next);
+	next += 0x1000000;
+	CHECK(len < 0x1000000);
+	madvise(at, len, MADV_NOHUGEPAGE);
+	live_fill(at, len, 0);
+	return at;
+}
+
+unsigned char *chain_closed(void)
+{
+	unsigned char *at = live_pages(1);
+
+	CHECK_EQ(mprotect(at, live_page(), PROT_NONE), 0);
+	return at;
+}
+
 void chain_start(void)
 {
 	live_start(BEZ_START_NO_EARLY_KILL);
@@ -134,7 +158,7 @@ struct chain_end chain_trace(void (*fn)(void *), void *arg)
 		if (!WIFSTOPPED(end.status))
 			return end;
 		sig = WSTOPSIG(end.status);
-		if (sig == SIGBUS) {
+		if (sig == SIGBUS || sig == SIGSEGV) {
 			end.stops++;
 			CHECK_EQ(ptrace(PTRACE_GETSIGINFO, pid, NULL,
 					&end.info), 0);
@@ -146,8 +170,12 @@ struct chain_end chain_trace(void (*fn)(void *), void *arg)
 
 void chain_same_end(const struct chain_end *a, const struct chain_end *b)
 {
-	CHECK(WIFSIGNALED(a->status) && WTERMSIG(a->status) == SIGBUS);
-	CHECK(WIFSIGNALED(b->status) && WTERMSIG(b->status) == SIGBUS);
+	int sig = a->info.si_signo;
+
+	CHECK(sig == SIGBUS || sig == SIGSEGV);
+	CHECK_EQ(b->info.si_signo, sig);
+	CHECK(WIFSIGNALED(a->status) && WTERMSIG(a->status) == sig);
+	CHECK(WIFSIGNALED(b->status) && WTERMSIG(b->status) == sig);
 	CHECK_EQ(a->info.si_code, b->info.si_code);
 	CHECK_EQ(a->info.si_errno, b->info.si_errno);
 	if (a->info.si_code > 0) {

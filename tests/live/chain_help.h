@@ -16,6 +16,15 @@
 unsigned char *chain_hole(void);
 
 /*
+ * Pages like those of live_pages(), at addresses that mmap(2) does not choose
+ * by itself: what is unmapped in there stays so.
+ */
+unsigned char *chain_apart(size_t pages);
+
+/* A page without access: a touch is SEGV_ACCERR. */
+unsigned char *chain_closed(void);
+
+/*
  * bez_start() without early notices: with them the worker replaces what
  * live_poison() loses in a region before anybody touches it, if the poison is
  * real.
@@ -35,7 +44,7 @@ extern const char chain_load_at[];
 /* How a process ended, as a parent sees it that traces it. */
 struct chain_end {
 	int status;		/* as of waitpid(2) */
-	int stops;		/* times it was to get a SIGBUS */
+	int stops;		/* times it was to get SIGBUS or SIGSEGV */
 	siginfo_t info;		/* of the last of them */
 	uint64_t pc;		/* where it was then */
 	uint64_t sp;
@@ -44,7 +53,7 @@ struct chain_end {
 /* Run @fn(@arg) in a traced child, then _exit(0). */
 struct chain_end chain_trace(void (*fn)(void *), void *arg);
 
-/* Both ended by the same SIGBUS: number, code, address, width, place. */
+/* Both ended by the same signal: number, code, address, width, place. */
 void chain_same_end(const struct chain_end *a, const struct chain_end *b);
 
 /* Memory that children share with their parent, zeroed. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,16 +32,17 @@ static void jump(int sig)
 	siglongjmp(back, 1);
 }
 
-static void take_over(void (*handler)(int), int flags)
+static void take_over(int sig, void (*handler)(int), int flags)
 {
 	struct sigaction action = { .sa_handler = handler,
 				    .sa_flags = flags };
 
-	CHECK_EQ(sigaction(SIGBUS, &action, NULL), 0);
+	CHECK_EQ(sigaction(sig, &action, NULL), 0);
 }
 
 /* A page that is lost for good, turn by turn in no region and in one that has
- * no source: then the thread holds a claim and a mark when it is passed on. */
+ * no source: then the thread holds a claim and a mark when it is passed on.
+ * With SIGSEGV they are one without access, and one that is not mapped. */
 struct jumper {
 	unsigned char *hole, *unsaved;
 };
@@ -80,6 +82,7 @@ static void replace_still_works(void)
 struct jump_case {
 	int threads;
 	int flags;
+	int sig;
 };
 
 static void jumps(void)
@@ -91,12 +94,19 @@ static void jumps(void)
 	pthread_t thread[2];
 	int i;
 
-	take_over(jump, c->flags);
-	chain_start();
+	take_over(c->sig, jump, c->flags);
+	live_start(BEZ_START_NO_EARLY_KILL |
+		   (c->sig == SIGSEGV ? BEZ_START_SEGV_DOOR : 0));
 	for (i = 0; i < c->threads; i++) {
-		j[i] = (struct jumper){ chain_hole(), live_pages(1) };
-		live_poison(j[i].unsaved);
+		int segv = c->sig == SIGSEGV;
+
+		j[i] = (struct jumper){ segv ? chain_closed() : chain_hole(),
+					chain_apart(1) };
+		if (!segv)
+			live_poison(j[i].unsaved);
 		region[i] = live_region(j[i].unsaved, live_page(), NULL, "x");
+		if (segv)
+			CHECK_EQ(munmap(j[i].unsaved, live_page()), 0);
 	}
 	for (i = 0; i < c->threads; i++)
 		CHECK_EQ(pthread_create(&thread[i], NULL, jump_often, &j[i]),
@@ -132,7 +142,7 @@ static void foreign_then_ours(void)
 	struct bez_status status = { .size = sizeof(status) };
 	int i;
 
-	take_over(mend, 0);
+	take_over(SIGBUS, mend, 0);
 	chain_start();
 	for (i = 0; i < 3; i++) {
 		mend_at = chain_hole();
@@ -215,7 +225,7 @@ static void interrupted_call(void)
 	int restarts = *(const int *)tap_data();
 	struct reading r = { .got = -2 };
 
-	take_over(count, restarts ? SA_RESTART : 0);
+	take_over(SIGBUS, count, restarts ? SA_RESTART : 0);
 	chain_start();
 	CHECK_EQ(pipe(r.pipe), 0);
 	CHECK_EQ(pthread_create(&r.reader, NULL, read_a_byte, &r), 0);
@@ -230,8 +240,10 @@ static void interrupted_call(void)
 	CHECK_EQ(calls, 1);
 }
 
-static const struct jump_case one = { 1, 0 }, one_alt = { 1, SA_ONSTACK },
-	two = { 2, 0 }, two_nodefer = { 2, SA_ONSTACK | SA_NODEFER };
+static const struct jump_case one = { 1, 0, SIGBUS },
+	one_alt = { 1, SA_ONSTACK, SIGBUS }, two = { 2, 0, SIGBUS },
+	two_nodefer = { 2, SA_ONSTACK | SA_NODEFER, SIGBUS },
+	two_segv = { 2, 0, SIGSEGV }, one_segv = { 1, SA_ONSTACK, SIGSEGV };
 static const int yes = 1, no = 0;
 
 static const struct tap_case cases[] = {
@@ -241,6 +253,10 @@ static const struct tap_case cases[] = {
 	{ .name = "10,000 jumps, two threads", .run = jumps, .data = &two },
 	{ .name = "10,000 jumps, two threads, alternate stack", .run = jumps,
 	  .data = &two_nodefer },
+	{ .name = "SIGSEGV, 10,000 jumps, two threads", .run = jumps,
+	  .data = &two_segv },
+	{ .name = "SIGSEGV, 10,000 jumps, alternate stack", .run = jumps,
+	  .data = &one_segv },
 	{ .name = "foreign-then-ours", .run = foreign_then_ours },
 	{ .name = "errno is kept", .run = errno_is_kept },
 	{ .name = "interrupted call is restarted", .run = interrupted_call,

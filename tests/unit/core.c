@@ -313,7 +313,7 @@ static void options(void)
 
 	o.size = 3;
 	CHECK_EQ(bez_start(&o), -EINVAL);
-	for (i = 3; i < 32; i++) {
+	for (i = 4; i < 32; i++) {
 		o = (struct bez_options)BEZ_OPTIONS_INIT;
 		o.flags = 1u << i;
 		CHECK_EQ(bez_start(&o), -EINVAL);

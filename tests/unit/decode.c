@@ -64,6 +64,26 @@ static void every_code(void)
 			}
 }
 
+/* SIGSEGV: codes of the kernel are about an address, but for one; all others
+ * are about none. */
+static void every_code_of_segv(void)
+{
+	int code;
+
+	for (code = -128; code <= 300; code++) {
+		siginfo_t info = info_of(code, 0x7f1234567abc, 12);
+		int raised = code > 0, named = raised && code != SI_KERNEL;
+		struct bz_fault f;
+
+		memset(&f, 0xa5, sizeof(f));
+		bz_decode_segv(&info, &f);
+		CHECK_EQ(f.cause, raised ? BEZ_CAUSE_SEGV : BEZ_CAUSE_SENT);
+		CHECK_EQ(f.si_code, code);
+		CHECK_EQ(f.addr, named ? 0x7f1234567abc : 0);
+		CHECK_EQ(f.lsb, 0);
+	}
+}
+
 /* One page, whatever the width: nothing else can be placed. */
 static void extents(void)
 {
@@ -100,6 +120,7 @@ static void cause_names(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "every code, address and width", .run = every_code },
+	{ .name = "every code of SIGSEGV", .run = every_code_of_segv },
 	{ .name = "an extent is a page", .run = extents },
 	{ .name = "causes have names", .run = cause_names },
 };
