@@ -55,9 +55,9 @@ size_t bez_compare(const void *a, const void *b, size_t len, int *ret_order);
 
 /*
  * One aligned word at once: a load that acquires, a store that releases, a
- * compare-and-swap that is sequentially consistent (weaker never is of use
- * when a page may be lost). cas: 0 if it was *@expected and is @desired now,
- * -EAGAIN if it was not, and *@expected is what it was.
+ * compare-and-swap that is sequentially consistent. cas: 0 if it was
+ * *@expected and is @desired now, -EAGAIN if it was not, and *@expected is
+ * what it was.
  *
  * -EFAULT: it is lost. -EINVAL: not a multiple of 8.
  * Context: any, handler-safe.

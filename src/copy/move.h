@@ -24,8 +24,8 @@
 #define PASTE(a, b)	PASTE_(a, b)
 #define L(x)		PASTE(.L, PASTE(NAME, _##x))
 
-	/* The stores from @from to @to ended early. Run them again with a
-	 * buffer for destination, and copy that. */
+	/* The stores of @what ended early. Run them again with a buffer for
+	 * destination, and copy that. */
 	.macro	spill_small what
 	entry	L(store_\what), L(stored_\what), L(spill_\what)
 L(spill_\what):

@@ -6,13 +6,15 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-/* Calls out of line would leave the section. */
+/* Calls would leave the section: of atomics out of line, of sanitizers. */
 #if defined(__aarch64__) && !defined(__clang__)
-#define LOOP __attribute__((section("bz_scope_text"), noinline, \
-			    target("no-outline-atomics")))
+#define INLINE_ATOMICS __attribute__((target("no-outline-atomics")))
 #else
-#define LOOP __attribute__((section("bz_scope_text"), noinline))
+#define INLINE_ATOMICS
 #endif
+#define LOOP __attribute__((section("bz_scope_text"), noinline, \
+			    no_sanitize("address", "thread", "undefined"))) \
+	INLINE_ATOMICS
 
 #define PAGE	4096u
 #define BLOCK	64u

@@ -84,8 +84,8 @@ static void moves(void)
 	size_t len, by;
 
 	while ((copier = next(copier)))
-		for (by = 0; by < 600; by += by < 20 ? 1 : 31)
-			for (len = 1; len < 6000; len += 1 + len / 5) {
+		for (by = 0; by < 600; by += by < 20 ? 1 : 67)
+			for (len = 1; len < 6000; len += 1 + len / 3) {
 				one_move(copier, 100 + by, 100, len);
 				one_move(copier, 100, 100 + by, len);
 			}
@@ -398,8 +398,9 @@ static void fix_ups(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "copies", .run = copies },
-	{ .name = "moves", .run = moves },
-	{ .name = "by vectors alone, and without", .run = both_ways },
+	{ .name = "moves", .run = moves, .timeout_s = 300 },
+	{ .name = "by vectors alone, and without", .run = both_ways,
+	  .timeout_s = 300 },
 	{ .name = "sets", .run = sets },
 	{ .name = "compares", .run = compares },
 	{ .name = "an unknown address", .run = unknown_address },
