@@ -152,8 +152,12 @@ static void waits(void)
 static void writer(long nr, const long arg[6])
 {
 	int staged = variant()->start != 0;
+	static int known;
 
-	if (looked || !(staged ? nr == SYS_mmap && (!variant()->kind->huge ||
+	/* all but plain memory is tried as that first, and then asked about */
+	known |= nr == SYS_get_mempolicy ||
+		 (variant()->kind == &kinds_anon && !variant()->locked);
+	if (looked || !known || !(staged ? nr == SYS_mmap && (!variant()->kind->huge ||
 						    arg[3] & MAP_HUGETLB) :
 			nr == SYS_ioctl && arg[1] == (long)UFFDIO_REGISTER &&
 			((struct uffdio_register *)arg[2])->range.len ==
