@@ -191,8 +191,9 @@ static void lose_each(const struct kinds_memory *m, const struct attribute *a)
 		uint64_t had = replaced();
 		struct bez_event e;
 
-		/* a child has no part in what was marked before */
-		if (a->after && live_is_real() && i)
+		/* a child has no part in what was marked before; and each huge
+		 * page that is really lost is one less on this machine */
+		if (live_is_real() && i && (a->after || m->width > live_page()))
 			break;
 		start = kinds_extent(m, offset);
 		if (!i && a->after)
