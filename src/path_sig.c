@@ -57,6 +57,21 @@ static struct bz_memory memory_of(struct bz_mm *mm, struct bz_walk *w,
 	return memory;
 }
 
+/* Who had the claim before us may have put base pages where a huge one was: most
+ * of what was lost then is not lost now. */
+static int is_as_wide(struct bz_mm *mm, struct bz_walk *w,
+		      const struct bz_fault *fault, struct bz_hit *hit,
+		      const struct bz_loss *loss)
+{
+	struct bz_memory now = loss->memory;
+
+	if (loss->x.width == bz_core.page)
+		return 1;
+	if (bz_region_is_mixed(hit))
+		learn(mm, w, fault->addr, hit, &now);
+	return now.shift == loss->memory.shift;
+}
+
 /* The action REPLACE. Leaves the claim and the mark set and *hit valid, or
  * returns ASKED_AGAIN: the region was removed while we waited for another. */
 static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
@@ -72,6 +87,8 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 		return BEZ_OUTCOME_REFUSED_RESTART;
 	switch (bz_claim(mm, w, loss->x, &conflict)) {
 	case BZ_CLAIMED:
+		if (!is_as_wide(mm, w, fault, hit, loss))
+			return BEZ_OUTCOME_ASKED_AGAIN;
 		return bz_replace(mm, w, fault, hit, loss, result);
 	case BZ_CLAIM_OWN:
 		return BEZ_OUTCOME_OWN_CLAIM;

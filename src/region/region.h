@@ -29,6 +29,9 @@ void bz_region_count(const struct bz_hit *hit, const struct bz_result *result,
 /* All of the region is such memory. The caller holds the mark of @hit. */
 void bz_region_learn(struct bz_hit *hit, struct bz_memory memory);
 
+/* Is it known by now that it is not the same everywhere? */
+int bz_region_is_mixed(struct bz_hit *hit);
+
 /*
  * Has @x been replaced more than @limit times, each within 100 ms of the one
  * before? Counts this one in. The caller has claimed @x.

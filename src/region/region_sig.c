@@ -62,6 +62,17 @@ void bz_region_learn(struct bz_hit *hit, struct bz_memory memory)
 			      memory_order_relaxed);
 }
 
+int bz_region_is_mixed(struct bz_hit *hit)
+{
+	uint32_t memory = atomic_load_explicit(&hit->region->memory,
+					       memory_order_relaxed);
+
+	if ((uint8_t)memory != BZ_MEMORY_MIXED)
+		return 0;
+	hit->memory.kind = BZ_MEMORY_MIXED;
+	return 1;
+}
+
 static void add_one(_Atomic uint64_t *counter)
 {
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);

@@ -112,12 +112,21 @@ map_alike(const struct bz_placing *p, enum bz_staged how,
 	return at;
 }
 
-/* A huge page that cannot be had must not be found out by SIGBUS. */
-static long populate(uint64_t page, const struct bz_placing *p)
+/* That there is no huge page, or that the file's own page is bad, must not be
+ * found out by SIGBUS. */
+static long populate(uint64_t page, const struct bz_placing *p,
+		     enum bz_staged how, const struct bz_attrs *attrs)
 {
-	if (p->x.width == bz_core.page)
+	int of_file = attrs->memory.kind == BZ_MEMORY_PRIVATE &&
+		      how == BZ_STAGED_ALIKE;
+	long r;
+
+	if (p->x.width == bz_core.page && !of_file)
 		return 0;
-	return bz_madvise(page, p->x.width, MADV_POPULATE_WRITE) ? -ENOMEM : 0;
+	r = bz_madvise(page, p->x.width, MADV_POPULATE_WRITE);
+	if (!r || (r == -EINVAL && of_file))	/* before 5.14 */
+		return 0;
+	return of_file ? -ESTALE : -ENOMEM;
 }
 
 static enum bez_outcome no_page(long r, const struct bz_attrs *attrs,
@@ -156,7 +165,7 @@ enum bez_outcome bz_staged_place(const struct bz_placing *p, enum bz_staged how)
 	page = map_alike(p, how, &attrs);
 	if (page < 0 && page > -4096)
 		return no_page(page, &attrs, how);
-	r = populate((uint64_t)page, p);
+	r = populate((uint64_t)page, p, how, &attrs);
 	if (r) {
 		bz_munmap((uint64_t)page, p->x.width);
 		return no_page(r, &attrs, how);

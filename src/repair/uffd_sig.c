@@ -371,7 +371,7 @@ static int with_base_pages(int fd, const struct bz_placing *p)
 
 /*
  * Something is there all the same, says the kernel. Of a huge page, which was
- * emptied and is watched, that only means that there is no other (6.12, 6.18).
+ * emptied and is watched, that only means that there is no other (6.18).
  */
 static long copy_again(int fd, const struct bz_placing *p)
 {

@@ -160,6 +160,10 @@ static const unsigned int places[] = { 50, 0, 99, 66, 0 };
 
 static enum bez_outcome why_not(const struct attribute *a)
 {
+	/* what is bad is the file's own page, and who maps it anew finds that */
+	if (live_is_real() && variant()->start && variant()->kind->make &&
+	    !variant()->kind->cow && !variant()->why)
+		return BEZ_OUTCOME_REFUSED_FILE;
 	/* a file on tmpfs keeps its policy itself */
 	if (a->only_uffd && variant()->start && !variant()->kind->make)
 		return BEZ_OUTCOME_REFUSED_ATTRS;
@@ -187,8 +191,9 @@ static void lose_each(const struct kinds_memory *m, const struct attribute *a)
 		uint64_t had = replaced();
 		struct bez_event e;
 
-		/* a child has no part in what was marked before */
-		if (a->after && live_is_real() && i)
+		/* a child has no part in what was marked before; and each huge
+		 * page that is really lost is one less on this machine */
+		if (live_is_real() && i && (a->after || m->width > live_page()))
 			break;
 		start = kinds_extent(m, offset);
 		if (!i && a->after)
@@ -331,6 +336,7 @@ static void between(int (*fence)(void *, size_t))
 {
 	struct kinds_seen before, after;
 	unsigned char *left, *right;
+	static const struct attribute plain = { "between", nothing, 0, 0, "" };
 	struct bez_source from;
 	struct kinds_memory m;
 	int err;
@@ -351,8 +357,8 @@ static void between(int (*fence)(void *, size_t))
 	CHECK_EQ(fence(right, m.width), 0);
 	kinds_see(left, &before);
 	kinds_lose(&m, m.width);
-	if (variant()->why) {
-		see_refused(m.at + m.width, (enum bez_outcome)variant()->why);
+	if (why_not(&plain)) {
+		see_refused(m.at + m.width, why_not(&plain));
 	} else {
 		CHECK(!kinds_wrong(&m, m.width, 2 * m.width));
 		CHECK_EQ(replaced(), 1);

@@ -79,12 +79,10 @@ static void on_disk(struct kinds_memory *m)
 		named(m, "/var/tmp");
 		return;
 	}
-	mkdir("/tmp/bezoar-ramfs", 0700);
-	CHECKF(!mount("ramfs", "/tmp/bezoar-ramfs", "ramfs", 0, NULL),
-	       "ramfs: %s", strerror(errno));
+	if (!mkdir("/tmp/bezoar-ramfs", 0700))
+		CHECKF(!mount("ramfs", "/tmp/bezoar-ramfs", "ramfs", 0, NULL),
+		       "ramfs: %s", strerror(errno));
 	named(m, "/tmp/bezoar-ramfs");
-	umount2("/tmp/bezoar-ramfs", MNT_DETACH);
-	m->path[0] = '\0';
 }
 
 const struct kinds_kind kinds_anon = { "anonymous", NULL, 0, 0, 0, 0 },
@@ -355,27 +353,33 @@ void kinds_pool(size_t free)
 	}
 }
 
-static void *drained;
-static size_t drained_len;
+/* Each taken page holds the address of the one before. */
+static void **drained;
 
 void kinds_pool_drain(void)
 {
-	drained_len = pool_free() * KINDS_HUGE;
-	CHECK(!drained);
-	if (!drained_len)
-		return;
-	drained = mmap(NULL, drained_len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE,
-		       -1, 0);
-	CHECK(drained != MAP_FAILED);
-	CHECK_EQ(pool_free(), 0);
+	void **page;
+
+	/* one by one, as others may give some back meanwhile */
+	for (;;) {
+		page = mmap(NULL, KINDS_HUGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+		if (page == MAP_FAILED)
+			break;
+		*page = drained;
+		drained = page;
+	}
+	CHECK_EQ(errno, ENOMEM);
 }
 
 void kinds_pool_refill(void)
 {
-	if (drained)
-		CHECK_EQ(munmap(drained, drained_len), 0);
-	drained = NULL;
+	while (drained) {
+		void *page = drained;
+
+		drained = *drained;
+		CHECK_EQ(munmap(page, KINDS_HUGE), 0);
+	}
 }
 
 /* ------------------------------------------------------------------- seeing */

@@ -29,9 +29,10 @@ static const struct variant {
 }
 
 static struct kinds_memory m;
+static size_t lost;			/* about where */
 static int looked;
 
-static void begin(void)
+static void begin_with(uint32_t flags)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	static struct bez_source from;
@@ -47,11 +48,18 @@ static void begin(void)
 	from = bez_source_mirror(kinds_bytes(0));
 	kinds_bytes(NEWER);
 	policy.source = &from;
+	policy.flags = flags;
 	live_start(variant()->start | BEZ_START_NO_WORKER |
 		   BEZ_START_NO_EARLY_KILL);
 	CHECK_EQ(bez_region_add(m.at, m.len, &policy, &region), 0);
 	kinds_lose(&m, m.width);
+	lost = m.width;
 	unit_patience(60);
+}
+
+static void begin(void)
+{
+	begin_with(0);
 }
 
 static uint16_t climb(void)
@@ -60,7 +68,7 @@ static uint16_t climb(void)
 	struct bz_walk *w = unit_enter(mm);
 	struct bz_fault fault = {
 		.taken_ns = bz_now_ns(),
-		.addr = (uint64_t)m.at + m.width + 9,
+		.addr = (uint64_t)m.at + lost + 9,
 		.cause = BEZ_CAUSE_ADRERR,
 	};
 	struct bz_result result;
@@ -144,8 +152,12 @@ static void waits(void)
 static void writer(long nr, const long arg[6])
 {
 	int staged = variant()->start != 0;
+	static int known;
 
-	if (looked || !(staged ? nr == SYS_mmap && (!variant()->kind->huge ||
+	/* all but plain memory is tried as that first, and then asked about */
+	known |= nr == SYS_get_mempolicy ||
+		 (variant()->kind == &kinds_anon && !variant()->locked);
+	if (looked || !known || !(staged ? nr == SYS_mmap && (!variant()->kind->huge ||
 						    arg[3] & MAP_HUGETLB) :
 			nr == SYS_ioctl && arg[1] == (long)UFFDIO_REGISTER &&
 			((struct uffdio_register *)arg[2])->range.len ==
@@ -168,6 +180,48 @@ static void stays(void)
 	kinds_unlink(&m);
 }
 
+/* ---------------------------------------------------- who comes before us */
+
+/* What is lost was found to be a huge page; then another replaces it, by base
+ * pages, and the first of those is lost, and all of them are written. */
+static void overtakes(long nr, const long arg[6])
+{
+	size_t start = m.width, at;
+
+	(void)arg;
+	if (looked || nr != SYS_get_mempolicy)
+		return;
+	looked = 1;
+	CHECK_EQ(climb(), BEZ_OUTCOME_REPLACED);
+	for (at = start; at < 2 * m.width; at += unit_page())
+		m.at[at]++;
+	live_poison(m.at + start);
+}
+
+static void overtaken(void)
+{
+	size_t at;
+
+	begin_with(BEZ_POLICY_BASE_PAGES);
+	kinds_pool_drain();
+	/* so that each fault asks what is there */
+	kinds_lose(&m, 0);
+	lost = 0;
+	CHECK_EQ(climb(), BEZ_OUTCOME_REPLACED);
+	lost = m.width;
+	double_before(overtakes);
+	climb();
+	CHECK(looked);
+	CHECK_EQ(climb(), BEZ_OUTCOME_REPLACED);
+	for (at = m.width + unit_page(); at < 2 * m.width; at += unit_page()) {
+		unsigned char want = kinds_bytes(0)[at];
+
+		CHECK_EQ(m.at[at], (unsigned char)(want + 1));
+	}
+	CHECK_EQ(m.at[m.width], kinds_bytes(0)[m.width]);
+	CHECK(!kinds_wrong(&m, 2 * m.width, m.len));
+}
+
 #define V(kind, start, locked) \
 	(&(const struct variant){ &kinds_##kind, start, locked })
 #define BOTH(what, kind, start, locked)					\
@@ -188,5 +242,7 @@ static const struct tap_case cases[] = {
 	BOTH("hugetlb, mremap", huge, BEZ_START_NO_UFFD, 0),
 	BOTH("hugetlb memfd", huge_memfd, 0, 0),
 	BOTH("hugetlb memfd, copied", huge_memfd_cow, 0, 0),
+	{ .name = "base pages came first", .run = overtaken,
+	  .data = V(huge_unreserved, 0, 0) },
 };
 TAP_MAIN(cases)
