@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/core.h"
+#include "repair/share.h"
 
 #define PATIENCE_NS	10000000000u
 #define NAP_NS		100000u
@@ -20,9 +21,11 @@ int bez_shared_open(int fd)
 	char path[32];
 	long r;
 
+	if (fcntl(fd, F_GETFD) < 0)
+		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	r = bz_openat(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	return r == -ENOENT ? -EBADF : (int)r;
+	return r == -ENOENT ? -ENOSYS : (int)r;
 }
 
 /* Whole pages: a repairer locks those. */
@@ -39,20 +42,34 @@ static struct flock range(size_t len, uint64_t offset, short type)
 	};
 }
 
+/* A repairer who has not got the lock goes before. He says so far behind. */
+static int try_lock(int fd, const struct flock *want)
+{
+	struct flock said = *want, got = *want;
+
+	said.l_start += (off_t)BZ_SHARE_SAID;
+	if (fcntl(fd, F_OFD_GETLK, &said))
+		return -errno;
+	if (said.l_type != F_UNLCK)
+		return -EAGAIN;
+	return fcntl(fd, F_OFD_SETLK, &got) ? -errno : 0;
+}
+
 static int lock(int fd, size_t len, uint64_t offset)
 {
 	uint64_t end = bz_after(bz_now_ns(), PATIENCE_NS);
 	struct flock want = range(len, offset, F_RDLCK);
 	struct timespec nap = { .tv_nsec = NAP_NS };
+	int r;
 
-	while (fcntl(fd, F_OFD_SETLK, &want)) {
-		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
-			return -errno;
+	for (;;) {
+		r = try_lock(fd, &want);
+		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
+			return r;
 		if (bz_now_ns() >= end)
 			return -ETIMEDOUT;
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
 	}
-	return 0;
 }
 
 /* How many of the @len bytes at @offset come before a hole. */
@@ -95,7 +112,7 @@ ssize_t bez_shared_pread(int fd, void *buf, size_t len, uint64_t offset)
 	struct statfs fs;
 	ssize_t r;
 
-	if (!len || len > MOST || offset > INT64_MAX - MOST)
+	if (!len || len > MOST || offset > BZ_SHARE_SAID - MOST)
 		return len ? -EINVAL : 0;
 	if (fstatfs(fd, &fs))
 		return -errno;

@@ -2,11 +2,14 @@
 #include "repair/share.h"
 
 #include <linux/falloc.h>
+#include <linux/mman.h>
 
 #include "core/core.h"
+#include "repair/repair.h"
 #include "repair/uffd.h"
 
 #define LOCK_NAP_NS	100000u		/* the kernel has no lock with a deadline */
+#define GONE_TRIES	64
 
 static uint64_t in_file(const struct bz_share *share, struct bz_extent x)
 {
@@ -22,24 +25,46 @@ static int is_there(const struct bz_share *share)
 	       id.ino == share->ino;
 }
 
+/* @far: 0, or BZ_SHARE_SAID. */
 static long set_lock(const struct bz_share *share, struct bz_extent x,
-		     short type)
+		     uint64_t far, short type)
 {
 	struct flock lock = {
 		.l_type = type,
 		.l_whence = SEEK_SET,
-		.l_start = (off_t)in_file(share, x),
+		.l_start = (off_t)(in_file(share, x) + far),
 		.l_len = (off_t)x.width,
 	};
 
 	return bz_sys(SYS_fcntl, share->fd, F_OFD_SETLK, (long)&lock, 0, 0, 0);
 }
 
-enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
-			       struct bz_extent x, uint64_t deadline_ns)
+static enum bez_outcome wait_for_lock(const struct bz_share *share,
+				      struct bz_extent x, uint64_t deadline_ns,
+				      int *said)
 {
 	_Atomic uint32_t nobody = 0;
 	long r;
+
+	for (;;) {
+		r = set_lock(share, x, 0, F_WRLCK);
+		if (!r)
+			return BEZ_OUTCOME_NONE;
+		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
+			return BEZ_OUTCOME_REFUSED_SYSTEM;
+		if (bz_now_ns() >= deadline_ns)
+			return BEZ_OUTCOME_CLAIM_TIMEOUT;
+		if (!*said)
+			*said = !set_lock(share, x, BZ_SHARE_SAID, F_WRLCK);
+		bz_futex_wait(&nobody, 0, LOCK_NAP_NS);
+	}
+}
+
+enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_share *share,
+			       struct bz_extent x, uint64_t deadline_ns)
+{
+	enum bez_outcome why;
+	int said = 0;
 
 	if (!share->disk && bz_fence_of(mm, share) < 0)
 		return BEZ_OUTCOME_REFUSED_SHARED;
@@ -47,24 +72,18 @@ enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
 		return BEZ_OUTCOME_NONE;
 	if (!is_there(share))
 		return BEZ_OUTCOME_REFUSED_FILE;
-	if (share->flags & BEZ_SHARED_EXCLUSIVE)
+	if (!(share->flags & BEZ_SHARED_FENCED))
 		return BEZ_OUTCOME_NONE;
-	for (;;) {
-		r = set_lock(share, x, F_WRLCK);
-		if (!r)
-			return BEZ_OUTCOME_NONE;
-		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
-			return BEZ_OUTCOME_REFUSED_SYSTEM;
-		if (bz_now_ns() >= deadline_ns)
-			return BEZ_OUTCOME_CLAIM_TIMEOUT;
-		bz_futex_wait(&nobody, 0, LOCK_NAP_NS);
-	}
+	why = wait_for_lock(share, x, deadline_ns, &said);
+	if (said)
+		set_lock(share, x, BZ_SHARE_SAID, F_UNLCK);
+	return why;
 }
 
 void bz_share_unlock(const struct bz_share *share, struct bz_extent x)
 {
-	if (share->fd >= 0 && !(share->flags & BEZ_SHARED_EXCLUSIVE))
-		set_lock(share, x, F_UNLCK);
+	if (share->fd >= 0 && (share->flags & BEZ_SHARED_FENCED))
+		set_lock(share, x, 0, F_UNLCK);
 }
 
 static long drop_entry(struct bz_extent x)
@@ -98,25 +117,20 @@ enum bz_look bz_share_look(const struct bz_share *share, struct bz_extent x)
 	 * what the disk has, which is older */
 	if (!share->disk && drop_entry(x) == -ENOMEM)
 		return BZ_LOOK_UNMAPPED;
-	for (;;) {
-		switch (bz_madvise(x.start, x.width, MADV_POPULATE_READ)) {
-		case 0:
-			return BZ_LOOK_GOOD;
-		case -EHWPOISON:
-			return BZ_LOOK_LOST;
-		case -ENOMEM:
-			return BZ_LOOK_UNMAPPED;
-		case -EFAULT:
-			if (is_cut(share, x))
-				return BZ_LOOK_CUT;
-			return share->disk ? BZ_LOOK_UNREADABLE : BZ_LOOK_HOLE;
-		case -EAGAIN:
-		case -EINTR:
-			break;
-		default:
-			/* no access is no loss */
-			return BZ_LOOK_GOOD;
-		}
+	switch (bz_probe(x, 0)) {
+	case BZ_PROBE_GOOD:
+		return BZ_LOOK_GOOD;
+	case BZ_PROBE_LOST:
+		return BZ_LOOK_LOST;
+	case BZ_PROBE_UNMAPPED:
+		return BZ_LOOK_UNMAPPED;
+	case BZ_PROBE_FAULT:
+		if (is_cut(share, x))
+			return BZ_LOOK_CUT;
+		return share->disk ? BZ_LOOK_UNREADABLE : BZ_LOOK_HOLE;
+	case BZ_PROBE_OTHER:
+	default:
+		return BZ_LOOK_OTHER;
 	}
 }
 
@@ -129,24 +143,80 @@ static long punch(const struct bz_share *share, struct bz_extent x)
 		      (long)in_file(share, x), (long)x.width, 0, 0);
 }
 
-static enum bez_outcome put_memory(struct bz_mm *mm,
-				   const struct bz_share *share,
+/*
+ * With the bad page goes its place in the pool, and if no other is free then, the
+ * good part of it is gone for nothing. So one is kept for us, without being
+ * touched, until the last moment. NULL: there is none.
+ */
+static void *set_aside(struct bz_extent x)
+{
+	long at = bz_mmap(0, x.width, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+				  __builtin_ctzll(x.width) << MAP_HUGE_SHIFT,
+			  -1);
+
+	return at < 0 && at > -4096 ? NULL : (void *)at;
+}
+
+static enum bez_outcome empty(const struct bz_share *share, struct bz_extent x)
+{
+	void *kept = NULL;
+	long r;
+
+	if (x.width > bz_core.page) {
+		kept = set_aside(x);
+		if (!kept)
+			return BEZ_OUTCOME_REFUSED_HUGE;
+	}
+	r = punch(share, x);
+	if (kept)
+		bz_munmap((uint64_t)kept, x.width);
+	return r ? BEZ_OUTCOME_REFUSED_SYSTEM : BEZ_OUTCOME_NONE;
+}
+
+/*
+ * A program that closes our descriptor takes the fence away, and who touches
+ * the hole then puts zeros there. That cannot be prevented, only be mended:
+ * the fence is raised again, and what came in meanwhile goes.
+ */
+static long fill(struct bz_mm *mm, struct bz_share *share, struct bz_extent x,
+		 const void *from, int fd)
+{
+	uint32_t i;
+	long r = -EBADF;
+
+	for (i = 0; i < GONE_TRIES; i++) {
+		r = bz_uffd_copy(fd, x, from);
+		if (!r || bz_fence_stands(mm, share, fd))
+			return r;
+		fd = bz_fence_of(mm, share);
+		if (fd < 0 || punch(share, x))
+			break;
+	}
+	/* no fence: then nobody here may read what is no data */
+	bz_sys(SYS_mprotect, (long)x.start, (long)x.width, PROT_NONE, 0, 0, 0);
+	return r;
+}
+
+static enum bez_outcome put_memory(struct bz_mm *mm, struct bz_share *share,
 				   struct bz_extent x, const void *from,
 				   int lost)
 {
 	int fd = bz_fence_of(mm, share);
-	long r;
+	enum bez_outcome why;
 
 	if (fd < 0)
 		return BEZ_OUTCOME_REFUSED_SHARED;
-	if (lost && punch(share, x))
-		return BEZ_OUTCOME_REFUSED_SYSTEM;
-	r = bz_uffd_copy(fd, x, from);
-	switch (r) {
+	why = lost ? empty(share, x) : BEZ_OUTCOME_NONE;
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	switch (fill(mm, share, x, from, fd)) {
 	case 0:
 		return BEZ_OUTCOME_NONE;
 	case -EEXIST:			/* the program has put a page there */
 		return BEZ_OUTCOME_ALREADY_GOOD;
+	case -ENOENT:
+		return BEZ_OUTCOME_REFUSED_UNMAPPED;
 	case -ENOMEM:
 	case -ENOSPC:
 		return x.width > bz_core.page ? BEZ_OUTCOME_REFUSED_HUGE :
@@ -178,7 +248,7 @@ static long write_back(const struct bz_share *share, struct bz_extent x,
 	return 0;
 }
 
-enum bez_outcome bz_share_put(struct bz_mm *mm, const struct bz_share *share,
+enum bez_outcome bz_share_put(struct bz_mm *mm, struct bz_share *share,
 			      struct bz_extent x, const void *from, int lost,
 			      int reread)
 {

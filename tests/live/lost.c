@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "lost.h"
+
+#include <linux/falloc.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/core.h"
+#include "live.h"
+#include "sys/sys.h"
+
+struct lost *lost;
+void (*lost_before)(long nr, const long arg[6]);
+
+static struct bz_file_id file;
+static size_t width;
+static uint64_t base;
+
+/* The first bad byte of [@offset, @offset + @len) of the file, or its end. */
+static uint64_t first_bad(uint64_t offset, uint64_t len)
+{
+	uint64_t page = live_page(), end = offset + len, at;
+	uint64_t step = atomic_load(&lost->whole) ? width : page;
+
+	for (at = offset & -page; at < end && at / page < LOST_PAGES; at += page)
+		if (atomic_load(&lost->bad[at / page])) {
+			at &= -step;
+			return at > offset ? at : offset;
+		}
+	return end;
+}
+
+static int is_file(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && st.st_dev == file.dev && st.st_ino == file.ino;
+}
+
+static long kernel(long nr, const long arg[6])
+{
+	int saved = errno;
+	long r = syscall(nr, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+
+	if (r == -1)
+		r = -errno;
+	errno = saved;
+	return r;
+}
+
+static long populate(const long arg[6])
+{
+	uint64_t at = (uint64_t)arg[0] - base, len = (uint64_t)arg[1];
+
+	if (base && (uint64_t)arg[0] >= base && at < LOST_PAGES * live_page() &&
+	    first_bad(at, len) < at + len)
+		return -EHWPOISON;
+	return kernel(SYS_madvise, arg);
+}
+
+static long read_file(long arg[6])
+{
+	uint64_t offset = (uint64_t)arg[3], bad;
+
+	if (is_file((int)arg[0])) {
+		bad = first_bad(offset, (uint64_t)arg[2]);
+		if (bad == offset)
+			return -EIO;
+		arg[2] = (long)(bad - offset);
+	}
+	return kernel(SYS_pread64, arg);
+}
+
+static long punch(const long arg[6])
+{
+	uint64_t at, page = live_page();
+	long r = kernel(SYS_fallocate, arg);
+
+	if (r || !(arg[1] & FALLOC_FL_PUNCH_HOLE) || !is_file((int)arg[0]))
+		return r;
+	atomic_fetch_add(&lost->punches, 1);
+	for (at = 0; at < (uint64_t)arg[3]; at += page)
+		atomic_store(&lost->bad[((uint64_t)arg[2] + at) / page], 0);
+	return r;
+}
+
+static long fill(const long arg[6])
+{
+	long r;
+
+	if (atomic_exchange(&lost->dies_before, 0))
+		kill(getpid(), SIGKILL);
+	r = kernel(SYS_ioctl, arg);
+	if (!r)
+		atomic_fetch_add(&lost->fills, 1);
+	return r;
+}
+
+long bz_sys(long nr, long a, long b, long c, long d, long e, long f)
+{
+	long arg[6] = { a, b, c, d, e, f };
+
+	if (!lost)
+		return kernel(nr, arg);
+	if (lost_before)
+		lost_before(nr, arg);
+	if (nr == SYS_madvise && c == MADV_POPULATE_READ)
+		return populate(arg);
+	if (nr == SYS_madvise && c == MADV_REMOVE) {
+		long r = kernel(nr, arg);
+
+		atomic_fetch_add(&lost->punches, 1);
+		memset((void *)lost->bad, 0, sizeof(lost->bad));
+		return r;
+	}
+	if (nr == SYS_pread64)
+		return read_file(arg);
+	if (nr == SYS_fallocate)
+		return punch(arg);
+	if (nr == SYS_ioctl && (unsigned long)b == UFFDIO_COPY)
+		return fill(arg);
+	return kernel(nr, arg);
+}
+
+uint64_t bz_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void lost_is_at(void *at)
+{
+	base = (uint64_t)at;
+}
+
+void lost_begin(int fd, void *at, size_t page_width)
+{
+	struct stat st;
+
+	if (fd >= 0) {
+		CHECK_EQ(fstat(fd, &st), 0);
+		file = (struct bz_file_id){ st.st_dev, st.st_ino };
+	}
+	width = page_width;
+	base = (uint64_t)at;
+	lost = mmap(NULL, sizeof(*lost), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(lost != MAP_FAILED);
+}
+
+/* By a child, which takes the SIGBUS that comes at once. A bare one: it shares
+ * the file and nothing of the library. */
+static void poison(void *at)
+{
+	pid_t pid = _Fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		signal(SIGBUS, SIG_DFL);
+		_exit(madvise(at, live_page(), MADV_HWPOISON) ? errno : 0);
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		continue;
+	CHECKF(!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS),
+	       "MADV_HWPOISON: status %#x", (unsigned int)status);
+}
+
+void lose_at(size_t offset)
+{
+	if (live_is_real())
+		poison((void *)(base + offset));
+	else
+		atomic_store(&lost->bad[offset / live_page()], 1);
+}
+
+void lost_notice(size_t offset)
+{
+	uint32_t fills = atomic_load(&lost->fills);
+
+	lose_at(offset);
+	/* who touches it between two steps of this repairs the marker away */
+	while (!live_is_real() && atomic_load(&lost->bad[offset / live_page()]) &&
+	       atomic_load(&lost->fills) == fills) {
+		lost_mark(offset);
+		if (!lost->hammered)
+			break;
+		sched_yield();
+	}
+}
+
+/* ------------------------------------------------------------- huge pages */
+
+static const char pool[] = "/proc/sys/vm/nr_hugepages";
+static long pool_was = -1;
+
+static long pool_size(void)
+{
+	FILE *f = fopen(pool, "re");
+	long n = -1;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static int pool_set(long n)
+{
+	FILE *f = fopen(pool, "we");
+	int r = !f || fprintf(f, "%ld", n) < 0;
+
+	return f && fclose(f) ? -1 : r ? -1 : 0;
+}
+
+static void pool_back(void)
+{
+	if (pool_was >= 0)
+		pool_set(pool_was);
+	pool_was = -1;
+}
+
+static long pool_free(void)
+{
+	char line[128];
+	long free = 0, reserved = 0;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f)) {
+		sscanf(line, "HugePages_Free: %ld", &free);
+		sscanf(line, "HugePages_Rsvd: %ld", &reserved);
+	}
+	fclose(f);
+	return free - reserved;
+}
+
+void lost_need_huge(long pages)
+{
+	long was = pool_size(), missing = pages - pool_free();
+
+	if (missing <= 0)
+		return;
+	if (was < 0 || geteuid())
+		tap_skip("%ld huge pages are missing: raise vm.nr_hugepages, "
+			 "or run as root", missing);
+	atexit(pool_back);
+	pool_was = was;
+	if (pool_set(was + missing) || pool_free() < pages)
+		tap_skip("no room for %ld more huge pages", missing);
+}
+
+/* The fence, which is the userfaultfd that the memory is registered with; or
+ * where there is none, one that has it for the moment. */
+static int marker(uint64_t start, int *ret_own)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	int fence = mm ? atomic_load(&mm->fence) - 1 : -1;
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_POISON };
+	struct uffdio_register reg = {
+		.range = { start, width },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	*ret_own = fence < 0;
+	if (fence >= 0)
+		return fence;
+	fence = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	CHECK(fence >= 0);
+	CHECK_EQ(ioctl(fence, UFFDIO_API, &api), 0);
+	CHECK_EQ(ioctl(fence, UFFDIO_REGISTER, &reg), 0);
+	return fence;
+}
+
+void lost_mark(size_t offset)
+{
+	struct uffdio_poison poison = {
+		.range = { base + (offset & -width), width },
+	};
+	int fd, own, r;
+
+	if (live_is_real())
+		return;
+	fd = marker(poison.range.start, &own);
+	CHECK_EQ(madvise((void *)(uintptr_t)poison.range.start, width,
+			 MADV_DONTNEED_LOCKED), 0);
+	r = ioctl(fd, UFFDIO_POISON, &poison);
+	/* whoever touched it in between may have repaired it */
+	CHECKF(!r || errno == EEXIST, "UFFDIO_POISON: %s", strerror(errno));
+	if (own)
+		close(fd);
+}
