@@ -260,44 +260,43 @@ void lost_need_huge(long pages)
 		tap_skip("no room for %ld more huge pages", missing);
 }
 
-/* The fence, which is the userfaultfd that the memory is registered with; or
- * where there is none, one that has it for the moment. */
-static int marker(uint64_t start, int *ret_own)
+/* A userfaultfd that has the range for the moment. */
+static int registered(uint64_t start)
 {
-	struct bz_mm *mm = atomic_load(&bz_core.mm);
-	int fence = mm ? atomic_load(&mm->fence) - 1 : -1;
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_POISON };
 	struct uffdio_register reg = {
 		.range = { start, width },
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 
-	*ret_own = fence < 0;
-	if (fence >= 0)
-		return fence;
-	fence = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	CHECK(fence >= 0);
-	CHECK_EQ(ioctl(fence, UFFDIO_API, &api), 0);
-	CHECK_EQ(ioctl(fence, UFFDIO_REGISTER, &reg), 0);
-	return fence;
+	CHECK(fd >= 0);
+	CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
+	CHECK_EQ(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
+	return fd;
 }
 
+/* By the fence, which is the userfaultfd that the memory is registered with; or
+ * where there is none, by another. */
 void lost_mark(size_t offset)
 {
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	int fence = mm ? atomic_load(&mm->fence) - 1 : -1, other, r;
 	struct uffdio_poison poison = {
 		.range = { base + (offset & -width), width },
 	};
-	int fd, own, r;
 
 	if (live_is_real())
 		return;
-	fd = marker(poison.range.start, &own);
 	CHECK_EQ(madvise((void *)(uintptr_t)poison.range.start, width,
 			 MADV_DONTNEED_LOCKED), 0);
-	r = ioctl(fd, UFFDIO_POISON, &poison);
+	r = fence < 0 ? -1 : ioctl(fence, UFFDIO_POISON, &poison);
+	if (fence < 0 || (r && errno == ENOENT)) {
+		other = registered(poison.range.start);
+		r = ioctl(other, UFFDIO_POISON, &poison);
+		close(other);
+	}
 	/* whoever touched it in between may have repaired it */
 	CHECKF(!r || errno == EEXIST, "UFFDIO_POISON: %s", strerror(errno));
-	if (own)
-		close(fd);
 }
