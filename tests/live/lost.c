@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 #include "live.h"
+#include "replace_see.h"
 #include "sys/sys.h"
 
 struct lost *lost;
@@ -26,14 +27,14 @@ static uint64_t base;
 /* The first bad byte of [@offset, @offset + @len) of the file, or its end. */
 static uint64_t first_bad(uint64_t offset, uint64_t len)
 {
-	uint64_t page = live_page(), end = offset + len, at;
-	uint64_t step = atomic_load(&lost->whole) ? width : page;
+	uint64_t step = atomic_load(&lost->whole) ? width : live_page();
+	uint64_t end = offset + len, at = offset & -step, i;
 
-	for (at = offset & -page; at < end && at / page < LOST_PAGES; at += page)
-		if (atomic_load(&lost->bad[at / page])) {
-			at &= -step;
-			return at > offset ? at : offset;
-		}
+	for (; at < end; at += step)
+		for (i = at; i < at + step; i += live_page())
+			if (i / live_page() < LOST_PAGES &&
+			    atomic_load(&lost->bad[i / live_page()]))
+				return at > offset ? at : offset;
 	return end;
 }
 
@@ -74,20 +75,24 @@ static long read_file(long arg[6])
 		if (bad == offset)
 			return -EIO;
 		arg[2] = (long)(bad - offset);
+		if (lost->chunk && arg[2] > (long)lost->chunk)
+			arg[2] = (long)lost->chunk;
 	}
 	return kernel(SYS_pread64, arg);
 }
 
 static long punch(const long arg[6])
 {
-	uint64_t at, page = live_page();
+	uint64_t at, end, page = live_page();
 	long r = kernel(SYS_fallocate, arg);
 
 	if (r || !(arg[1] & FALLOC_FL_PUNCH_HOLE) || !is_file((int)arg[0]))
 		return r;
 	atomic_fetch_add(&lost->punches, 1);
-	for (at = 0; at < (uint64_t)arg[3]; at += page)
-		atomic_store(&lost->bad[((uint64_t)arg[2] + at) / page], 0);
+	at = (uint64_t)arg[2] / page;
+	end = at + (uint64_t)arg[3] / page;
+	for (; at < end && at < LOST_PAGES; at++)
+		atomic_store(&lost->bad[at], 0);
 	return r;
 }
 
@@ -95,6 +100,8 @@ static long fill(const long arg[6])
 {
 	long r;
 
+	if (lost->no_huge && ((struct uffdio_copy *)arg[2])->len > live_page())
+		return -ENOMEM;
 	if (atomic_exchange(&lost->dies_before, 0))
 		kill(getpid(), SIGKILL);
 	r = kernel(SYS_ioctl, arg);
@@ -124,6 +131,8 @@ long bz_sys(long nr, long a, long b, long c, long d, long e, long f)
 		return read_file(arg);
 	if (nr == SYS_fallocate)
 		return punch(arg);
+	if (nr == SYS_mmap && lost->no_huge && (d & MAP_HUGETLB))
+		return -ENOMEM;
 	if (nr == SYS_ioctl && (unsigned long)b == UFFDIO_COPY)
 		return fill(arg);
 	return kernel(nr, arg);
@@ -201,11 +210,10 @@ void lost_notice(size_t offset)
 /* ------------------------------------------------------------- huge pages */
 
 static const char pool[] = "/proc/sys/vm/nr_hugepages";
-static long pool_was = -1;
 
-static long pool_size(void)
+static long number_in(const char *path)
 {
-	FILE *f = fopen(pool, "re");
+	FILE *f = fopen(path, "re");
 	long n = -1;
 
 	if (f && fscanf(f, "%ld", &n) != 1)
@@ -215,19 +223,43 @@ static long pool_size(void)
 	return n;
 }
 
-static int pool_set(long n)
+static void write_number(const char *path, long n)
 {
-	FILE *f = fopen(pool, "we");
-	int r = !f || fprintf(f, "%ld", n) < 0;
+	FILE *f = fopen(path, "we");
 
-	return f && fclose(f) ? -1 : r ? -1 : 0;
+	if (f) {
+		fprintf(f, "%ld", n);
+		fclose(f);
+	}
 }
 
-static void pool_back(void)
+/* However the case ends, a child of it notices, by a pipe. */
+int lost_raise(const char *path, long by)
 {
-	if (pool_was >= 0)
-		pool_set(pool_was);
-	pool_was = -1;
+	long was = number_in(path);
+	int pipes[2];
+	char byte;
+	pid_t pid;
+
+	if (was < 0)
+		return -ENOENT;
+	if (geteuid())
+		return -EPERM;
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
+	pid = _Fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		signal(SIGTERM, SIG_IGN);
+		close(pipes[1]);
+		while (read(pipes[0], &byte, 1) < 0 && errno == EINTR)
+			continue;
+		/* others may have changed it meanwhile */
+		write_number(path, number_in(path) - by);
+		_exit(0);
+	}
+	close(pipes[0]);
+	write_number(path, was + by);
+	return number_in(path) >= was + by ? 0 : -ENOMEM;
 }
 
 static long pool_free(void)
@@ -247,17 +279,14 @@ static long pool_free(void)
 
 void lost_need_huge(long pages)
 {
-	long was = pool_size(), missing = pages - pool_free();
+	long missing = pages - pool_free();
+	int r = missing > 0 ? lost_raise(pool, missing) : 0;
 
-	if (missing <= 0)
-		return;
-	if (was < 0 || geteuid())
+	if (r == -ENOMEM)
+		tap_skip("no room for %ld more huge pages", missing);
+	if (r)
 		tap_skip("%ld huge pages are missing: raise vm.nr_hugepages, "
 			 "or run as root", missing);
-	atexit(pool_back);
-	pool_was = was;
-	if (pool_set(was + missing) || pool_free() < pages)
-		tap_skip("no room for %ld more huge pages", missing);
 }
 
 /* A userfaultfd that has the range for the moment. */
@@ -299,4 +328,19 @@ void lost_mark(size_t offset)
 	}
 	/* whoever touched it in between may have repaired it */
 	CHECKF(!r || errno == EEXIST, "UFFDIO_POISON: %s", strerror(errno));
+}
+
+void lost_refused(size_t offset, enum bez_outcome why)
+{
+	unsigned char byte;
+
+	if (live_is_real()) {
+		see_refused((void *)(base + offset), why);
+		return;
+	}
+	/* the marker goes when it is looked whether the file is good again */
+	CHECK_EQ(see_lost((void *)(base + offset), &byte), 1);
+	CHECKF(see_event((void *)(base + offset)).why == why, "\"%s\"",
+	       bez_outcome_name(see_event((void *)(base + offset)).why));
+	lost_mark(offset);
 }

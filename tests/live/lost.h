@@ -9,6 +9,7 @@
 #ifndef BEZOAR_TESTS_LOST_H
 #define BEZOAR_TESTS_LOST_H
 
+#include <bezoar/bezoar.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,8 @@ struct lost {
 	_Atomic uint32_t dies_before;	/* who is to fill next dies instead */
 	_Atomic uint32_t whole;		/* reading says EIO of all of a huge page:
 					 * before Linux 6.6 */
+	uint32_t chunk;			/* if not 0: reads return no more */
+	uint32_t no_huge;		/* the pool of huge pages is empty */
 	uint32_t hammered;		/* other threads touch it all the time */
 	_Atomic uint8_t bad[LOST_PAGES];
 };
@@ -39,9 +42,16 @@ void lost_mark(size_t offset);
 /* Both, in a test of one process. */
 void lost_notice(size_t offset);
 
+/* see_refused() of it, also where it is only marked; it is lost again after. */
+void lost_refused(size_t offset, enum bez_outcome why);
+
 /* So many free huge pages, or the case is skipped; the pool is as before when
  * the case has ended. */
 void lost_need_huge(long pages);
+
+/* Add to the number in a file of /proc or /sys until the case has ended. 0,
+ * -ENOENT, -EPERM: who is not root; -ENOMEM: it stayed below. */
+int lost_raise(const char *path, long by);
 
 /* Run before the system call, if not NULL. In whichever process. */
 extern void (*lost_before)(long nr, const long arg[6]);
