@@ -7,6 +7,8 @@
 #define FEATURES (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM | \
 		  UFFD_FEATURE_MISSING_HUGETLBFS)
 
+#define LOWER_TRIES 100
+
 static int is_ours(struct bz_mm *mm, int fd)
 {
 	return fd >= 0 && bz_uffd_is_of(fd, atomic_load(&mm->fence_pid));
@@ -59,9 +61,12 @@ void bz_fence_lower(struct bz_mm *mm, const struct bz_share *share)
 	struct uffdio_range range = { .start = share->start,
 				      .len = share->end - share->start };
 	int fd = atomic_load(&mm->fence) - 1;
+	uint32_t i;
 
-	if (bz_fence_stands(mm, share, fd))
-		bz_ioctl(fd, UFFDIO_UNREGISTER, &range);
+	/* it is not known here any more, but it would be there for ever */
+	for (i = 0; i < LOWER_TRIES && bz_fence_stands(mm, share, fd); i++)
+		if (!bz_ioctl(fd, UFFDIO_UNREGISTER, &range))
+			break;
 }
 
 void bz_fence_close(struct bz_mm *mm)

@@ -71,7 +71,7 @@ static int look_at_memory(struct bz_share *share)
  * which is a loss of another kind. */
 static int look_at_seals(int fd)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
+	long seals = bz_sys(SYS_fcntl, fd, F_GET_SEALS, 0, 0, 0, 0);
 
 	return seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) ?
 	       -EPERM : 0;
@@ -81,15 +81,17 @@ static int look_at_seals(int fd)
 static int look_for_holes(const struct bz_share *share, int is_hugetlb)
 {
 	uint64_t len = share->end - share->start;
-	off_t hole;
+	long hole;
 
 	if (is_hugetlb)
 		/* it does not tell, and has set the pages aside anyway */
-		return fallocate(share->fd, FALLOC_FL_KEEP_SIZE,
-				 (off_t)share->offset, (off_t)len) ? -errno : 0;
-	hole = lseek(share->fd, (off_t)share->offset, SEEK_HOLE);
+		return (int)bz_sys(SYS_fallocate, share->fd,
+				   FALLOC_FL_KEEP_SIZE, (long)share->offset,
+				   (long)len, 0, 0);
+	hole = bz_sys(SYS_lseek, share->fd, (long)share->offset, SEEK_HOLE, 0,
+		      0, 0);
 	if (hole < 0)
-		return errno == ENXIO ? -ENODATA : -errno;
+		return hole == -ENXIO ? -ENODATA : (int)hole;
 	return (uint64_t)hole < share->offset + len ? -ENODATA : 0;
 }
 
@@ -100,17 +102,17 @@ static int look_for_holes(const struct bz_share *share, int is_hugetlb)
 static int is_mapped_there(struct bz_share *share)
 {
 	char scratch[4096] __attribute__((aligned(8)));
-	size_t len = (size_t)1 << share->memory.shift;
+	uint64_t len = (uint64_t)1 << share->memory.shift;
 	struct bz_attrs a;
-	void *at;
+	long at;
 	int r;
 
-	at = mmap(NULL, len, PROT_NONE, MAP_SHARED | MAP_NORESERVE, share->fd,
-		  (off_t)share->offset);
-	if (at == MAP_FAILED)
-		return -errno;
+	at = bz_sys(SYS_mmap, 0, (long)len, PROT_NONE,
+		    MAP_SHARED | MAP_NORESERVE, share->fd, (long)share->offset);
+	if (at < 0 && at > -4096)
+		return (int)at;
 	r = bz_attrs_read((uint64_t)at, scratch, &a);
-	munmap(at, len);
+	bz_munmap((uint64_t)at, len);
 	if (!r && (a.dev != share->dev || a.ino != share->ino))
 		r = -EINVAL;
 	return r;
@@ -122,8 +124,11 @@ static int look_at_file(struct bz_share *share, uint32_t flags)
 	struct stat st;
 	int is_hugetlb, r;
 
-	if (fstat(share->fd, &st) || fstatfs(share->fd, &fs))
-		return -errno;
+	r = (int)bz_sys(SYS_fstat, share->fd, (long)&st, 0, 0, 0, 0);
+	if (!r)
+		r = (int)bz_sys(SYS_fstatfs, share->fd, (long)&fs, 0, 0, 0, 0);
+	if (r)
+		return r;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
 	/* whoever cannot be punched may not even be mapped once more */
@@ -168,7 +173,7 @@ static int fill_in(struct bz_mm *mm, struct bz_share *share,
 	int r;
 
 	if (said->fd >= 0) {
-		int how = fcntl(said->fd, F_GETFL);
+		long how = bz_sys(SYS_fcntl, said->fd, F_GETFL, 0, 0, 0, 0);
 
 		if (how < 0 || (how & O_ACCMODE) == O_RDONLY || (how & O_PATH))
 			return -EBADF;
@@ -211,7 +216,7 @@ int bz_share_open(struct bz_mm *mm, uint64_t start, uint64_t end,
 		return 0;
 	}
 	if (share->fd >= 0)
-		close(share->fd);
+		bz_close(share->fd);
 	free(share);
 	return r;
 }
@@ -226,7 +231,7 @@ void bz_share_close(struct bz_mm *mm, struct bz_share *share)
 		bz_fence_lower(mm, share);
 	if (share->fd >= 0 && !bz_file_id(share->fd, &id) &&
 	    id.dev == share->dev && id.ino == share->ino)
-		close(share->fd);
+		bz_close(share->fd);
 	free(share);
 }
 

@@ -168,7 +168,7 @@ void lost_begin(int fd, void *at, size_t page_width)
 
 /* By a child, which takes the SIGBUS that comes at once. A bare one: it shares
  * the file and nothing of the library. */
-static void poison(void *at)
+static int try_poison(void *at)
 {
 	pid_t pid = _Fork();
 	int status;
@@ -180,6 +180,19 @@ static void poison(void *at)
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		continue;
+	return status;
+}
+
+static void poison(void *at)
+{
+	int tries, status = 0;
+
+	for (tries = 0; tries < 100; tries++) {
+		status = try_poison(at);
+		/* another thread has it in its hands, in the kernel */
+		if (!WIFEXITED(status) || WEXITSTATUS(status) != EBUSY)
+			break;
+	}
 	CHECKF(!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS),
 	       "MADV_HWPOISON: status %#x", (unsigned int)status);
 }

@@ -14,6 +14,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -238,10 +239,16 @@ static void next_step(void)
 /* If a process of ours fails, the case has; the others are stuck. */
 static void on_child(int sig, siginfo_t *info, void *context)
 {
-	static const char say[] = "# a process ended before its time\n";
+	char say[64];
+	uint32_t i;
+	int len;
 
 	(void)sig;
 	(void)context;
+	for (i = 0; i < MOST && pids[i] != info->si_pid; i++)
+		continue;
+	if (i == MOST)			/* who poisons a page dies of it */
+		return;
 	if (info->si_code == CLD_KILLED && info->si_status == SIGKILL) {
 		/* the victim: he is not waited for in this round */
 		atomic_fetch_add(&common->touched, 1);
@@ -251,7 +258,10 @@ static void on_child(int sig, siginfo_t *info, void *context)
 	}
 	if (atomic_load(&common->end))
 		return;
-	if (write(STDOUT_FILENO, say, sizeof(say) - 1) < 0)
+	len = snprintf(say, sizeof(say), "# a process ended: %s %d\n",
+		       info->si_code == CLD_EXITED ? "status" : "signal",
+		       info->si_status);
+	if (write(STDOUT_FILENO, say, (size_t)len) < 0)
 		_exit(2);
 	kill(0, SIGTERM);
 }
