@@ -168,7 +168,7 @@ void lost_begin(int fd, void *at, size_t page_width)
 
 /* By a child, which takes the SIGBUS that comes at once. A bare one: it shares
  * the file and nothing of the library. */
-static int try_poison(void *at)
+static void poison(void *at)
 {
 	pid_t pid = _Fork();
 	int status;
@@ -180,19 +180,6 @@ static int try_poison(void *at)
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		continue;
-	return status;
-}
-
-static void poison(void *at)
-{
-	int tries, status = 0;
-
-	for (tries = 0; tries < 100; tries++) {
-		status = try_poison(at);
-		/* another thread has it in its hands, in the kernel */
-		if (!WIFEXITED(status) || WEXITSTATUS(status) != EBUSY)
-			break;
-	}
 	CHECKF(!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS),
 	       "MADV_HWPOISON: status %#x", (unsigned int)status);
 }
@@ -205,10 +192,24 @@ void lose_at(size_t offset)
 		atomic_store(&lost->bad[offset / live_page()], 1);
 }
 
+/* A child has no fence: while others may be filling the page, this process loses
+ * it, and takes the SIGBUS that comes at once. */
+static void poison_here(size_t offset, uint32_t fills)
+{
+	while (atomic_load(&lost->fills) == fills)
+		if (madvise((void *)(base + offset), live_page(),
+			    MADV_HWPOISON))
+			sched_yield();
+}
+
 void lost_notice(size_t offset)
 {
 	uint32_t fills = atomic_load(&lost->fills);
 
+	if (live_is_real() && lost->hammered) {
+		poison_here(offset, fills);
+		return;
+	}
 	lose_at(offset);
 	/* who touches it between two steps of this repairs the marker away */
 	while (!live_is_real() && atomic_load(&lost->bad[offset / live_page()]) &&

@@ -248,8 +248,11 @@ static void hammered(void)
 	for (i = 0; i < THREADS; i++)
 		CHECK_EQ(pthread_join(thread[i], NULL), 0);
 	CHECK_EQ(atomic_load(&hammer.wrong), 0);
-	CHECK_EQ(atomic_load(&lost->fills), rounds);
-	CHECK_EQ(atomic_load(&lost->punches), rounds);
+	/* real poison is sometimes there although the kernel says that it was
+	 * busy, and then comes twice */
+	CHECK(atomic_load(&lost->fills) == rounds ||
+	      (live_is_real() && atomic_load(&lost->fills) > rounds));
+	CHECK_EQ(atomic_load(&lost->punches), atomic_load(&lost->fills));
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_DEFAULT), 0);
 	CHECK_EQ(live_wrong(hammer.at, length(), 0), 0);
 }
