@@ -74,7 +74,8 @@ static long read_file(long arg[6])
 		bad = first_bad(offset, (uint64_t)arg[2]);
 		if (bad == offset)
 			return -EIO;
-		arg[2] = (long)(bad - offset);
+		if (bad < offset + (uint64_t)arg[2])
+			arg[2] = (long)(bad - offset + lost->torn);
 		if (lost->chunk && arg[2] > (long)lost->chunk)
 			arg[2] = (long)lost->chunk;
 	}

@@ -32,6 +32,7 @@ struct variant {
 	uint32_t chunk;			/* see lost.h */
 	uint32_t whole;
 	uint32_t flags;			/* BEZ_SHARED_* */
+	uint32_t torn;			/* see lost.h */
 };
 
 static const struct variant *variant(void)
@@ -149,6 +150,7 @@ static void kept(void)
 			 "the others can be read");
 	protect(v->next, v->flags, NULL);
 	lost->chunk = v->chunk;
+	lost->torn = v->torn;
 	atomic_store(&lost->whole, v->whole);
 	lose_all();
 	for (i = 0; i < COUNT; i++) {
@@ -314,21 +316,23 @@ static void giga(void)
 	{ .name = what, .run = kept, .timeout_s = 120,			\
 	  .data = &(const struct variant){ __VA_ARGS__ } }
 #define ONE_BAD(k)	.data = &(const struct variant){ { k, NONE },	\
-				NOTHING, 0, 0, BEZ_SHARED_EXCLUSIVE }
+				NOTHING, 0, 0, BEZ_SHARED_EXCLUSIVE, 0 }
 #define X BEZ_SHARED_EXCLUSIVE
 
 static const struct tap_case cases[] = {
-	KEPT("first page, mirror", { 0, NONE }, MIRROR, 0, 0, X),
-	KEPT("first page, callback", { 0, NONE }, CALLBACK, 0, 0, X),
-	KEPT("a page, callback", { 7, NONE }, CALLBACK, 0, 0, X),
-	KEPT("a page, deferred", { 300, NONE }, DEFERRED, 0, 0, X),
-	KEPT("last page, deferred", { 511, NONE }, DEFERRED, 0, 0, X),
+	KEPT("first page, mirror", { 0, NONE }, MIRROR, 0, 0, X, 0),
+	KEPT("first page, callback", { 0, NONE }, CALLBACK, 0, 0, X, 0),
+	KEPT("a page, callback", { 7, NONE }, CALLBACK, 0, 0, X, 0),
+	KEPT("a page, deferred", { 300, NONE }, DEFERRED, 0, 0, X, 0),
+	KEPT("last page, deferred", { 511, NONE }, DEFERRED, 0, 0, X, 0),
 	KEPT("last page, fenced", { 511, NONE }, CALLBACK, 0, 0,
-	     BEZ_SHARED_FENCED),
-	KEPT("two pages", { 0, 511, NONE }, CALLBACK, 0, 0, X),
-	KEPT("two neighbours", { 100, 101, NONE }, CALLBACK, 0, 0, X),
-	KEPT("short reads", { 9, NONE }, CALLBACK, 5000, 0, X),
-	KEPT("read back nowhere", { 9, NONE }, CALLBACK, 0, 1, X),
+	     BEZ_SHARED_FENCED, 0),
+	KEPT("two pages", { 0, 511, NONE }, CALLBACK, 0, 0, X, 0),
+	KEPT("two neighbours", { 100, 101, NONE }, CALLBACK, 0, 0, X, 0),
+	KEPT("short reads", { 9, NONE }, CALLBACK, 5000, 0, X, 0),
+	KEPT("a bad page that reads in part", { 9, NONE }, CALLBACK, 0, 0, X,
+	     100),
+	KEPT("read back nowhere", { 9, NONE }, CALLBACK, 0, 1, X, 0),
 	{ .name = "nobody has the bad page", .run = stays, ONE_BAD(5) },
 	{ .name = "the pool is empty", .run = pool_is_empty, ONE_BAD(0) },
 	{ .name = "a hole", .run = hole },

@@ -158,7 +158,9 @@ static void lock_is_held(void)
 
 static struct {
 	_Atomic uint32_t ready, round, done;
+	_Atomic uint32_t steps[2];	/* of each, to get the lock or beyond */
 } *pair;
+static int is_second;
 
 static void until(_Atomic uint32_t *word, uint32_t is)
 {
@@ -167,6 +169,21 @@ static void until(_Atomic uint32_t *word, uint32_t is)
 }
 
 #define ROUNDS 300
+
+/* Who is about to empty the page waits until the other has tried for the lock, and
+ * not got it; or has got it as well. */
+static void meet(long nr, const long arg[6])
+{
+	const struct flock *lock = (struct flock *)arg[2];
+
+	if ((nr == SYS_fcntl && arg[1] == F_OFD_SETLK &&
+	     lock->l_type == F_WRLCK) ||
+	    (nr == SYS_madvise && arg[2] == MADV_POPULATE_READ))
+		atomic_fetch_add(&pair->steps[is_second], 1);
+	if (nr == SYS_fallocate)
+		while (atomic_load(&pair->steps[!is_second]) < 2)
+			sched_yield();
+}
 
 static void both_touch(unsigned char *at, int is_child)
 {
@@ -177,6 +194,7 @@ static void both_touch(unsigned char *at, int is_child)
 	for (i = 1; i <= ROUNDS; i++) {
 		memset(mm->repeats, 0, sizeof(mm->repeats));
 		lost_mark(lost_page());
+		atomic_store(&pair->steps[is_child], 0);
 		atomic_fetch_add(&pair->ready, 1);
 		if (!is_child) {
 			until(&pair->ready, 2 * i);
@@ -205,11 +223,14 @@ static void forked(void)
 	CHECK(pair != MAP_FAILED);
 	pid = fork();
 	CHECK(pid >= 0);
+	is_second = !pid;
+	lost_before = meet;
 	both_touch(at, !pid);
 	if (!pid)
 		_exit(0);
 	CHECK_EQ(status_of(pid), 0);
 	CHECK_EQ(atomic_load(&lost->fills), ROUNDS);
+	CHECK_EQ(atomic_load(&lost->punches), ROUNDS);
 }
 
 /* A child that the library was not told of repairs nothing. */
