@@ -325,8 +325,10 @@ static enum bez_outcome by_look(struct job *j, struct bz_share_claim *claim)
 		j->detach = 1;
 		return BEZ_OUTCOME_NONE;
 	case BZ_LOOK_UNMAPPED:
-	default:
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
+	case BZ_LOOK_OTHER:
+	default:
+		return BEZ_OUTCOME_REFUSED_KIND;
 	}
 }
 

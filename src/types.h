@@ -41,6 +41,10 @@ struct bz_share {
 	uint64_t dev, ino;
 	uint64_t offset;	/* of start, in the file */
 	uint64_t start, end;	/* of the region */
+	uint32_t owner;		/* mm->fence_first of the address space whose
+				 * it is */
+	_Atomic uint32_t fenced; /* mm->fence_nr of the fence around it; who
+				 * raised that */
 	struct bz_share *next;	/* under the regions' lock */
 };
 

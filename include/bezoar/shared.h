@@ -8,11 +8,13 @@
  * for whoever does not know better. So a page of such a region is replaced
  * only if its owner says who else there is:
  *
- *  - EXCLUSIVE: this process alone uses the file, and does so through the mapping:
- *    its own threads never see the hole there. (A pread(2) of the page may.)
+ *  - EXCLUSIVE: this process alone uses the file (after fork(2) the parent or the
+ *    child, not both), and does so through the mapping: its own threads never
+ *    see the hole there. (A pread(2) of the page may.)
  *  - FENCED: every process that maps the file has registered the range with
- *    bezoar, FENCED as well, before it touched it; and who reads it by system
- *    calls does so by bez_shared_pread(). Of the processes one repairs: it holds
+ *    bezoar, FENCED as well, before it touched it; who reads it by system
+ *    calls does so by bez_shared_pread(), nobody writes to it by system calls
+ *    or has locks of his own on it. Of the processes one repairs: it holds
  *    a lock of the range (F_OFD_SETLK, fcntl(2)), which the kernel takes back if
  *    it dies. Who touches the page meanwhile gets SIGBUS, waits for that lock,
  *    and if the page is still a hole then, fills it himself: a page without a
@@ -57,20 +59,23 @@ struct bez_shared {
  * What bez_region_add() answers for policy.shared, beside its own: -EINVAL: bad
  * flags, or the region is not a MAP_SHARED mapping of that part of that file.
  * -EBADF: not open, or not for writing. -ENODATA: the file has holes, or ends
- * before the region. -EPERM: it is sealed against writing. -EOPNOTSUPP: memory that cannot be fenced here (no
- * userfaultfd with UFFD_FEATURE_SIGBUS, Linux 4.14), or memory of a
- * file system that cannot be punched. -EBUSY: a userfaultfd of the program's has
- * the range.
+ * before the region. -EPERM: it is sealed against writing, or mapped by way of a
+ * descriptor for reading. -EOPNOTSUPP: memory that cannot be fenced here (no
+ * userfaultfd with UFFD_FEATURE_SIGBUS, Linux 4.14; FENCED on a disk). -EBUSY: a
+ * userfaultfd of the program's has the range. -ENOSYS: no /proc. Or what the
+ * system says; nothing was changed then.
  *
  * A child of fork(2) is a user of its own, and fenced before it runs. One that
  * was made by a bare clone(2) or _Fork() has no fence: its pages are refused
- * (BEZ_OUTCOME_REFUSED_SHARED).
+ * (BEZ_OUTCOME_REFUSED_SHARED). A child that can have no fence can not read the
+ * memory. A program that closes descriptors that are not its own takes away the
+ * file (BEZ_OUTCOME_REFUSED_FILE), and its fence until its next fault there.
  */
 
 /*
  * Open the file behind @fd once more, for bez_shared_pread(). Each thread that
  * reads needs its own: locks belong to it (open file description locks). close(2)
- * it as usual. A descriptor, or a negative errno. /proc must be mounted.
+ * it as usual. A descriptor, or a negative errno; -ENOSYS: no /proc.
  * Context: any; not in a handler.
  */
 int bez_shared_open(int fd);
@@ -81,8 +86,9 @@ int bez_shared_open(int fd);
  * before a lost page, or before one whose repairer died half-way. -ENODATA: the
  * first byte is on such a page; touch it through a mapping, or bez_recover(), and
  * read again. -ETIMEDOUT: somebody has been replacing it for ten seconds.
+ * -EINVAL: more than 1 GiB, or beyond 2^62.
  * -EOPNOTSUPP: not on tmpfs, or a memfd (hugetlbfs does not tell its holes). Or
- * what the system says. @fd is from bez_shared_open(); at most 1 GiB at once.
+ * what the system says. @fd is from bez_shared_open().
  * Context: any thread, one at a time on one @fd; not in a handler.
  */
 ssize_t bez_shared_pread(int fd, void *buf, size_t len, uint64_t offset);

@@ -35,6 +35,7 @@ struct bz_core {
 	_Atomic int32_t uffd_pid;	/* of who opened that */
 	_Atomic int32_t fence_last;	/* the same of the fence */
 	_Atomic int32_t fence_pid;
+	_Atomic uint32_t fences;	/* opened, here and in who forked us */
 
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;

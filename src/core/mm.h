@@ -44,7 +44,9 @@ struct bz_mm {
 	/* The userfaultfd that fences shared memory. Under uffd_busy as well,
 	 * see repair/fence_sig.c. */
 	_Atomic int32_t fence;		/* number + 1; 0: none */
-	_Atomic int32_t fence_pid;
+	_Atomic int32_t fence_pid;	/* of the process that opened it */
+	_Atomic uint32_t fence_nr;	/* which one it is; 0: never any */
+	_Atomic uint32_t fence_first;	/* the first that this memory had */
 
 	/* The worker. bell: futex, bumped by posters; asleep: worker. */
 	_Atomic uint32_t bell;

@@ -7,6 +7,8 @@
 #define FEATURES (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM | \
 		  UFFD_FEATURE_MISSING_HUGETLBFS)
 
+#define LOWER_TRIES 100
+
 static int is_ours(struct bz_mm *mm, int fd)
 {
 	return fd >= 0 && bz_uffd_is_of(fd, atomic_load(&mm->fence_pid));
@@ -27,32 +29,44 @@ static int open_fence(struct bz_mm *mm)
 	atomic_store(&mm->fence_pid, pid);
 	atomic_store(&bz_core.fence_pid, pid);
 	atomic_store(&bz_core.fence_last, fd + 1);
+	atomic_store(&mm->fence_nr, atomic_fetch_add(&bz_core.fences, 1) + 1);
+	if (!atomic_load(&mm->fence_first))
+		atomic_store(&mm->fence_first, atomic_load(&mm->fence_nr));
 	atomic_store(&mm->fence, fd + 1);
 	return fd;
 }
 
-long bz_fence_raise(struct bz_mm *mm, uint64_t start, uint64_t end)
+long bz_fence_raise(struct bz_mm *mm, struct bz_share *share)
 {
+	struct bz_extent all = { share->start, share->end - share->start };
 	long r = bz_uffd_lock(mm);
+	uint32_t nr;
 	int fd;
 
 	if (r)
 		return r;
 	fd = open_fence(mm);
-	r = fd < 0 ? fd :
-	    bz_uffd_register(fd, (struct bz_extent){ start, end - start },
-			     UFFDIO_REGISTER_MODE_MISSING);
+	nr = atomic_load(&mm->fence_nr);
 	atomic_store(&mm->uffd_busy, 0);
+	if (fd < 0)
+		return fd;
+	r = bz_uffd_register(fd, all, UFFDIO_REGISTER_MODE_MISSING);
+	if (!r)
+		atomic_store(&share->fenced, nr);
 	return r;
 }
 
-void bz_fence_lower(struct bz_mm *mm, uint64_t start, uint64_t end)
+void bz_fence_lower(struct bz_mm *mm, const struct bz_share *share)
 {
-	struct uffdio_range range = { .start = start, .len = end - start };
+	struct uffdio_range range = { .start = share->start,
+				      .len = share->end - share->start };
 	int fd = atomic_load(&mm->fence) - 1;
+	uint32_t i;
 
-	if (is_ours(mm, fd))
-		bz_ioctl(fd, UFFDIO_UNREGISTER, &range);
+	/* it is not known here any more, but it would be there for ever */
+	for (i = 0; i < LOWER_TRIES && bz_fence_stands(mm, share, fd); i++)
+		if (!bz_ioctl(fd, UFFDIO_UNREGISTER, &range))
+			break;
 }
 
 void bz_fence_close(struct bz_mm *mm)
@@ -72,16 +86,23 @@ void bz_fence_close_inherited(void)
 		bz_close(fd);
 }
 
-int bz_fence_of(struct bz_mm *mm, const struct bz_share *share)
+int bz_fence_stands(struct bz_mm *mm, const struct bz_share *share, int fd)
+{
+	return is_ours(mm, fd) &&
+	       atomic_load(&share->fenced) == atomic_load(&mm->fence_nr);
+}
+
+int bz_fence_of(struct bz_mm *mm, struct bz_share *share)
 {
 	int fd = atomic_load(&mm->fence) - 1;
 
-	if (is_ours(mm, fd))
-		return fd;
 	/* A child that was not made by fork(2) shares the open file with its
 	 * parent, and a lock would shut out neither. */
-	if (!atomic_load(&mm->fence_pid) ||
-	    bz_fence_raise(mm, share->start, share->end))
+	if (share->owner != atomic_load(&mm->fence_first))
+		return -1;
+	if (bz_fence_stands(mm, share, fd))
+		return fd;
+	if (bz_fence_raise(mm, share))
 		return -1;
 	return atomic_load(&mm->fence) - 1;
 }

@@ -16,15 +16,15 @@
 static struct bz_share *listed;		/* under the regions' lock */
 
 /* A descriptor of its own for the file behind @fd, for reading and writing. */
-static int open_again(int fd, int flags)
+static int open_again(int fd)
 {
 	char path[32];
 	int ret, high;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	ret = (int)bz_openat(path, flags | O_CLOEXEC | O_NOCTTY);
-	if (ret < 0)
-		return ret;
+	ret = (int)bz_openat(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (ret < 0)			/* it is open, so that is missing */
+		return ret == -ENOENT ? -ENOSYS : ret;
 	high = (int)bz_sys(SYS_fcntl, ret, F_DUPFD_CLOEXEC, HIGH_FD, 0, 0, 0);
 	if (high < 0)			/* a low limit: then it stays */
 		return ret;
@@ -67,10 +67,11 @@ static int look_at_memory(struct bz_share *share)
 	return 0;
 }
 
-/* What cannot be punched cannot be replaced. */
+/* What cannot be punched cannot be replaced. Others may cut it or make it longer,
+ * which is a loss of another kind. */
 static int look_at_seals(int fd)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
+	long seals = bz_sys(SYS_fcntl, fd, F_GET_SEALS, 0, 0, 0, 0);
 
 	return seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) ?
 	       -EPERM : 0;
@@ -80,50 +81,90 @@ static int look_at_seals(int fd)
 static int look_for_holes(const struct bz_share *share, int is_hugetlb)
 {
 	uint64_t len = share->end - share->start;
-	off_t hole;
+	long hole;
 
 	if (is_hugetlb)
 		/* it does not tell, and has set the pages aside anyway */
-		return fallocate(share->fd, FALLOC_FL_KEEP_SIZE,
-				 (off_t)share->offset, (off_t)len) ? -errno : 0;
-	hole = lseek(share->fd, (off_t)share->offset, SEEK_HOLE);
+		return (int)bz_sys(SYS_fallocate, share->fd,
+				   FALLOC_FL_KEEP_SIZE, (long)share->offset,
+				   (long)len, 0, 0);
+	hole = bz_sys(SYS_lseek, share->fd, (long)share->offset, SEEK_HOLE, 0,
+		      0, 0);
 	if (hole < 0)
-		return errno == ENXIO ? -ENODATA : -errno;
+		return hole == -ENXIO ? -ENODATA : (int)hole;
 	return (uint64_t)hole < share->offset + len ? -ENODATA : 0;
+}
+
+/*
+ * Is it the file that is mapped there? Some file systems (btrfs, overlayfs) call
+ * a file by other numbers in fstat(2) than in /proc; so it is mapped once more.
+ */
+static int is_mapped_there(struct bz_share *share)
+{
+	char scratch[4096] __attribute__((aligned(8)));
+	uint64_t len = (uint64_t)1 << share->memory.shift;
+	struct bz_attrs a;
+	long at;
+	int r;
+
+	at = bz_sys(SYS_mmap, 0, (long)len, PROT_NONE,
+		    MAP_SHARED | MAP_NORESERVE, share->fd, (long)share->offset);
+	if (at < 0 && at > -4096)
+		return (int)at;
+	r = bz_attrs_read((uint64_t)at, scratch, &a);
+	bz_munmap((uint64_t)at, len);
+	if (!r && (a.dev != share->dev || a.ino != share->ino))
+		r = -EINVAL;
+	return r;
 }
 
 static int look_at_file(struct bz_share *share, uint32_t flags)
 {
-	struct bz_file_id id;
 	struct statfs fs;
 	struct stat st;
 	int is_hugetlb, r;
 
-	if (bz_file_id(share->fd, &id) || id.dev != share->dev ||
-	    id.ino != share->ino)
-		return -EINVAL;
-	if (fstat(share->fd, &st) || fstatfs(share->fd, &fs))
-		return -errno;
+	r = (int)bz_sys(SYS_fstat, share->fd, (long)&st, 0, 0, 0, 0);
+	if (!r)
+		r = (int)bz_sys(SYS_fstatfs, share->fd, (long)&fs, 0, 0, 0, 0);
+	if (r)
+		return r;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
+	/* whoever cannot be punched may not even be mapped once more */
+	r = look_at_seals(share->fd);
+	if (!r)
+		r = is_mapped_there(share);
+	if (r)
+		return r;
+	share->dev = st.st_dev;
+	share->ino = st.st_ino;
 	if ((uint64_t)st.st_size <= share->offset)
 		return -ENODATA;
 	is_hugetlb = fs.f_type == HUGETLBFS_MAGIC;
 	share->disk = !is_hugetlb && fs.f_type != TMPFS_MAGIC;
 	if (share->disk)
 		return flags & BEZ_SHARED_FENCED ? -EOPNOTSUPP : 0;
-	if (!flags)
-		return -EINVAL;
-	r = look_at_seals(share->fd);
-	return r ? r : look_for_holes(share, is_hugetlb);
+	return flags ? look_for_holes(share, is_hugetlb) : -EINVAL;
 }
 
-static int fence(struct bz_mm *mm, const struct bz_share *share)
+static int fence(struct bz_mm *mm, struct bz_share *share)
 {
-	long r = bz_fence_raise(mm, share->start, share->end);
+	long r = bz_fence_raise(mm, share);
 
+	share->owner = atomic_load(&mm->fence_first);
 	/* the kernel says EINVAL of what can have no fence */
-	return r == -EINVAL ? -EOPNOTSUPP : (int)r;
+	if (r == -EINVAL || r == -ENOSYS)
+		return -EOPNOTSUPP;
+	if (r || share->fd >= 0)
+		return (int)r;
+	/* no file to be asked for holes, but now they can be run into */
+	r = bz_madvise(share->start, share->end - share->start,
+		       MADV_POPULATE_READ);
+	if (r != -EFAULT)
+		return 0;
+	bz_fence_lower(mm, share);
+	return -ENODATA;
 }
 
 static int fill_in(struct bz_mm *mm, struct bz_share *share,
@@ -132,11 +173,11 @@ static int fill_in(struct bz_mm *mm, struct bz_share *share,
 	int r;
 
 	if (said->fd >= 0) {
-		int how = fcntl(said->fd, F_GETFL);
+		long how = bz_sys(SYS_fcntl, said->fd, F_GETFL, 0, 0, 0, 0);
 
 		if (how < 0 || (how & O_ACCMODE) == O_RDONLY || (how & O_PATH))
 			return -EBADF;
-		share->fd = open_again(said->fd, O_RDWR);
+		share->fd = open_again(said->fd);
 		if (share->fd < 0)
 			return share->fd;
 	} else if (said->flags != BEZ_SHARED_EXCLUSIVE) {
@@ -159,7 +200,7 @@ int bz_share_open(struct bz_mm *mm, uint64_t start, uint64_t end,
 	if (said->reserved || said->flags > BEZ_SHARED_FENCED)
 		return -EINVAL;
 	if (said->offset & (bz_core.page - 1) ||
-	    said->offset > INT64_MAX - (end - start))
+	    said->offset > BZ_SHARE_SAID - (end - start))
 		return -EINVAL;
 	share = calloc(1, sizeof(*share));
 	if (!share)
@@ -175,7 +216,7 @@ int bz_share_open(struct bz_mm *mm, uint64_t start, uint64_t end,
 		return 0;
 	}
 	if (share->fd >= 0)
-		close(share->fd);
+		bz_close(share->fd);
 	free(share);
 	return r;
 }
@@ -187,10 +228,10 @@ void bz_share_close(struct bz_mm *mm, struct bz_share *share)
 	if (!share)
 		return;
 	if (!share->disk)
-		bz_fence_lower(mm, share->start, share->end);
+		bz_fence_lower(mm, share);
 	if (share->fd >= 0 && !bz_file_id(share->fd, &id) &&
 	    id.dev == share->dev && id.ino == share->ino)
-		close(share->fd);
+		bz_close(share->fd);
 	free(share);
 }
 
@@ -216,25 +257,40 @@ void bz_share_unlist(struct bz_share *share)
  * A lock belongs to the open file, which parent and child share until the child
  * has opened its own. One that cannot has no file any more, and is refused.
  */
+static void own_file(struct bz_share *share)
+{
+	struct bz_file_id id;
+	int fd;
+
+	/* the number may be another file's now */
+	if (share->fd < 0 || bz_file_id(share->fd, &id) ||
+	    id.dev != share->dev || id.ino != share->ino)
+		return;
+	fd = open_again(share->fd);
+	if (fd >= 0 && bz_sys(SYS_dup3, fd, share->fd, O_CLOEXEC, 0, 0, 0) >= 0) {
+		bz_close(fd);
+		return;
+	}
+	if (fd >= 0)
+		bz_close(fd);
+	share->ino = 0;			/* no file is this one */
+}
+
 void bz_share_forked(struct bz_mm *mm)
 {
 	struct bz_share *share;
 
 	bz_fence_close_inherited();
 	for (share = listed; share; share = share->next) {
-		int fd = -1;
-
-		if (share->fd >= 0)
-			fd = open_again(share->fd, O_RDWR);
-		if (fd >= 0 &&
-		    bz_sys(SYS_dup3, fd, share->fd, O_CLOEXEC, 0, 0, 0) < 0)
-			share->ino = 0;
-		if (share->fd >= 0 && fd < 0)
-			share->ino = 0;		/* no file is this one */
-		if (fd >= 0)
-			bz_close(fd);
-		/* memory that the child did not inherit needs no fence */
-		if (!share->disk)
-			bz_fence_raise(mm, share->start, share->end);
+		own_file(share);
+		if (share->disk)
+			continue;
+		/* Without a fence nobody here may read what may be no data. What
+		 * the child did not inherit is not there. */
+		if (bz_fence_raise(mm, share))
+			bz_sys(SYS_mprotect, (long)share->start,
+			       (long)(share->end - share->start), PROT_NONE, 0,
+			       0, 0);
+		share->owner = atomic_load(&mm->fence_first);
 	}
 }

@@ -12,6 +12,10 @@
  *	punch                takes the bad page out of the file
  *	fill  UFFDIO_COPY    through the fence, in one piece
  *	unlock
+ *
+ * Who does not get the lock at once says so, by a lock far behind the file's end
+ * (BZ_SHARE_SAID): readers that find that wait, or those of them that come and go
+ * all the time would keep him out for ever.
  */
 #ifndef BEZOAR_REPAIR_SHARE_H
 #define BEZOAR_REPAIR_SHARE_H
@@ -20,6 +24,8 @@
 
 #include "core/mm.h"
 #include "types.h"
+
+#define BZ_SHARE_SAID	((uint64_t)1 << 62)	/* added to the offset */
 
 /* ------------------------------------------------ normal context (share.c) */
 
@@ -43,7 +49,8 @@ void bz_share_forked(struct bz_mm *mm);
 
 /* A range of the file that this process has. */
 struct bz_share_claim {
-	const struct bz_share *share;
+	struct bz_mm *mm;
+	struct bz_share *share;
 	struct bz_extent x;
 	uint64_t in_file;		/* where x begins */
 	uint64_t size;			/* of the file; UINT64_MAX: nobody has
@@ -55,7 +62,7 @@ struct bz_share_claim {
  * Claim @x of the file for this process, at most until @deadline_ns of the
  * clock. BEZ_OUTCOME_NONE, or why not.
  */
-enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
+enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_share *share,
 			       struct bz_extent x, uint64_t deadline_ns,
 			       struct bz_share_claim *ret_claim);
 void bz_share_unlock(const struct bz_share_claim *claim);
@@ -67,7 +74,8 @@ enum bz_look {
 	BZ_LOOK_HOLE,		/* nothing, and somebody should have filled it */
 	BZ_LOOK_CUT,		/* the file ends before it */
 	BZ_LOOK_UNREADABLE,	/* its disk says so */
-	BZ_LOOK_UNMAPPED
+	BZ_LOOK_UNMAPPED,
+	BZ_LOOK_OTHER		/* the kernel does not tell */
 };
 
 /* How is the file there? */
@@ -84,15 +92,17 @@ enum bez_outcome bz_share_put(struct bz_share_claim *claim,
 
 /* ------------------------------------------------- the fence (fence_sig.c) */
 
-/* Register [@start, @end), open the fence if there is none. 0 or negative. */
-long bz_fence_raise(struct bz_mm *mm, uint64_t start, uint64_t end);
-void bz_fence_lower(struct bz_mm *mm, uint64_t start, uint64_t end);
+/* Register @share, open the fence if there is none. 0 or negative. */
+long bz_fence_raise(struct bz_mm *mm, struct bz_share *share);
+void bz_fence_lower(struct bz_mm *mm, const struct bz_share *share);
 void bz_fence_close(struct bz_mm *mm);
 /* In a child of fork(2): the one it inherited. */
 void bz_fence_close_inherited(void);
 
 /* Its descriptor, raised again for @share if the program has closed it; or -1:
- * this address space never had one. */
-int bz_fence_of(struct bz_mm *mm, const struct bz_share *share);
+ * @share is another address space's, or it cannot be raised. */
+int bz_fence_of(struct bz_mm *mm, struct bz_share *share);
+/* Has @fd, which was that, been the fence around @share until now? */
+int bz_fence_stands(struct bz_mm *mm, const struct bz_share *share, int fd);
 
 #endif

@@ -2,14 +2,13 @@
 /* For those who read shared memory by system calls: never a hole for data. */
 #include <bezoar/shared.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
 #include "core/core.h"
+#include "repair/share.h"
 
 #define PATIENCE_NS	10000000000u
 #define NAP_NS		100000u
@@ -18,11 +17,13 @@
 int bez_shared_open(int fd)
 {
 	char path[32];
-	long r;
+	long r = bz_sys(SYS_fcntl, fd, F_GETFD, 0, 0, 0, 0);
 
+	if (r < 0)
+		return (int)r;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	r = bz_openat(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	return r == -ENOENT ? -EBADF : (int)r;
+	return r == -ENOENT ? -ENOSYS : (int)r;
 }
 
 /* Whole pages: a repairer locks those. */
@@ -39,66 +40,84 @@ static struct flock range(size_t len, uint64_t offset, short type)
 	};
 }
 
-static int lock(int fd, size_t len, uint64_t offset)
+static long lock_call(int fd, int how, const struct flock *what)
+{
+	return bz_sys(SYS_fcntl, fd, how, (long)what, 0, 0, 0);
+}
+
+/* A repairer who has not got the lock goes before. He says so far behind. */
+static long try_lock(int fd, const struct flock *want)
+{
+	struct flock said = *want;
+	long r;
+
+	said.l_start += (off_t)BZ_SHARE_SAID;
+	r = lock_call(fd, F_OFD_GETLK, &said);
+	if (!r && said.l_type != F_UNLCK)
+		r = -EAGAIN;
+	return r ? r : lock_call(fd, F_OFD_SETLK, want);
+}
+
+static long lock(int fd, size_t len, uint64_t offset)
 {
 	uint64_t end = bz_after(bz_now_ns(), PATIENCE_NS);
 	struct flock want = range(len, offset, F_RDLCK);
-	struct timespec nap = { .tv_nsec = NAP_NS };
+	_Atomic uint32_t nobody = 0;
+	long r;
 
-	while (fcntl(fd, F_OFD_SETLK, &want)) {
-		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
-			return -errno;
+	for (;;) {
+		r = try_lock(fd, &want);
+		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
+			return r;
 		if (bz_now_ns() >= end)
 			return -ETIMEDOUT;
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		bz_futex_wait(&nobody, 0, NAP_NS);
 	}
-	return 0;
 }
 
 /* How many of the @len bytes at @offset come before a hole. */
-static ssize_t before_hole(int fd, size_t len, uint64_t offset)
+static long before_hole(int fd, size_t len, uint64_t offset)
 {
-	off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+	long hole = bz_sys(SYS_lseek, fd, (long)offset, SEEK_HOLE, 0, 0, 0);
 
 	if (hole < 0)
-		return errno == ENXIO ? 0 : -errno;	/* past the end */
+		return hole == -ENXIO ? 0 : hole;	/* past the end */
 	if ((uint64_t)hole == offset)
 		return -ENODATA;
-	return (ssize_t)((uint64_t)hole - offset < len ?
-			 (uint64_t)hole - offset : len);
+	return (uint64_t)hole - offset < len ? hole - (long)offset : (long)len;
 }
 
-static ssize_t read_locked(int fd, char *buf, size_t len, uint64_t offset)
+static long read_locked(int fd, char *buf, size_t len, uint64_t offset)
 {
-	ssize_t good = before_hole(fd, len, offset), r;
-	size_t done = 0;
+	long good = before_hole(fd, len, offset), done = 0, r;
 
 	if (good <= 0)
 		return good;
-	while (done < (size_t)good) {
-		r = pread(fd, buf + done, (size_t)good - done,
-			  (off_t)(offset + done));
-		if (r < 0 && errno == EINTR)
+	while (done < good) {
+		r = bz_pread(fd, buf + done, (uint64_t)(good - done),
+			     offset + (uint64_t)done);
+		if (r == -EINTR)
 			continue;
 		if (r < 0 && !done)	/* EIO is what it says of poison */
-			return errno == EIO ? -ENODATA : -errno;
+			return r == -EIO ? -ENODATA : r;
 		if (r <= 0)
 			break;
-		done += (size_t)r;
+		done += r;
 	}
-	return (ssize_t)done;
+	return done;
 }
 
 ssize_t bez_shared_pread(int fd, void *buf, size_t len, uint64_t offset)
 {
 	struct flock done;
 	struct statfs fs;
-	ssize_t r;
+	long r;
 
-	if (!len || len > MOST || offset > INT64_MAX - MOST)
+	if (!len || len > MOST || offset > BZ_SHARE_SAID - MOST)
 		return len ? -EINVAL : 0;
-	if (fstatfs(fd, &fs))
-		return -errno;
+	r = bz_sys(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0);
+	if (r)
+		return r;
 	if (fs.f_type != TMPFS_MAGIC)	/* others do not tell their holes */
 		return -EOPNOTSUPP;
 	r = lock(fd, len, offset);
@@ -106,6 +125,6 @@ ssize_t bez_shared_pread(int fd, void *buf, size_t len, uint64_t offset)
 		return r;
 	r = read_locked(fd, buf, len, offset);
 	done = range(len, offset, F_UNLCK);
-	fcntl(fd, F_OFD_SETLK, &done);
+	lock_call(fd, F_OFD_SETLK, &done);
 	return r;
 }

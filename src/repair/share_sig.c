@@ -2,11 +2,14 @@
 #include "repair/share.h"
 
 #include <linux/falloc.h>
+#include <linux/mman.h>
 
 #include "core/core.h"
+#include "repair/repair.h"
 #include "repair/uffd.h"
 
 #define LOCK_NAP_NS	100000u		/* the kernel has no lock with a deadline */
+#define GONE_TRIES	64
 
 /* Programs close descriptors that are not theirs. How long the file is comes with
  * the answer. Not inlined: frames are small here, and struct stat is not. */
@@ -28,15 +31,17 @@ static int is_locked(const struct bz_share_claim *claim)
 {
 	/* without a file nobody else can have it */
 	return claim->share->fd >= 0 &&
-	       !(claim->share->flags & BEZ_SHARED_EXCLUSIVE);
+	       (claim->share->flags & BEZ_SHARED_FENCED);
 }
 
-static long set_lock(const struct bz_share_claim *claim, short type)
+/* @far: 0, or BZ_SHARE_SAID. */
+static long set_lock(const struct bz_share_claim *claim, uint64_t far,
+		     short type)
 {
 	struct flock lock = {
 		.l_type = type,
 		.l_whence = SEEK_SET,
-		.l_start = (off_t)claim->in_file,
+		.l_start = (off_t)(claim->in_file + far),
 		.l_len = (off_t)claim->x.width,
 	};
 
@@ -44,14 +49,36 @@ static long set_lock(const struct bz_share_claim *claim, short type)
 		      0, 0);
 }
 
-enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
+static enum bez_outcome wait_for_lock(const struct bz_share_claim *claim,
+				      uint64_t deadline_ns, int *said)
+{
+	_Atomic uint32_t nobody = 0;
+	long r;
+
+	for (;;) {
+		r = set_lock(claim, 0, F_WRLCK);
+		if (!r)
+			return BEZ_OUTCOME_NONE;
+		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
+			return r == -EBADF ? BEZ_OUTCOME_REFUSED_FILE :
+					     BEZ_OUTCOME_REFUSED_SYSTEM;
+		if (bz_now_ns() >= deadline_ns)
+			return BEZ_OUTCOME_CLAIM_TIMEOUT;
+		if (!*said)
+			*said = !set_lock(claim, BZ_SHARE_SAID, F_WRLCK);
+		bz_futex_wait(&nobody, 0, LOCK_NAP_NS);
+	}
+}
+
+enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_share *share,
 			       struct bz_extent x, uint64_t deadline_ns,
 			       struct bz_share_claim *ret_claim)
 {
 	struct bz_share_claim *c = ret_claim;
-	_Atomic uint32_t nobody = 0;
-	long r;
+	enum bez_outcome why;
+	int said = 0;
 
+	c->mm = mm;
 	c->share = share;
 	c->x = x;
 	c->size = UINT64_MAX;
@@ -59,29 +86,21 @@ enum bez_outcome bz_share_lock(struct bz_mm *mm, const struct bz_share *share,
 	c->fence = share->disk ? -1 : bz_fence_of(mm, share);
 	if (!share->disk && c->fence < 0)
 		return BEZ_OUTCOME_REFUSED_SHARED;
-	for (;;) {
-		r = is_locked(c) ? set_lock(c, F_WRLCK) : 0;
-		if (!r)
-			break;
-		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
-			return r == -EBADF ? BEZ_OUTCOME_REFUSED_FILE :
-					     BEZ_OUTCOME_REFUSED_SYSTEM;
-		if (bz_now_ns() >= deadline_ns)
-			return BEZ_OUTCOME_CLAIM_TIMEOUT;
-		bz_futex_wait(&nobody, 0, LOCK_NAP_NS);
-	}
 	/* a memory file that is ours alone is looked at when it is needed */
-	if ((!is_locked(c) && !share->disk) || !find_file(c))
+	if ((is_locked(c) || share->disk) && find_file(c))
+		return BEZ_OUTCOME_REFUSED_FILE;
+	if (!is_locked(c))
 		return BEZ_OUTCOME_NONE;
-	if (is_locked(c))
-		set_lock(c, F_UNLCK);
-	return BEZ_OUTCOME_REFUSED_FILE;
+	why = wait_for_lock(c, deadline_ns, &said);
+	if (said)
+		set_lock(c, BZ_SHARE_SAID, F_UNLCK);
+	return why;
 }
 
 void bz_share_unlock(const struct bz_share_claim *claim)
 {
 	if (is_locked(claim))
-		set_lock(claim, F_UNLCK);
+		set_lock(claim, 0, F_UNLCK);
 }
 
 static long drop_entry(struct bz_extent x)
@@ -95,35 +114,27 @@ static long drop_entry(struct bz_extent x)
 
 enum bz_look bz_share_look(const struct bz_share_claim *claim)
 {
-	struct bz_extent x = claim->x;
-	int dropped = 0;
+	enum bz_probe probe = bz_probe(claim->x, 0);
 
-	for (;;) {
-		switch (bz_madvise(x.start, x.width, MADV_POPULATE_READ)) {
-		case 0:
-			return BZ_LOOK_GOOD;
-		case -EHWPOISON:
-			/* of a file on a disk the entry is all that keeps others
-			 * from reading what the disk has, which is older */
-			if (dropped || claim->share->disk || drop_entry(x))
-				return BZ_LOOK_LOST;
-			dropped = 1;
-			break;
-		case -ENOMEM:
-			return BZ_LOOK_UNMAPPED;
-		case -EFAULT:
-			if (claim->size != UINT64_MAX &&
-			    claim->in_file >= claim->size)
-				return BZ_LOOK_CUT;
-			return claim->share->disk ? BZ_LOOK_UNREADABLE :
-						    BZ_LOOK_HOLE;
-		case -EAGAIN:
-		case -EINTR:
-			break;
-		default:
-			/* no access is no loss */
-			return BZ_LOOK_GOOD;
-		}
+	/* of a file on a disk the entry is all that keeps others from reading
+	 * what the disk has, which is older */
+	if (probe == BZ_PROBE_LOST && !claim->share->disk &&
+	    !drop_entry(claim->x))
+		probe = bz_probe(claim->x, 0);
+	switch (probe) {
+	case BZ_PROBE_GOOD:
+		return BZ_LOOK_GOOD;
+	case BZ_PROBE_LOST:
+		return BZ_LOOK_LOST;
+	case BZ_PROBE_UNMAPPED:
+		return BZ_LOOK_UNMAPPED;
+	case BZ_PROBE_FAULT:
+		if (claim->size != UINT64_MAX && claim->in_file >= claim->size)
+			return BZ_LOOK_CUT;
+		return claim->share->disk ? BZ_LOOK_UNREADABLE : BZ_LOOK_HOLE;
+	case BZ_PROBE_OTHER:
+	default:
+		return BZ_LOOK_OTHER;
 	}
 }
 
@@ -140,19 +151,78 @@ static long punch(struct bz_share_claim *claim)
 		      (long)claim->in_file, (long)x.width, 0, 0);
 }
 
+/*
+ * With the bad page goes its place in the pool, and if no other is free then, the
+ * good part of it is gone for nothing. So one is kept for us, without being
+ * touched, until the last moment. NULL: there is none.
+ */
+static void *set_aside(struct bz_extent x)
+{
+	long at = bz_mmap(0, x.width, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+				  __builtin_ctzll(x.width) << MAP_HUGE_SHIFT,
+			  -1);
+
+	return at < 0 && at > -4096 ? NULL : (void *)at;
+}
+
+static enum bez_outcome empty(struct bz_share_claim *claim)
+{
+	void *kept = NULL;
+	long r;
+
+	if (claim->x.width > bz_core.page) {
+		kept = set_aside(claim->x);
+		if (!kept)
+			return BEZ_OUTCOME_REFUSED_HUGE;
+	}
+	r = punch(claim);
+	if (kept)
+		bz_munmap((uint64_t)kept, claim->x.width);
+	if (r == -ESTALE)
+		return BEZ_OUTCOME_REFUSED_FILE;
+	return r ? BEZ_OUTCOME_REFUSED_SYSTEM : BEZ_OUTCOME_NONE;
+}
+
+/*
+ * A program that closes our descriptor takes the fence away, and who touches
+ * the hole then puts zeros there. That cannot be prevented, only be mended:
+ * the fence is raised again, and what came in meanwhile goes.
+ */
+static long fill(struct bz_share_claim *claim, const void *from)
+{
+	struct bz_extent x = claim->x;
+	uint32_t i;
+	long r = -EBADF;
+
+	for (i = 0; i < GONE_TRIES; i++) {
+		r = bz_uffd_copy(claim->fence, x, from);
+		if (!r || bz_fence_stands(claim->mm, claim->share,
+					  claim->fence))
+			return r;
+		claim->fence = bz_fence_of(claim->mm, claim->share);
+		if (claim->fence < 0 || punch(claim))
+			break;
+	}
+	/* no fence: then nobody here may read what is no data */
+	bz_sys(SYS_mprotect, (long)x.start, (long)x.width, PROT_NONE, 0, 0, 0);
+	return r;
+}
+
 static enum bez_outcome put_memory(struct bz_share_claim *claim,
 				   const void *from, int lost)
 {
-	long r = lost ? punch(claim) : 0;
+	enum bez_outcome why = lost ? empty(claim) : BEZ_OUTCOME_NONE;
 
-	if (r)
-		return r == -ESTALE ? BEZ_OUTCOME_REFUSED_FILE :
-				      BEZ_OUTCOME_REFUSED_SYSTEM;
-	switch (bz_uffd_copy(claim->fence, claim->x, from)) {
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	switch (fill(claim, from)) {
 	case 0:
 		return BEZ_OUTCOME_NONE;
 	case -EEXIST:			/* the program has put a page there */
 		return BEZ_OUTCOME_ALREADY_GOOD;
+	case -ENOENT:
+		return BEZ_OUTCOME_REFUSED_UNMAPPED;
 	case -ENOMEM:
 	case -ENOSPC:
 		return claim->x.width > bz_core.page ?
