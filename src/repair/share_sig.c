@@ -235,12 +235,15 @@ static enum bez_outcome put_memory(struct bz_share_claim *claim,
 	}
 }
 
-/* All of it, but no further than the file goes. */
-static long write_back(const struct bz_share_claim *claim, const void *from)
+/* All of it, but no further than the file goes by now: a source may take long. */
+static long write_back(struct bz_share_claim *claim, const void *from)
 {
-	uint64_t len = claim->size - claim->in_file, done = 0;
+	uint64_t len, done = 0;
 	long r;
 
+	if (find_file(claim) || claim->in_file >= claim->size)
+		return -ENODATA;
+	len = claim->size - claim->in_file;
 	if (len > claim->x.width)
 		len = claim->x.width;
 	while (done < len) {
