@@ -165,7 +165,8 @@ static enum bez_outcome why_not(const struct attribute *a)
 	    !variant()->kind->cow && !variant()->why)
 		return BEZ_OUTCOME_REFUSED_FILE;
 	/* a file on tmpfs keeps its policy itself */
-	if (a->only_uffd && variant()->start && !variant()->kind->make)
+	if (a->only_uffd && (variant()->kind->disk ||
+			     (variant()->start && !variant()->kind->make)))
 		return BEZ_OUTCOME_REFUSED_ATTRS;
 	return (enum bez_outcome)variant()->why;
 }
