@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -292,10 +293,25 @@ static long pool_free(void)
 	return free - reserved;
 }
 
+/* One case after the other: the child of the last one, which has the lock as
+ * well, may still have to lower it. */
+static void have_pool(void)
+{
+	int fd = open(pool, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		while (flock(fd, LOCK_EX) && errno == EINTR)
+			continue;
+}
+
 void lost_need_huge(long pages)
 {
-	long missing = pages - pool_free();
-	int r = missing > 0 ? lost_raise(pool, missing) : 0;
+	long missing;
+	int r;
+
+	have_pool();
+	missing = pages - pool_free();
+	r = missing > 0 ? lost_raise(pool, missing) : 0;
 
 	if (r == -ENOMEM)
 		tap_skip("no room for %ld more huge pages", missing);

@@ -26,6 +26,7 @@
 #include "core/core.h"
 #include "live.h"
 #include "lost.h"
+#include "replace_see.h"
 
 #define PAGES		3
 #define LOST_PAGE	1
@@ -106,6 +107,7 @@ static void protect(unsigned char *at, const unsigned char *copy)
 	struct bez_source from = bez_source_mirror(copy);
 	bez_region_t region;
 
+	see_install();			/* says why, if it comes to that */
 	live_start(BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL);
 	shared.flags = BEZ_SHARED_FENCED;
 	shared.fd = file;

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A repair of shared memory, by the ladder and without a signal, whichever system
+ * call fails: the page is good or a hole, and no lock is left.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../live/live.h"
+#include "ladder.h"
+#include "region/region.h"
+#include "unit.h"
+
+#define PAGES	4
+
+static unsigned char *at, *copy;
+static int file = -1;
+
+static size_t length(void)
+{
+	return PAGES * unit_page();
+}
+
+static unsigned char *map(int fd, int flags)
+{
+	unsigned char *p = mmap(NULL, length(), PROT_READ | PROT_WRITE,
+				flags | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+
+	CHECK(p != MAP_FAILED);
+	live_fill(p, length(), 0);
+	return p;
+}
+
+static void begin(void)
+{
+	struct bez_options options = BEZ_OPTIONS_INIT;
+
+	unit_page();
+	options.flags = BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL;
+	CHECK_EQ(bez_start(&options), 0);
+	file = memfd_create("share", MFD_CLOEXEC);
+	CHECK(file >= 0);
+	CHECK_EQ(ftruncate(file, (off_t)length()), 0);
+	at = map(file, MAP_SHARED);
+	copy = map(-1, MAP_PRIVATE);
+}
+
+static struct bez_policy policy;
+static struct bez_shared shared;
+static struct bez_source from;
+static struct bz_mm *mm;
+static bez_region_t region;
+
+static void registered(uint32_t flags)
+{
+	begin();
+	mm = atomic_load(&bz_core.mm);
+	shared = (struct bez_shared)BEZ_SHARED_INIT;
+	policy = (struct bez_policy)BEZ_POLICY_INIT;
+	from = bez_source_mirror(copy);
+	shared.fd = file;
+	shared.flags = flags;
+	policy.shared = &shared;
+	policy.source = &from;
+	CHECK_EQ(bez_region_add(at, length(), &policy, &region), 0);
+}
+
+static void empty(void)
+{
+	CHECK_EQ(fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   (off_t)unit_page(), (off_t)unit_page()), 0);
+}
+
+static struct bz_result climb(void)
+{
+	struct bz_walk *w = unit_enter(mm);
+	struct bz_fault fault = {
+		.taken_ns = bz_now_ns(),
+		.addr = (uint64_t)at + unit_page() + 9,
+		.cause = BEZ_CAUSE_ADRERR,
+		.si_code = BUS_ADRERR,
+	};
+	struct bz_result result;
+
+	memset(mm->repeats, 0, sizeof(mm->repeats));
+	double_watch();
+	bz_ladder(mm, w, &fault, &result);
+	double_rest();
+	CHECK(!w->mark && !w->placing && !w->claim[0]);
+	bz_walk_leave(mm, w, NULL);
+	return result;
+}
+
+/* Does the file have a hole at the page, good bytes, or anything else? */
+static enum unit_state file_state(void)
+{
+	unsigned char page[65536];
+	off_t hole = lseek(file, (off_t)unit_page(), SEEK_HOLE);
+	size_t i, wrong = 0;
+
+	if (hole == (off_t)unit_page())
+		return UNIT_CLOSED;
+	CHECK_EQ(pread(file, page, unit_page(), (off_t)unit_page()),
+		 unit_page());
+	for (i = 0; i < unit_page(); i++)
+		wrong += page[i] != live_byte(unit_page() + i, 0);
+	return wrong ? UNIT_WRONG : UNIT_GOOD;
+}
+
+static int lock_is_free(void)
+{
+	struct flock lock = { .l_type = F_WRLCK };
+
+	CHECK_EQ(fcntl(file, F_OFD_GETLK, &lock), 0);
+	return lock.l_type == F_UNLCK;
+}
+
+/* The page is good or a hole, and no lock is left; whichever call failed. */
+static void repair_fails(void)
+{
+	static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EIO, ENOENT,
+				      EFAULT, EEXIST };
+	uint32_t n, saved = 0, refused = 0;
+	size_t e;
+
+	registered(BEZ_SHARED_FENCED);
+	unit_patience(100);
+	for (e = 0; e < COUNT_OF(errors); e++)
+		for (n = 1;; n++) {
+			struct bz_result r;
+			int good, unlock;
+
+			empty();
+			double_reset();
+			double_fail(n, errors[e]);
+			r = climb();
+			if (!double_lies())
+				break;
+			good = r.outcome == BEZ_OUTCOME_REPLACED;
+			CHECKF(file_state() != UNIT_WRONG,
+			       "call %u says %s: zeros", n,
+			       strerror(errors[e]));
+			CHECKF(!good || file_state() == UNIT_GOOD,
+			       "call %u says %s: \"%s\", and no page", n,
+			       strerror(errors[e]), bez_outcome_name(r.outcome));
+			/* an unlock that fails is the one that may leave it */
+			unlock = double_trace(double_traced() - 1)->lied;
+			CHECKF(lock_is_free() || unlock,
+			       "call %u says %s: locked", n,
+			       strerror(errors[e]));
+			saved += (uint32_t)good;
+			refused += r.why != 0;
+			double_reset();
+			climb();
+			CHECK_EQ(file_state(), UNIT_GOOD);
+			CHECK(lock_is_free());
+		}
+	tap_diag("%u saved, %u refused", saved, refused);
+	CHECK(saved && refused);
+}
+
+static struct bz_result poisoned(long nr, long what, int err)
+{
+	struct double_rule lost = { .nr = SYS_madvise,
+				    .what = MADV_POPULATE_READ,
+				    .err = EHWPOISON };
+	struct double_rule rule = { .nr = nr, .what = what, .err = err };
+	struct bz_result r;
+
+	double_reset();
+	double_rule(&lost);
+	if (nr)
+		double_rule(&rule);
+	r = climb();
+	double_reset();
+	return r;
+}
+
+/* Poison, which the double says is there: punched out, and filled. */
+static void poison(void)
+{
+	registered(BEZ_SHARED_FENCED);
+	CHECK_EQ(poisoned(SYS_fallocate, 0, EPERM).why,
+		 BEZ_OUTCOME_REFUSED_SYSTEM);
+	CHECK_EQ(file_state(), UNIT_GOOD);
+	CHECK_EQ(poisoned(SYS_ioctl, (long)UFFDIO_COPY, ENOSPC).why,
+		 BEZ_OUTCOME_REFUSED_NOMEM);
+	CHECK_EQ(file_state(), UNIT_CLOSED);
+	CHECK_EQ(poisoned(SYS_fcntl, F_OFD_SETLK, ENOLCK).why,
+		 BEZ_OUTCOME_REFUSED_SYSTEM);
+	CHECK(lock_is_free());
+	/* by what it was lost is found out, and it is filled once */
+	CHECK_EQ(climb().outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(climb().outcome, BEZ_OUTCOME_ALREADY_GOOD);
+	memset(at + unit_page(), 1, unit_page());
+	CHECK_EQ(poisoned(0, 0, 0).outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(file_state(), UNIT_GOOD);
+}
+
+/* Before 5.14, which have no word for poison: asked by reading. */
+static void old_kernel(void)
+{
+	registered(BEZ_SHARED_FENCED);
+	empty();
+	double_kernel(DOUBLE_5_10);
+	CHECK_EQ(climb().outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(file_state(), UNIT_GOOD);
+	at[unit_page()] ^= 1;
+	double_kernel(DOUBLE_5_10);
+	CHECK_EQ(climb().outcome, BEZ_OUTCOME_ALREADY_GOOD);
+	at[unit_page()] ^= 1;
+	empty();
+	double_kernel(DOUBLE_5_10 | DOUBLE_NO_READV);
+	CHECK_EQ(climb().why, BEZ_OUTCOME_REFUSED_KIND);
+	CHECK_EQ(file_state(), UNIT_CLOSED);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "each call of a repair fails", .run = repair_fails,
+	  .timeout_s = 110 },
+	{ .name = "poison", .run = poison },
+	{ .name = "old kernel", .run = old_kernel },
+};
+TAP_MAIN(cases)
