@@ -246,10 +246,10 @@ long bz_uffd_register(int fd, struct bz_extent x, uint64_t mode)
  * Also wakes who waits: those fault again. Tried again whatever went wrong:
  * where it stays registered, the next to touch an empty page waits for ever.
  * The kernel wakes before it shuts the door, and takes a poison marker for a
- * hole when it looks whether to wait; so where no page was put in, whoever came
- * late is woken afterwards.
+ * hole when it looks whether to wait; and a page that was put in may have been
+ * discarded since. So whoever came late is woken afterwards.
  */
-static void unregister(int fd, struct bz_extent x, int placed)
+static void unregister(int fd, struct bz_extent x)
 {
 	struct uffdio_range range = { .start = x.start, .len = x.width };
 	uint32_t i;
@@ -257,8 +257,7 @@ static void unregister(int fd, struct bz_extent x, int placed)
 	for (i = 0; i < COPY_TRIES; i++)
 		if (!bz_ioctl(fd, UFFDIO_UNREGISTER, &range))
 			break;
-	if (!placed)
-		bz_ioctl(fd, UFFDIO_WAKE, &range);
+	bz_ioctl(fd, UFFDIO_WAKE, &range);
 }
 
 long bz_uffd_copy(int fd, struct bz_extent x, const void *stage)
@@ -442,7 +441,7 @@ static enum bz_placed place(struct bz_mm *mm, int fd,
 	r = empty(p, again);
 	if (r == BZ_PLACED)
 		r = fill(mm, fd, p, again);
-	unregister(fd, p->x, r == BZ_PLACED || r == BZ_PLACED_GOOD);
+	unregister(fd, p->x);
 	/* we had offered it to the kernel as free: it is not */
 	if (r == BZ_PLACED_GOOD)
 		bz_madvise(p->x.start, p->x.width, MADV_POPULATE_WRITE);

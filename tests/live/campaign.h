@@ -178,6 +178,8 @@ const char *camp_unusable(enum camp_kind kind);
 
 /* 1: page @page is lost now. 0: it cannot be, just now. */
 int camp_lose(struct camp *m, size_t page);
+/* Huge pages that nobody has, nor was promised. */
+unsigned long camp_free_huge(void);
 /* Open what that needs, so that it is there before it is counted. */
 void camp_lose_ready(void);
 

@@ -71,13 +71,15 @@ static void by_marker(struct camp *m, size_t page)
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
 	struct uffdio_poison poison = { .range = reg.range };
-	int fd = own_uffd();
+	int fd = own_uffd(), r;
 
-	CHECKF(!ioctl(fd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER: %s",
-	       strerror(errno));
+	r = ioctl(fd, UFFDIO_REGISTER, &reg);
+	CHECKF(!r, "UFFDIO_REGISTER: %s", strerror(errno));
 	camp_drop(m, page);
-	CHECKF(!ioctl(fd, UFFDIO_POISON, &poison), "UFFDIO_POISON: %s",
-	       strerror(errno));
+	do	/* a mapping that changes elsewhere makes it try again */
+		r = ioctl(fd, UFFDIO_POISON, &poison);
+	while (r && errno == EAGAIN);
+	CHECKF(!r, "UFFDIO_POISON: %s", strerror(errno));
 	CHECK_EQ(ioctl(fd, UFFDIO_UNREGISTER, &reg.range), 0);
 }
 
@@ -118,7 +120,7 @@ static int by_cut(struct camp *m, size_t page)
 	return 1;
 }
 
-static unsigned long free_huge(void)
+unsigned long camp_free_huge(void)
 {
 	FILE *f = fopen("/proc/meminfo", "re");
 	unsigned long all = 0, taken = 0;
@@ -137,7 +139,7 @@ static int by_poison(struct camp *m, size_t page)
 {
 	unsigned char *at = m->at + page * m->width;
 
-	if (camp_is_huge(&m->c) && free_huge() < SPARE_HUGE)
+	if (camp_is_huge(&m->c) && camp_free_huge() < SPARE_HUGE)
 		return 0;
 	/* it is written to first, to be there */
 	if (m->c.prot == CAMP_R)

@@ -140,6 +140,7 @@ static void order(void)
 		{ SYS_ioctl, (long)UFFDIO_REGISTER },
 		{ SYS_madvise, MADV_FREE }, { SYS_ioctl, (long)UFFDIO_COPY },
 		{ SYS_ioctl, (long)UFFDIO_UNREGISTER },
+		{ SYS_ioctl, (long)UFFDIO_WAKE },
 	};
 	uint32_t i;
 
