@@ -53,6 +53,7 @@ void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->si_code = info->si_code;
 	f->addr = 0;
 	f->lsb = 0;
+	f->fix = 0;
 	/* codes of the kernel are positive; sigaction(2) */
 	f->cause = info->si_code > 0 ? BEZ_CAUSE_SEGV : BEZ_CAUSE_SENT;
 	if (info->si_code > 0 && info->si_code != SI_KERNEL)
