@@ -23,7 +23,7 @@ set -- \
 	-accel tcg,thread=multi -cpu "$cpu" -smp 2 -m 1024 \
 	-kernel "$kernel/vmlinuz" -initrd "$initramfs" \
 	-append "console=ttyS0 loglevel=3 panic=-1 mitigations=off nowatchdog \
-rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M hugepages=16 \
+rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M hugepages=64 \
 transparent_hugepage=madvise TAP_PATIENCE=$patience" \
 	-serial "file:$console" \
 	-chardev stdio,id=report,signal=off -serial chardev:report

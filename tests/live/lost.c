@@ -249,14 +249,28 @@ static void write_number(const char *path, long n)
 	}
 }
 
+/* One case after the other: the child of the last one, which has the lock as
+ * well, may still have to lower it. */
+static void have_alone(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		while (flock(fd, LOCK_EX) && errno == EINTR)
+			continue;
+}
+
 /* However the case ends, a child of it notices, by a pipe. */
 int lost_raise(const char *path, long by)
 {
-	long was = number_in(path);
 	int pipes[2];
 	char byte;
+	long was;
 	pid_t pid;
 
+	if (strcmp(path, pool))
+		have_alone(path);
+	was = number_in(path);
 	if (was < 0)
 		return -ENOENT;
 	if (geteuid())
@@ -293,23 +307,12 @@ static long pool_free(void)
 	return free - reserved;
 }
 
-/* One case after the other: the child of the last one, which has the lock as
- * well, may still have to lower it. */
-static void have_pool(void)
-{
-	int fd = open(pool, O_RDONLY | O_CLOEXEC);
-
-	if (fd >= 0)
-		while (flock(fd, LOCK_EX) && errno == EINTR)
-			continue;
-}
-
 void lost_need_huge(long pages)
 {
 	long missing;
 	int r;
 
-	have_pool();
+	have_alone(pool);
 	missing = pages - pool_free();
 	r = missing > 0 ? lost_raise(pool, missing) : 0;
 
