@@ -32,6 +32,13 @@ const void *tap_data(void)
 	return running ? running->data : NULL;
 }
 
+void tap_apart(void)
+{
+	static struct shared own;
+
+	shared = &own;
+}
+
 void tap_diag(const char *fmt, ...)
 {
 	char line[512];

@@ -57,6 +57,10 @@ void tap_check_eq(long long a, long long b, const char *file, int line,
 void tap_skip(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2), noreturn));
 
+/* In a process that a case has made: whether its checks failed is for the case
+ * to see, by its exit status (99), and does not fail the case by itself. */
+void tap_apart(void);
+
 /* A line of explanation: "# ..." */
 void tap_diag(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
