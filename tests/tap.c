@@ -40,6 +40,13 @@ unsigned int tap_patience(void)
 	return n > 0 ? (unsigned int)n : 1;
 }
 
+void tap_apart(void)
+{
+	static struct shared own;
+
+	shared = &own;
+}
+
 void tap_diag(const char *fmt, ...)
 {
 	char line[512];

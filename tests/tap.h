@@ -63,6 +63,10 @@ void tap_skip(const char *fmt, ...)
 /* What limits that a case sets itself are to be multiplied with, too. */
 unsigned int tap_patience(void);
 
+/* In a process that a case has made: whether its checks failed is for the case
+ * to see, by its exit status (99), and does not fail the case by itself. */
+void tap_apart(void);
+
 /* A line of explanation: "# ..." */
 void tap_diag(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -219,8 +219,13 @@ static enum bez_outcome put_memory(struct bz_share_claim *claim,
 	switch (fill(claim, from)) {
 	case 0:
 		return BEZ_OUTCOME_NONE;
-	case -EEXIST:			/* the program has put a page there */
-		return BEZ_OUTCOME_ALREADY_GOOD;
+	case -EEXIST:
+		/* the program has put a page there; or the pool of huge pages is
+		 * empty, of which some kernels say the same */
+		if (bz_probe(claim->x, 0) == BZ_PROBE_GOOD)
+			return BEZ_OUTCOME_ALREADY_GOOD;
+		return claim->x.width > bz_core.page ?
+		       BEZ_OUTCOME_REFUSED_HUGE : BEZ_OUTCOME_REFUSED_SYSTEM;
 	case -ENOENT:
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
 	case -ENOMEM:

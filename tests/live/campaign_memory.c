@@ -264,6 +264,13 @@ static struct bez_source source_of(struct camp *m, struct bez_source *list)
 	return bez_source_first_of(list, 2);
 }
 
+/* Not of huge pages: whether one is left is not for a seed to say, and what was
+ * replaced by base pages is lost by base pages from then on. */
+static int has_base(const struct camp *m)
+{
+	return m->c.base && !camp_is_huge(&m->c);
+}
+
 void camp_region_add(struct camp *m)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
@@ -275,7 +282,7 @@ void camp_region_add(struct camp *m)
 	policy.digests = m->c.digests ? m->digests : NULL;
 	policy.max_repeats = 4095;	/* it is lost again and again */
 	policy.flags = (m->c.mapped ? BEZ_POLICY_IS_MAPPED : 0) |
-		       (m->c.base ? BEZ_POLICY_BASE_PAGES : 0) |
+		       (has_base(m) ? BEZ_POLICY_BASE_PAGES : 0) |
 		       (m->c.detach ? BEZ_POLICY_DETACH : 0);
 	shared.fd = m->fd;
 	shared.flags = m->shared_flags;

@@ -52,7 +52,8 @@ static void judge(int status, int hung, struct camp_end *end)
 		snprintf(end->why, sizeof(end->why), "it died of %s",
 			 strsignal(WTERMSIG(status)));
 	else if (code && code != CAMP_NOT_HERE)
-		snprintf(end->why, sizeof(end->why), "a check failed");
+		snprintf(end->why, sizeof(end->why), "%s", code == 99 ?
+			 "a check failed" : "it ended with a bad status");
 	end->failed = end->why[0] ? 1 : code == CAMP_NOT_HERE ? code : 0;
 }
 
@@ -73,6 +74,7 @@ struct camp_end camp_run_apart(const struct camp_case *c, int log)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(log, 1);
 		dup2(log, 2);
+		tap_apart();
 		camp_progress = progress;
 		camp_run(c);
 	}
