@@ -207,6 +207,7 @@ static void lose_each(const struct kinds_memory *m, const struct attribute *a)
 		if (i || !a->after)
 			kinds_lose(m, offset);
 		if (why) {
+			tap_diag("refused with: %s", a->name);
 			if (a->give == with_key)
 				refused_with_key(m->at + offset, why);
 			else
