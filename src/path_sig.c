@@ -57,19 +57,22 @@ static struct bz_memory memory_of(struct bz_mm *mm, struct bz_walk *w,
 	return memory;
 }
 
-/* Who had the claim before us may have put base pages where a huge one was: most
- * of what was lost then is not lost now. */
-static int is_as_wide(struct bz_mm *mm, struct bz_walk *w,
-		      const struct bz_fault *fault, struct bz_hit *hit,
-		      const struct bz_loss *loss)
+/*
+ * Who had the claim before us may have put base pages where a huge one was: most
+ * of what was lost then is not lost now. Or memory without a file where a
+ * file's was: what is done to that would throw this away.
+ */
+static int is_as_found(struct bz_mm *mm, struct bz_walk *w,
+		       const struct bz_fault *fault, struct bz_hit *hit,
+		       const struct bz_loss *loss)
 {
 	struct bz_memory now = loss->memory;
 
-	if (loss->x.width == bz_core.page)
+	if (now.kind == BZ_MEMORY_UNKNOWN || !bz_region_is_mixed(hit))
 		return 1;
-	if (bz_region_is_mixed(hit))
-		learn(mm, w, fault->addr, hit, &now);
-	return now.shift == loss->memory.shift;
+	learn(mm, w, fault->addr, hit, &now);
+	return now.kind == loss->memory.kind &&
+	       now.shift == loss->memory.shift;
 }
 
 /* The action REPLACE. Leaves the claim and the mark set and *hit valid, or
@@ -87,7 +90,7 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 		return BEZ_OUTCOME_REFUSED_RESTART;
 	switch (bz_claim(mm, w, loss->x, &conflict)) {
 	case BZ_CLAIMED:
-		if (!is_as_wide(mm, w, fault, hit, loss))
+		if (!is_as_found(mm, w, fault, hit, loss))
 			return BEZ_OUTCOME_ASKED_AGAIN;
 		return bz_replace(mm, w, fault, hit, loss, result);
 	case BZ_CLAIM_OWN:

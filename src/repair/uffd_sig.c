@@ -12,6 +12,7 @@
 #include "repair/uffd.h"
 
 #include "core/core.h"
+#include "repair/attrs.h"
 #include "repair/staged.h"
 
 #define BUSY_WAIT_NS	1000000000u	/* another context holds the range */
@@ -300,15 +301,29 @@ static void close_page(int fd, struct bz_extent x)
  * MADV_FREE leaves (before 6.1), or a page that is bad and mapped: out with
  * it. Or a page that the program discarded and wrote anew after we had looked:
  * that one stays. pagemap(5) tells without a fault: one that found nothing
- * there would wait for ourselves. -1: it does not say.
+ * there would wait for ourselves. A process that has changed its user may not
+ * read that of itself; but smaps(5), and what we watch is a mapping of its own.
+ * -1: nobody says.
  */
-static int is_news(struct bz_extent x)
+static __attribute__((noinline)) int is_resident(const struct bz_placing *p)
 {
+	struct bz_attrs attrs;
+
+	if (bz_attrs_read(p->x.start, p->scratch, &attrs) ||
+	    attrs.start != p->x.start ||
+	    attrs.end != p->x.start + p->x.width)
+		return -1;
+	return attrs.present;
+}
+
+static int is_news(const struct bz_placing *p)
+{
+	struct bz_extent x = p->x;
 	uint64_t entry;
 	long fd = bz_openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), r;
 
 	if (fd < 0)
-		return -1;
+		return is_resident(p);
 	r = bz_pread((int)fd, &entry, sizeof(entry),
 		     (x.start >> bz_core.page_shift) * sizeof(entry));
 	bz_close((int)fd);
@@ -347,7 +362,7 @@ static enum bz_placed empty(const struct bz_placing *p, int again)
 			return BZ_PLACED_NOT_HERE;
 	}
 	if (!p->mapped && !again) {
-		news = is_news(x);
+		news = is_news(p);
 		if (news)
 			return news > 0 ? BZ_PLACED_GOOD : BZ_PLACED_NOT_HERE;
 	}
@@ -391,7 +406,7 @@ static enum bz_placed fill(struct bz_mm *mm, int fd, const struct bz_placing *p,
 
 	if (r == -EEXIST) {
 		/* what is there after a first time is zeros, or less */
-		if (!p->mapped && !again && is_news(x) > 0)
+		if (!p->mapped && !again && is_news(p) > 0)
 			return BZ_PLACED_GOOD;
 		r = copy_again(fd, p);
 	}

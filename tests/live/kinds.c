@@ -160,8 +160,9 @@ static const unsigned int places[] = { 50, 0, 99, 66, 0 };
 
 static enum bez_outcome why_not(const struct attribute *a)
 {
-	/* what is bad is the file's own page, and who maps it anew finds that */
-	if (live_is_real() && variant()->start && variant()->kind->make &&
+	/* what is bad is the file's own page, and who maps it anew finds that;
+	 * but to lock private memory copies it */
+	if (strcmp(a->flag, "lo") && live_is_real() && variant()->start && variant()->kind->make &&
 	    !variant()->kind->cow && !variant()->why)
 		return BEZ_OUTCOME_REFUSED_FILE;
 	/* a file on tmpfs keeps its policy itself */
@@ -283,8 +284,8 @@ static void kept(void)
 	size_t i, had = 0;
 
 	kinds_can_be_lost(kind);
-	if (kind->huge)
-		kinds_pool(16);
+	if (kind->huge)		/* what is really lost does not come back */
+		kinds_pool(live_is_real() ? 28 : 16);
 	see_install();
 	see_start(variant()->start);
 	for (i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {

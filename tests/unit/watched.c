@@ -170,6 +170,9 @@ static void writer(long nr, const long arg[6])
 
 static void stays(void)
 {
+	if (live_is_real() && variant()->kind->make && !variant()->kind->cow)
+		tap_skip("the file's own page is bad, and discarding the "
+			 "mapping's does not help");
 	begin();
 	double_before(writer);
 	CHECK_EQ(climb(), BEZ_OUTCOME_ALREADY_GOOD);
