@@ -213,7 +213,7 @@ static enum bez_outcome name_it(struct job *j, enum bez_outcome why)
 		return why;
 	if (j->memory.kind == BZ_MEMORY_UNKNOWN)
 		return BEZ_OUTCOME_REFUSED_KIND;
-	if (j->memory.kind != BZ_MEMORY_ANON && !is_wide(j))
+	if (j->memory.kind != BZ_MEMORY_ANON)
 		gone_from_file(j);
 	return why;
 }

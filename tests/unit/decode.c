@@ -114,7 +114,7 @@ static void cause_names(void)
 		for (j = 0; j < i; j++)
 			CHECK(strcmp(bez_cause_name(i), bez_cause_name(j)));
 	}
-	CHECK(!strcmp(bez_cause_name(BEZ_CAUSE_RECOVER + 1), "unknown"));
+	CHECK(!strcmp(bez_cause_name(BEZ_CAUSE_HOLE + 1), "unknown"));
 	CHECK(!strcmp(bez_cause_name((enum bez_cause)-1), "unknown"));
 }
 
