@@ -58,6 +58,8 @@ static struct bz_memory memory_of(struct bz_mm *mm, struct bz_walk *w,
 }
 
 /*
+ * 1, 0, or -1 if nobody can say.
+ *
  * Who had the claim before us may have put base pages where a huge one was: most
  * of what was lost then is not lost now. Or memory without a file where a
  * file's was: what is done to that would throw this away.
@@ -70,7 +72,8 @@ static int is_as_found(struct bz_mm *mm, struct bz_walk *w,
 
 	if (now.kind == BZ_MEMORY_UNKNOWN || !bz_region_is_mixed(hit))
 		return 1;
-	learn(mm, w, fault->addr, hit, &now);
+	if (!learn(mm, w, fault->addr, hit, &now))
+		return -1;
 	return now.kind == loss->memory.kind &&
 	       now.shift == loss->memory.shift;
 }
@@ -90,9 +93,14 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 		return BEZ_OUTCOME_REFUSED_RESTART;
 	switch (bz_claim(mm, w, loss->x, &conflict)) {
 	case BZ_CLAIMED:
-		if (!is_as_found(mm, w, fault, hit, loss))
+		switch (is_as_found(mm, w, fault, hit, loss)) {
+		case 1:
+			return bz_replace(mm, w, fault, hit, loss, result);
+		case 0:
 			return BEZ_OUTCOME_ASKED_AGAIN;
-		return bz_replace(mm, w, fault, hit, loss, result);
+		default:
+			return BEZ_OUTCOME_REFUSED_SYSTEM;
+		}
 	case BZ_CLAIM_OWN:
 		return BEZ_OUTCOME_OWN_CLAIM;
 	case BZ_CLAIM_TAKEN:

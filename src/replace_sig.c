@@ -44,6 +44,18 @@ static int is_wide(const struct job *j)
 	return j->x.width > bz_core.page;
 }
 
+/* Not where it might have to be read by us after all, to make base pages of it.
+ * The kernel is asked about it before anything is emptied. */
+static void *in_place(const struct job *j)
+{
+	void *ready = bz_source_in_place(j->hit, j->x);
+
+	if (!ready || (j->hit->flags & BEZ_POLICY_BASE_PAGES) ||
+	    bz_madvise((uint64_t)ready, j->x.width, MADV_POPULATE_READ))
+		return NULL;
+	return ready;
+}
+
 /*
  * To copy a huge page twice costs more than everything else together, so what lies
  * ready in a mirror is used from there. If it turns out that it cannot be read (it
@@ -51,8 +63,7 @@ static int is_wide(const struct job *j)
  */
 static enum bez_outcome build(struct job *j, int salvage)
 {
-	void *ready = is_wide(j) && !j->copied ?
-		      bz_source_in_place(j->hit, j->x) : NULL;
+	void *ready = is_wide(j) && !j->copied ? in_place(j) : NULL;
 	enum bez_outcome why;
 
 	j->stage = NULL;
@@ -168,9 +179,11 @@ static int place(void *arg)
 				      j->walk->depth),
 		.memory = j->memory,
 		.mapped = j->mapped,
+		.fenced = j->hit->share && !j->hit->share->disk,
 		.base_pages = (j->hit->flags & BEZ_POLICY_BASE_PAGES) != 0,
 		.detach = j->detach,
 		.forking = j->forking,
+		.in_place = is_wide(j) && !j->stage,
 	};
 
 	return (int)bz_place(j->mm, &p);
@@ -303,6 +316,8 @@ static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
 					   j->content.own_file);
 		}
 		wipe(j);
+		/* what could be read of the bad page has been punched out */
+		lost = 0;
 	} while (must_copy(j, why));
 	return why;
 }
@@ -335,9 +350,15 @@ static enum bez_outcome by_look(struct job *j, struct bz_share_claim *claim)
 static enum bez_outcome replace_shared(struct job *j)
 {
 	uint64_t patience = SHARE_ROUNDS * bz_core.claim_wait_ns;
+	uint32_t i;
 	struct bz_share_claim claim;
 	enum bez_outcome why;
 
+	/* who has the lock may wait for a source like ours */
+	for (i = 0; i < j->hit->sources; i++)
+		if (j->hit->source[i].kind == BEZ_SOURCE_DEFERRED)
+			patience = bz_after(patience,
+					    j->hit->source[i].deadline_ns);
 	why = bz_share_lock(j->mm, j->hit->share, j->x,
 			    bz_after(j->fault->taken_ns, patience), &claim);
 	if (why != BEZ_OUTCOME_NONE)

@@ -140,6 +140,17 @@ put:
 	return ret;
 }
 
+/* The lock is held, from before the fence is raised until the region has it: it
+ * is not for one that is refused to lower another's, and a child that is made
+ * in between must find it listed. */
+static int share_with(struct bz_mm *mm, uint64_t start, uint64_t len,
+		      const struct bz_said *said, struct bz_share **ret_share)
+{
+	if (bz_share_overlaps(start, start + len))
+		return -EEXIST;
+	return bz_share_open(mm, start, start + len, &said->shared, ret_share);
+}
+
 int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
 		   bez_region_t *ret_region)
 {
@@ -161,20 +172,20 @@ int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
 		ret = bz_policy_from_user(policy, start, start + len, &said);
 	if (!ret && !(said.flags & BEZ_POLICY_IS_MAPPED))
 		ret = check_mapped(start, len);
-	if (!ret && said.is_shared)
-		ret = bz_share_open(mm, start, start + len, &said.shared,
-				    &share);
+	if (!ret)
+		ret = bz_lock(&lock);
 	if (ret)
 		return ret;
-	ret = bz_lock(&lock);
-	if (!ret) {
-		/* bez_stop() may have come in between */
-		ret = closed ? -ESRCH : add(start, len, &said, share, &region);
-		bz_unlock(&lock);
-	}
+	/* bez_stop() may have come in between */
+	ret = closed ? -ESRCH : 0;
+	if (!ret && said.is_shared)
+		ret = share_with(mm, start, len, &said, &share);
+	if (!ret)
+		ret = add(start, len, &said, share, &region);
 	if (ret)
 		bz_share_close(mm, share);
-	else
+	bz_unlock(&lock);
+	if (!ret)
 		*ret_region = region;
 	return ret;
 }

@@ -56,10 +56,17 @@ int bz_region_find(uint64_t addr, struct bz_hit *ret_hit)
 
 void bz_region_learn(struct bz_hit *hit, struct bz_memory memory)
 {
+	uint16_t to = (uint16_t)(memory.kind | memory.shift << 8), was = 0;
+
 	hit->memory = memory;
-	atomic_store_explicit(&hit->region->memory,
-			      (uint16_t)(memory.kind | memory.shift << 8),
-			      memory_order_relaxed);
+	if (memory.kind == BZ_MEMORY_MIXED)
+		atomic_store_explicit(&hit->region->memory, to,
+				      memory_order_relaxed);
+	/* who was slow to look does not know of what has become mixed since */
+	else if (!atomic_compare_exchange_strong_explicit(
+			&hit->region->memory, &was, to, memory_order_relaxed,
+			memory_order_relaxed))
+		hit->memory.kind = (uint8_t)was;
 }
 
 int bz_region_is_mixed(struct bz_hit *hit)

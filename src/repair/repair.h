@@ -53,6 +53,10 @@ struct bz_placing {
 	uint8_t base_pages;		/* do, if there is no huge page */
 	uint8_t detach;			/* the file does not have it any more:
 					 * anonymous memory instead */
+	uint8_t fenced;			/* by us: no program's userfaultfd */
+	uint8_t in_place;		/* @stage is somebody else's memory, and
+					 * may be lost itself: for the kernel to
+					 * read, not for us */
 	uint8_t forking;		/* leave nothing for a child to inherit
 					 * in between: by mremap(2) alone */
 };

@@ -78,16 +78,11 @@ static int look_at_seals(int fd)
 }
 
 /* Nothing may be missing: a hole is what tells that a repair did not finish. */
-static int look_for_holes(const struct bz_share *share, int is_hugetlb)
+static int look_for_holes(const struct bz_share *share)
 {
 	uint64_t len = share->end - share->start;
 	long hole;
 
-	if (is_hugetlb)
-		/* it does not tell, and has set the pages aside anyway */
-		return (int)bz_sys(SYS_fallocate, share->fd,
-				   FALLOC_FL_KEEP_SIZE, (long)share->offset,
-				   (long)len, 0, 0);
 	hole = bz_sys(SYS_lseek, share->fd, (long)share->offset, SEEK_HOLE, 0,
 		      0, 0);
 	if (hole < 0)
@@ -145,20 +140,26 @@ static int look_at_file(struct bz_share *share, uint32_t flags)
 	share->disk = !is_hugetlb && fs.f_type != TMPFS_MAGIC;
 	if (share->disk)
 		return flags & BEZ_SHARED_FENCED ? -EOPNOTSUPP : 0;
-	return flags ? look_for_holes(share, is_hugetlb) : -EINVAL;
+	return flags ? look_for_holes(share) : -EINVAL;
 }
 
 static int fence(struct bz_mm *mm, struct bz_share *share)
 {
-	long r = bz_fence_raise(mm, share);
+	uint64_t all = UINT64_MAX, was = 0;
+	long r;
 
+	/* a handler on top of us might need what we have locked */
+	bz_sigmask(SIG_BLOCK, &all, &was);
+	r = bz_fence_raise(mm, share);
+	bz_sigmask(SIG_SETMASK, &was, NULL);
 	share->owner = atomic_load(&mm->fence_first);
 	/* the kernel says EINVAL of what can have no fence */
 	if (r == -EINVAL || r == -ENOSYS)
 		return -EOPNOTSUPP;
-	if (r || share->fd >= 0)
+	/* tmpfs has told its holes */
+	if (r || (share->fd >= 0 && share->memory.shift == bz_core.page_shift))
 		return (int)r;
-	/* no file to be asked for holes, but now they can be run into */
+	/* nobody to be asked for holes, but now they can be run into */
 	r = bz_madvise(share->start, share->end - share->start,
 		       MADV_POPULATE_READ);
 	if (r != -EFAULT)
@@ -235,6 +236,16 @@ void bz_share_close(struct bz_mm *mm, struct bz_share *share)
 	free(share);
 }
 
+int bz_share_overlaps(uint64_t start, uint64_t end)
+{
+	const struct bz_share *share;
+
+	for (share = listed; share; share = share->next)
+		if (start < share->end && share->start < end)
+			return 1;
+	return 0;
+}
+
 void bz_share_list(struct bz_share *share)
 {
 	if (!share)
@@ -273,6 +284,8 @@ static void own_file(struct bz_share *share)
 	}
 	if (fd >= 0)
 		bz_close(fd);
+	/* with it, a lock of our parent's would live on when he is dead */
+	bz_close(share->fd);
 	share->ino = 0;			/* no file is this one */
 }
 

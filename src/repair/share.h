@@ -40,7 +40,9 @@ int bz_share_open(struct bz_mm *mm, uint64_t start, uint64_t end,
 /* @share may be NULL. Lowers the fence. */
 void bz_share_close(struct bz_mm *mm, struct bz_share *share);
 
-/* Children of fork(2) make those anew that are listed. Under the regions' lock. */
+/* Children of fork(2) make those anew that are listed. All under the regions'
+ * lock; a fence is one's alone. */
+int bz_share_overlaps(uint64_t start, uint64_t end);
 void bz_share_list(struct bz_share *share);
 void bz_share_unlist(struct bz_share *share);
 void bz_share_forked(struct bz_mm *mm);

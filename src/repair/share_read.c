@@ -58,15 +58,23 @@ static long try_lock(int fd, const struct flock *want)
 	return r ? r : lock_call(fd, F_OFD_SETLK, want);
 }
 
-static long lock(int fd, size_t len, uint64_t offset)
+/*
+ * With the lock come blocked signals: a handler on top of us that runs into a lost
+ * page of the range would wait for ourselves. 0: the caller restores *@ret_mask.
+ */
+static long lock(int fd, size_t len, uint64_t offset, uint64_t *ret_mask)
 {
-	uint64_t end = bz_after(bz_now_ns(), PATIENCE_NS);
+	uint64_t end = bz_after(bz_now_ns(), PATIENCE_NS), all = UINT64_MAX;
 	struct flock want = range(len, offset, F_RDLCK);
 	_Atomic uint32_t nobody = 0;
 	long r;
 
 	for (;;) {
+		bz_sigmask(SIG_BLOCK, &all, ret_mask);
 		r = try_lock(fd, &want);
+		if (!r)
+			return 0;
+		bz_sigmask(SIG_SETMASK, ret_mask, NULL);
 		if (r != -EAGAIN && r != -EACCES && r != -EINTR)
 			return r;
 		if (bz_now_ns() >= end)
@@ -111,6 +119,7 @@ ssize_t bez_shared_pread(int fd, void *buf, size_t len, uint64_t offset)
 {
 	struct flock done;
 	struct statfs fs;
+	uint64_t mask;
 	long r;
 
 	if (!len || len > MOST || offset > BZ_SHARE_SAID - MOST)
@@ -120,11 +129,12 @@ ssize_t bez_shared_pread(int fd, void *buf, size_t len, uint64_t offset)
 		return r;
 	if (fs.f_type != TMPFS_MAGIC)	/* others do not tell their holes */
 		return -EOPNOTSUPP;
-	r = lock(fd, len, offset);
+	r = lock(fd, len, offset, &mask);
 	if (r)
 		return r;
 	r = read_locked(fd, buf, len, offset);
 	done = range(len, offset, F_UNLCK);
 	lock_call(fd, F_OFD_SETLK, &done);
+	bz_sigmask(SIG_SETMASK, &mask, NULL);
 	return r;
 }

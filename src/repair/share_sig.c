@@ -154,7 +154,8 @@ static long punch(struct bz_share_claim *claim)
 /*
  * With the bad page goes its place in the pool, and if no other is free then, the
  * good part of it is gone for nothing. So one is kept for us, without being
- * touched, until the last moment. NULL: there is none.
+ * touched, until the last moment; another process may still be quicker then. NULL:
+ * there is none.
  */
 static void *set_aside(struct bz_extent x)
 {

@@ -71,7 +71,9 @@ static enum bez_outcome allowed(const struct bz_placing *p, enum bz_staged how,
 	    p->x.width != (uint64_t)1 << attrs->memory.shift)
 		return BEZ_OUTCOME_REFUSED_KIND;
 	/* by a userfaultfd of the program's, unless it is ours */
-	if (attrs->unkept || (attrs->watched && how != BZ_STAGED_BASE_WATCHED))
+	if (attrs->unkept ||
+	    (attrs->watched && how != BZ_STAGED_BASE_WATCHED &&
+	     !(how == BZ_STAGED_DETACHED && p->fenced)))
 		return BEZ_OUTCOME_REFUSED_ATTRS;
 	return BEZ_OUTCOME_NONE;
 }
@@ -154,6 +156,9 @@ enum bez_outcome bz_staged_place(const struct bz_placing *p, enum bz_staged how)
 	enum bez_outcome why;
 	long page, r;
 
+	/* a fault here would leave half of this behind */
+	if (p->in_place)
+		return BEZ_OUTCOME_SOURCE_LOST;
 	r = bz_attrs_read(p->x.start, p->scratch, &attrs);
 	if (r == -ENOMEM)
 		return BEZ_OUTCOME_REFUSED_NOMEM;

@@ -91,11 +91,11 @@ static int from_callback(void *arg)
 	       -EIO : 0;
 }
 
-/* The worker has room for a page. */
+/* The worker has room for a page. Where we are the worker ourselves, it is built
+ * in its place. */
 static int from_worker(void *arg)
 {
 	struct order *o = arg;
-	void *from = o->from;
 	uint64_t at;
 	int r;
 
@@ -103,13 +103,17 @@ static int from_worker(void *arg)
 		return bz_defer(o->mm, o->walk, o->source, o->offset, o->len,
 				o->taken_ns, &o->from);
 	for (at = 0; at < o->len; at += bz_core.page) {
+		void *to = (char *)o->from + at, *from = to;
+
 		r = bz_defer(o->mm, o->walk, o->source, o->offset + at,
 			     bz_core.page, o->taken_ns, &from);
 		if (r)
 			return r;
-		memcpy((char *)o->from + at, from, bz_core.page);
+		if (from == to)
+			continue;
+		memcpy(to, from, bz_core.page);
+		memset(from, 0, bz_core.page);	/* it may have been a secret */
 	}
-	memset(from, 0, bz_core.page);	/* it may have been a secret */
 	return 0;
 }
 

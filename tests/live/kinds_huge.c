@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -200,6 +202,60 @@ static void each_source(void)
 	closed(m.width);
 }
 
+/* The mirror has lost a page itself, which is found out by the kernel when it
+ * copies: then the next source is asked, and nothing is left open. */
+static void mirror_is_lost(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct bez_source list[2], from;
+	unsigned char *copy;
+
+	begin(&kinds_huge_unreserved, 0, NULL);
+	CHECK_EQ(bez_region_remove(region), 0);
+	copy = mmap(NULL, m.len, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(copy != MAP_FAILED);
+	CHECK_EQ(madvise(copy, m.len, MADV_NOHUGEPAGE), 0);
+	memcpy(copy, kinds_bytes(0), m.len);
+	live_poison(copy + m.width + 100 * live_page());
+	list[0] = bez_source_mirror(copy);
+	list[1] = bez_source_callback(fill, NULL);
+	from = bez_source_first_of(list, 2);
+	policy.source = &from;
+	policy.flags = BEZ_POLICY_BASE_PAGES;
+	CHECK_EQ(bez_region_add(m.at, m.len, &policy, &region), 0);
+	kinds_lose(&m, m.width);
+	CHECK(!kinds_wrong(&m, 0, m.len));
+	CHECK_EQ(replaced(), 1);
+	CHECK_EQ(see_event(m.at + m.width).source, BEZ_SOURCE_CALLBACK);
+	/* and when base pages are to take its place */
+	kinds_lose(&m, m.width);
+	kinds_pool_drain();
+	CHECK(!kinds_wrong(&m, 0, m.len));
+	CHECK_EQ(replaced(), 2);
+}
+
+/* Before anybody touches it: the worker asks itself. */
+static void announced(void)
+{
+	struct bez_source from = bez_source_deferred(fill, NULL, 50000000000u);
+	siginfo_t info;
+
+	begin(&kinds_huge, 0, &from);
+	kinds_lose(&m, m.width);
+	memset(&info, 0, sizeof(info));
+	info.si_signo = SIGBUS;
+	info.si_code = BUS_MCEERR_AO;
+	info.si_addr = m.at + m.width;
+	info.si_addr_lsb = (short)__builtin_ctzl(m.width);
+	CHECK_EQ(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS,
+			 &info), 0);
+	while (!replaced())
+		sched_yield();
+	CHECK(!kinds_wrong(&m, 0, m.len));
+	CHECK_EQ(replaced(), 1);
+}
+
 /* ---------------------------------------------------------------- a gigabyte */
 
 #define GIB ((size_t)1 << 30)
@@ -295,6 +351,8 @@ static const struct tap_case cases[] = {
 	BOTH("base pages", base_pages),
 	BOTH("a region that ends inside one", region_ends_inside),
 	BOTH("each source", each_source),
+	BOTH("the mirror is lost", mirror_is_lost),
+	BOTH("announced", announced),
 	{ .name = "a gigabyte", .run = gigabyte, .data = &by_uffd,
 	  .timeout_s = 120 },
 };

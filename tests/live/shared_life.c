@@ -98,6 +98,28 @@ static int status_of(pid_t pid)
 
 /* ------------------------------------------------------------------- holes */
 
+/* A second registration is refused, and the fence around the first one stands. */
+static void added_again(void)
+{
+	int fd = memory_file();
+	unsigned char *at = protect(fd, BEZ_SHARED_FENCED);
+	struct bez_shared shared = BEZ_SHARED_INIT;
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	bez_region_t other;
+
+	shared.fd = fd;
+	shared.flags = BEZ_SHARED_FENCED;
+	policy.shared = &shared;
+	CHECK_EQ(bez_region_add(at, PAGES * live_page(), &policy, &other),
+		 -EEXIST);
+	shared.offset = live_page();
+	CHECK_EQ(bez_region_add(at + live_page(), live_page(), &policy, &other),
+		 -EEXIST);
+	punch(fd);
+	CHECK_EQ(live_wrong(at, PAGES * live_page(), 0), 0);
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 1);
+}
+
 /* What one that died has left; and what it is called. */
 static void hole(void)
 {
@@ -455,6 +477,7 @@ static void removed(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "a hole is filled", .run = hole },
+	{ .name = "added again", .run = added_again },
 	{ .name = "a system call meets a hole", .run = system_call },
 	{ .name = "the lock is never let go", .run = lock_is_held },
 	{ .name = "parent and child lose a page at once", .run = forked },

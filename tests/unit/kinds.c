@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../live/kinds_help.h"
@@ -44,7 +45,7 @@ static void make(void)
 	kinds_make(variant()->kind, &m);
 	kinds_bytes(0);
 	if (variant()->locked)
-		CHECK_EQ(mlock(m.at, m.len), 0);
+		CHECK_EQ(syscall(SYS_mlock, m.at, m.len), 0);
 	from = bez_source_mirror(kinds_bytes(0));
 	policy.source = &from;
 	policy.flags = variant()->policy;

@@ -282,6 +282,9 @@ static void huge_pages(void)
 	REFUSED(-EINVAL, add(p, fd, BEZ_SHARED_FENCED));
 	REFUSED(-EINVAL, add_len(p + unit_page(), HUGE - unit_page(), fd,
 				 BEZ_SHARED_FENCED, unit_page()));
+	/* a hole may be what somebody has left who died */
+	REFUSED(-ENODATA, add_len(p, HUGE, fd, BEZ_SHARED_FENCED, 0));
+	memset(p, 1, HUGE);
 	CHECK_EQ(add_len(p, HUGE, fd, BEZ_SHARED_FENCED, 0), 0);
 }
 
