@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# boot.sh KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS PATIENCE: run the guest; what
-# it reports comes out on standard output. It ends when the guest does, or after
-# SECONDS; and with its parent, however that ends.
+# boot.sh KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS PATIENCE DISK: run the guest;
+# what it reports comes out on standard output. It ends when the guest does, or
+# after SECONDS; and with its parent, however that ends. DISK, an image, may be
+# empty: then there is none.
 set -eu
 
-kernel=$1 initramfs=$2 console=$3 seconds=$4 patience=$5
+kernel=$1 initramfs=$2 console=$3 seconds=$4 patience=$5 disk=$6
 
 # Two serial lines, so that a kernel message never lands in the middle of a
 # result: the first is the console, the second the report.
@@ -27,6 +28,8 @@ rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M hugepages=64 \
 transparent_hugepage=madvise TAP_PATIENCE=$patience" \
 	-serial "file:$console" \
 	-chardev stdio,id=report,signal=off -serial chardev:report
+[ -z "$disk" ] ||
+	set -- "$@" -drive "if=virtio,format=raw,file=$disk,cache=unsafe"
 
 exec </dev/null
 exec setpriv --pdeathsig TERM timeout -s TERM -k 5 "$seconds" \

@@ -10,7 +10,7 @@
 set -eu
 
 series=6.12
-wanted=hwpoison-inject
+wanted='hwpoison-inject virtio_blk crc32c_generic ext4'
 cache=$1
 
 say() { echo "lab: $*" >&2; }
@@ -99,7 +99,8 @@ if [ -z "$package" ]; then
 	exit 1
 fi
 
-dir=$cache/$package
+# With other modules it is another directory: a run may be in the old one.
+dir=$cache/$package-$(echo "$wanted" | cksum | cut -d' ' -f1)
 [ -s "$dir/vmlinuz" ] || fetch "$package" "$dir"
 for option in MEMORY_FAILURE=y USERFAULTFD=y DEVTMPFS=y DEBUG_FS=y; do
 	grep -q "^CONFIG_$option" "$dir/config" || {

@@ -72,7 +72,8 @@ static void on_tmpfs(struct kinds_memory *m)
 	named(m, "/dev/shm");
 }
 
-/* The lab has no disk; a ramfs is as far from userfaultfd. */
+/* Each machine with real poison can have a ramfs, which is as far from
+ * userfaultfd; a disk is what disk.c is about. */
 static void on_disk(struct kinds_memory *m)
 {
 	if (!live_is_real()) {
