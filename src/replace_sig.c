@@ -157,7 +157,9 @@ static enum bez_outcome still_lost(struct job *j)
 	case BZ_PROBE_LOST:
 		return BEZ_OUTCOME_NONE;
 	case BZ_PROBE_UNMAPPED:
-		return BEZ_OUTCOME_REFUSED_UNMAPPED;
+		/* it went since: run again, and it comes in by the door */
+		return bz_core.flags & BEZ_START_SEGV_DOOR ?
+		       BEZ_OUTCOME_ASKED_AGAIN : BEZ_OUTCOME_REFUSED_UNMAPPED;
 	case BZ_PROBE_FAULT:
 		if (is_file)
 			return gone_from_file(j);
