@@ -21,10 +21,10 @@ kernel=$1 initramfs=$2 console=$3 seconds=$4 patience=$5 disk=$6
 cpu=Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid
 set -- \
 	-nodefaults -no-user-config -no-reboot -display none -monitor none \
-	-accel tcg,thread=multi -cpu "$cpu" -smp 2 -m 1024 \
+	-accel tcg,thread=multi -cpu "$cpu" -smp 2 -m 2048 \
 	-kernel "$kernel/vmlinuz" -initrd "$initramfs" \
 	-append "console=ttyS0 loglevel=3 panic=-1 mitigations=off nowatchdog \
-rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M hugepages=64 \
+rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M hugepages=192 \
 transparent_hugepage=madvise TAP_PATIENCE=$patience" \
 	-serial "file:$console" \
 	-chardev stdio,id=report,signal=off -serial chardev:report
