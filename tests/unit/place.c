@@ -110,6 +110,7 @@ static void the_file_is_not_seen(void)
 	int fd = memfd_create("own", MFD_CLOEXEC);
 	pthread_t thread;
 
+	unit_need_poison();
 	CHECK(fd >= 0);
 	CHECK_EQ(pwrite(fd, copy, live_page(), 0), live_page());
 	own = mmap(NULL, live_page(), PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,

@@ -55,6 +55,7 @@ static void begin(void)
 {
 	struct bez_options options = BEZ_OPTIONS_INIT;
 
+	unit_need_poison();
 	unit_page();
 	options.flags = BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL;
 	CHECK_EQ(bez_start(&options), 0);

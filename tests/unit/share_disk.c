@@ -264,6 +264,7 @@ static void cut(void)
 {
 	struct bz_result r;
 
+	unit_need_poison();
 	begin(MIRROR, BEZ_SHARED_EXCLUSIVE, NULL, 0, PAGES * page);
 	CHECK_EQ(ftruncate(file, (off_t)page), 0);
 	r = climb();
@@ -277,6 +278,7 @@ static void cut_and_detached(void)
 	struct stat st;
 	size_t i, wrong = 0;
 
+	unit_need_poison();
 	begin(MIRROR, BEZ_SHARED_EXCLUSIVE, NULL, BEZ_POLICY_DETACH,
 	      PAGES * page);
 	CHECK_EQ(ftruncate(file, (off_t)page), 0);
