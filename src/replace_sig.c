@@ -72,7 +72,7 @@ static enum bez_outcome build(struct job *j, int salvage)
 		j->result->source = BEZ_SOURCE_MIRROR;
 		return BEZ_OUTCOME_NONE;
 	}
-	j->stage = is_wide(j) ? bz_stage_get(j->x.width) :
+	j->stage = is_wide(j) ? bz_stage_get(j->x.width, bz_region_in) :
 		   bz_mm_page(j->mm, j->walk, BZ_PAGE_STAGE, j->walk->depth);
 	if (!j->stage)
 		return BEZ_OUTCOME_REFUSED_NOMEM;
@@ -176,6 +176,7 @@ static int place(void *arg)
 	struct job *j = arg;
 	struct bz_placing p = {
 		.x = j->x,
+		.taken = bz_region_in,
 		.stage = j->content.from,
 		.scratch = bz_mm_page(j->mm, j->walk, BZ_PAGE_SCRATCH,
 				      j->walk->depth),
