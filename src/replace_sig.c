@@ -312,8 +312,10 @@ static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
 		if (why == BEZ_OUTCOME_NONE && loops(j))
 			why = BEZ_OUTCOME_LOOPING;
 		if (why == BEZ_OUTCOME_NONE) {
-			/* a child must not find the hole before it has its
-			 * fence */
+			/* A child finds the hole behind its own fence, and waits
+			 * like everybody else. Handlers of fork(2) that run
+			 * there before ours would not: so it is kept out, but
+			 * for one that takes too long. */
 			bz_gate_enter(j->mm, j->walk);
 			why = bz_share_put(claim, j->content.from, lost,
 					   j->content.own_file);
