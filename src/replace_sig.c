@@ -364,7 +364,7 @@ static enum bez_outcome replace_shared(struct job *j)
 		if (j->hit->source[i].kind == BEZ_SOURCE_DEFERRED)
 			patience = bz_after(patience,
 					    j->hit->source[i].deadline_ns);
-	why = bz_share_lock(j->mm, j->hit->share, j->x,
+	why = bz_share_lock(j->mm, j->walk, j->hit->share, j->x,
 			    bz_after(j->fault->taken_ns, patience), &claim);
 	if (why != BEZ_OUTCOME_NONE)
 		return why;
