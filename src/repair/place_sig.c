@@ -69,8 +69,8 @@ static long more_room(uint64_t width, uint32_t turn)
 /*
  * What mmap(2) chooses freely may lie in a hole of a region, and who looks for
  * something there must not find what is being built. So it is closed until it is
- * known where it is: for that moment a touch of the hole is SIGSEGV by what has
- * no access, which the door passes on.
+ * known where it is: a touch of the hole is SIGSEGV by what has no access then,
+ * and most likely over when the door looks.
  */
 long bz_map_aside(uint64_t width, int flags, int fd, uint64_t offset,
 		  bz_taken_fn taken)
