@@ -64,10 +64,17 @@ static void closed(size_t offset)
 	}
 }
 
-/* None left: it stays as it is, its neighbours too; and comes when there is. */
-static void none_left(void)
+static int fill(void *dst, size_t len, uint64_t offset, void *arg)
 {
-	begin(&kinds_huge_unreserved, 0, NULL);
+	(void)arg;
+	memcpy(dst, kinds_bytes(0) + offset, len);
+	return 0;
+}
+
+/* None left: it stays as it is, its neighbours too; and comes when there is. */
+static void none_left_for(const struct bez_source *from)
+{
+	begin(&kinds_huge_unreserved, 0, from);
 	CHECK_EQ(mprotect(m.at, m.len, PROT_READ), 0);
 	kinds_lose(&m, m.width);
 	huge_drain();
@@ -80,6 +87,19 @@ static void none_left(void)
 	huge_refill();
 	CHECK(!kinds_wrong(&m, 0, m.len));
 	CHECK_EQ(replaced(), 1);
+}
+
+/* What is used where it lies, and what is built first. */
+static void none_left(void)
+{
+	none_left_for(NULL);
+}
+
+static void none_left_built(void)
+{
+	struct bez_source from = bez_source_callback(fill, NULL);
+
+	none_left_for(&from);
 }
 
 /* The same, and base pages will do: with all that the huge one had. */
@@ -154,13 +174,6 @@ static void region_ends_inside(void)
 }
 
 /* ------------------------------------------------------------- each source */
-
-static int fill(void *dst, size_t len, uint64_t offset, void *arg)
-{
-	(void)arg;
-	memcpy(dst, kinds_bytes(0) + offset, len);
-	return 0;
-}
 
 static void each_source(void)
 {
@@ -323,6 +336,7 @@ static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 static const struct tap_case cases[] = {
 	BOTH("none left", none_left),
+	BOTH("none left for what was built", none_left_built),
 	BOTH("base pages", base_pages),
 	BOTH("a region that ends inside one", region_ends_inside),
 	BOTH("each source", each_source),
