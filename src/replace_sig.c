@@ -49,9 +49,10 @@ static int is_wide(const struct job *j)
 static void *in_place(const struct job *j)
 {
 	void *ready = bz_source_in_place(j->hit, j->x);
+	struct bz_extent there = { (uint64_t)ready, j->x.width };
 
 	if (!ready || (j->hit->flags & BEZ_POLICY_BASE_PAGES) ||
-	    bz_madvise((uint64_t)ready, j->x.width, MADV_POPULATE_READ))
+	    !bz_probe_present(there))
 		return NULL;
 	return ready;
 }

@@ -87,6 +87,12 @@ void *bz_stage_get(uint64_t width, bz_taken_fn taken);
 void bz_stage_put(void *stage, uint64_t width);
 
 /*
+ * Is all of @x there, so that the kernel can read it without a fault? Brings in
+ * what is not in memory. Context: handler-safe.
+ */
+int bz_probe_present(struct bz_extent x);
+
+/*
  * What is at @x, which a touch of has raised SIGSEGV: LOST; UNMAPPED; GOOD, if
  * it can be read by now, or the next touch tells more; OTHER, a page that the
  * program has made a guard (MADV_GUARD_INSTALL). Context: handler-safe.

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "live.h"
 
 #ifndef UFFDIO_POISON			/* Linux 6.6 */
@@ -120,26 +121,11 @@ static int by_cut(struct camp *m, size_t page)
 	return 1;
 }
 
-unsigned long camp_free_huge(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	unsigned long all = 0, taken = 0;
-	char line[256];
-
-	CHECK(f);
-	while (fgets(line, sizeof(line), f)) {
-		sscanf(line, "HugePages_Free: %lu", &all);
-		sscanf(line, "HugePages_Rsvd: %lu", &taken);
-	}
-	fclose(f);
-	return all > taken ? all - taken : 0;
-}
-
 static int by_poison(struct camp *m, size_t page)
 {
 	unsigned char *at = m->at + page * m->width;
 
-	if (camp_is_huge(&m->c) && camp_free_huge() < SPARE_HUGE)
+	if (camp_is_huge(&m->c) && huge_free() < SPARE_HUGE)
 		return 0;
 	/* it is written to first, to be there */
 	if (m->c.prot == CAMP_R)

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
@@ -285,7 +286,7 @@ static void kept(void)
 
 	kinds_can_be_lost(kind);
 	if (kind->huge)		/* what is really lost does not come back */
-		kinds_pool(live_is_real() ? 28 : 16);
+		huge_need(live_is_real() ? 28 : 16);
 	see_install();
 	see_start(variant()->start);
 	for (i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
@@ -345,7 +346,7 @@ static void between(int (*fence)(void *, size_t))
 
 	kinds_can_be_lost(variant()->kind);
 	if (variant()->kind->huge)
-		kinds_pool(16);
+		huge_need(16);
 	see_install();
 	see_start(variant()->start);
 	kinds_make(variant()->kind, &m);

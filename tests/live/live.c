@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef EHWPOISON
@@ -213,4 +215,15 @@ size_t live_threads(void)
 		count++;
 	closedir(dir);
 	return count - 2;		/* . and .. */
+}
+
+size_t live_threads_soon(size_t count)
+{
+	time_t end = time(NULL) + 20 * (time_t)tap_patience();
+	size_t now;
+
+	do
+		now = live_threads();
+	while (now != count && time(NULL) < end && !sched_yield());
+	return now;
 }

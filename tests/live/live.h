@@ -50,6 +50,8 @@ bez_region_t live_region(void *addr, size_t len, const struct bez_source *from,
 /* Threads of this process. One that was joined may be seen for a moment still:
  * the kernel tells of its end before it takes it off the list. */
 size_t live_threads(void);
+/* So many, or how many there are if that does not come true. */
+size_t live_threads_soon(size_t count);
 
 /* Read a byte so that the compiler cannot leave it out. */
 static inline unsigned char live_read(const void *addr)

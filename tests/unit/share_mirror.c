@@ -12,6 +12,7 @@
 
 #include "../live/kinds_help.h"
 #include "../live/live.h"
+#include "huge.h"
 #include "ladder.h"
 #include "unit.h"
 
@@ -42,7 +43,7 @@ static void begin(void)
 	struct bez_source list[3], from;
 	bez_region_t region;
 
-	kinds_pool(3);
+	huge_need(3);
 	unit_need_poison();
 	unit_page();
 	file = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
