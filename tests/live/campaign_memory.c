@@ -19,13 +19,11 @@
 #include <unistd.h>
 
 #include "live.h"
+#include "uapi.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41		/* Linux 5.17 */
 #define PR_SET_VMA_ANON_NAME 0
-#endif
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24		/* Linux 5.18 */
 #endif
 
 #define HUGE ((size_t)2 << 20)

@@ -18,6 +18,7 @@
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
+#include "uapi.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41		/* Linux 5.17 */
@@ -25,9 +26,6 @@
 #endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102		/* Linux 6.13 */
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22		/* Linux 5.14 */
 #endif
 
 static const struct variant {

@@ -18,25 +18,7 @@
 #include <unistd.h>
 
 #include "live.h"
-
-#ifndef EHWPOISON
-#define EHWPOISON 133
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22		/* Linux 5.14 */
-#endif
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24		/* Linux 5.18 */
-#endif
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
-#define UFFD_FEATURE_POISON (1 << 14)
-#endif
+#include "uapi.h"
 
 /* ------------------------------------------------------------------- making */
 
@@ -192,30 +174,6 @@ void kinds_can_be_lost(const struct kinds_kind *kind)
 			 "has no memory failure");
 }
 
-/* With the marker a userfaultfd is needed for a moment only. */
-static void mark(void *at, size_t len)
-{
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_POISON };
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)at, len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	struct uffdio_poison poison = { .range = reg.range };
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		fd = (int)syscall(SYS_userfaultfd,
-				  O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	CHECK(fd >= 0);
-	CHECKF(!ioctl(fd, UFFDIO_API, &api), "%s", strerror(errno));
-	CHECKF(!ioctl(fd, UFFDIO_REGISTER, &reg), "%s", strerror(errno));
-	CHECKF(!madvise(at, len, MADV_DONTNEED_LOCKED) ||
-	       !madvise(at, len, MADV_DONTNEED), "%s", strerror(errno));
-	CHECKF(!ioctl(fd, UFFDIO_POISON, &poison), "%s", strerror(errno));
-	close(fd);
-}
-
 /* As live_poison() does, and writes nothing first: a child has the same page.
  * Where it has not (DONTFORK), the signal comes here, and is not ours to see. */
 static void corrupt(void *at)
@@ -249,7 +207,7 @@ void kinds_lose(const struct kinds_memory *m, size_t offset)
 	if (live_is_real())
 		corrupt(m->at + (offset & -live_page()));
 	else
-		mark(m->at + start, m->width);
+		live_mark(m->at + start, m->width);
 	CHECKF(madvise(m->at + start, live_page(), MADV_POPULATE_READ) &&
 	       errno == EHWPOISON, "it is not lost");
 }
@@ -265,7 +223,7 @@ void kinds_lose_at_once(const struct kinds_memory *m, size_t offset,
 	aside = map(NULL, m, m->width, 0, m->fd < 0 ? 0 : start);
 	if (give)
 		CHECK_EQ(give(aside, m->width), 0);
-	mark(aside, m->width);
+	live_mark(aside, m->width);
 	CHECKF(mremap(aside, m->width, m->width, MREMAP_MAYMOVE | MREMAP_FIXED,
 		      m->at + start) == m->at + start, "%s", strerror(errno));
 }

@@ -21,6 +21,7 @@
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
+#include "uapi.h"
 
 static struct kinds_memory m;
 static bez_region_t region;
@@ -274,26 +275,11 @@ static void announced(void)
 
 #define GIB ((size_t)1 << 30)
 
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
-#define UFFD_FEATURE_POISON (1 << 14)
-#endif
-
 /* As long as all of it is zeros, it takes no memory but its own. */
 static void gigabyte(void)
 {
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_POISON };
 	struct bez_source zero = bez_source_zero();
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_poison poison = { .mode = 0 };
 	unsigned char *at;
-	int fd;
 
 	if (see_memory() < 8 * GIB)
 		tap_skip("not memory enough for pages of 1 GiB");
@@ -307,18 +293,10 @@ static void gigabyte(void)
 	see_install();
 	see_start(start());
 	live_region(at, GIB, &zero, "a gigabyte");
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	poison.range.start = reg.range.start = (uintptr_t)at;
-	poison.range.len = reg.range.len = GIB;
-	if (live_is_real()) {
+	if (live_is_real())
 		live_poison(at);
-	} else {
-		CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
-		CHECK_EQ(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
-		CHECK_EQ(madvise(at, GIB, MADV_DONTNEED), 0);
-		CHECK_EQ(ioctl(fd, UFFDIO_POISON, &poison), 0);
-	}
-	close(fd);
+	else
+		live_mark(at, GIB);
 	CHECK_EQ(live_read(at + GIB / 2), 0);
 	CHECK_EQ(live_read(at + 77), 0);
 	CHECK_EQ(see_event(at + GIB / 2).width, GIB);

@@ -16,10 +16,7 @@
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
-
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24		/* Linux 5.18 */
-#endif
+#include "uapi.h"
 
 #define SECONDS		3.0
 #define ROUNDS		3000

@@ -23,6 +23,14 @@ size_t live_page(void);
  */
 void live_poison(void *addr);
 
+/*
+ * Lose @width bytes at @addr, one page of a mapping of any kind, by the marker
+ * alone. The library holds the place registered while it repairs; it is waited
+ * for. A descriptor stays open for it in each process: from _ready() on.
+ */
+void live_mark(void *addr, size_t width);
+void live_mark_ready(void);
+
 /* 1: live_poison() makes real poison, with AR, width and address. */
 int live_is_real(void);
 

@@ -19,20 +19,13 @@
 #include "huge.h"
 #include "live.h"
 #include "replace_see.h"
+#include "uapi.h"
 
 #define PAGES 8
 #define HUGE ((size_t)2 << 20)
 
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON 100
-#endif
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
 #endif
 
 struct kind {
@@ -139,26 +132,10 @@ static void lose(unsigned char *page)
 /* All of it: less cannot be lost, nor marked. */
 static void lose_huge(unsigned char *page)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = 1 << 14 };
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)page & -HUGE, HUGE },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	struct uffdio_poison poison = { .range = reg.range };
-	int fd;
-
-	if (live_is_real()) {
+	if (live_is_real())
 		live_poison(page);
-		return;
-	}
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	CHECK(fd >= 0);
-	CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
-	CHECK_EQ(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
-	CHECK_EQ(madvise((void *)(uintptr_t)reg.range.start, HUGE,
-			 MADV_DONTNEED), 0);
-	CHECK_EQ(ioctl(fd, UFFDIO_POISON, &poison), 0);
-	close(fd);
+	else
+		live_mark((void *)((uintptr_t)page & -HUGE), HUGE);
 }
 
 static unsigned char *prepare(size_t *ret_len)
