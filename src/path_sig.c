@@ -186,20 +186,23 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 {
 	struct bz_loss loss;
 	struct bz_hit hit;
+	uint64_t seq;
 
 	if (bz_region_find(fault->addr, &hit))
 		return -ENOENT;
 	loss.again = 0;
 	loss.memory = memory_of(mm, w, fault, &hit);
 	loss.x = bz_extent_of(fault, loss.memory);
+	result->frame = bz_record_frame(mm, fault);
 	climb(mm, w, fault, outermost, &hit, &loss, result);
 	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN) {
 		bz_walk_done(w, 0);
 		return -EAGAIN;
 	}
 	bz_region_count(&hit, result, fault->cause);
-	bz_record(mm, w, fault, loss.x.width, &hit, result);
-	bz_walk_done(w, outermost);
+	seq = bz_record(mm, w, fault, loss.x.width, &hit, result);
+	bz_walk_done(w, 0);		/* nobody waits for the writing */
+	bz_record_write(mm, w, fault, loss.x.width, &hit, result, seq);
 	return goes_on(result->outcome) ? 0 : -EFAULT;
 }
 
@@ -221,15 +224,18 @@ void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
 	struct bz_result result = { .outcome = (uint16_t)outcome };
 	int outermost = bz_region_mark(w), found;
 	struct bz_hit hit;
+	uint64_t seq, width;
 
 	/* others are about no region. Nested too deep, it may be the table that
 	 * is lost: then there is one more fault, and that one does not look */
 	found = (fault->cause == BEZ_CAUSE_POISON_AO ||
 		 (outcome == BEZ_OUTCOME_NESTED && w->depth == BZ_DEPTH + 1)) &&
 		!bz_region_find(fault->addr, &hit);
-	bz_record(mm, w, fault,
-		  found ? bz_extent_of(fault, hit.memory).width : 0,
-		  found ? &hit : NULL, &result);
+	width = found ? bz_extent_of(fault, hit.memory).width : 0;
+	result.frame = bz_record_frame(mm, fault);
+	seq = bz_record(mm, w, fault, width, found ? &hit : NULL, &result);
+	bz_record_write(mm, w, fault, width, found ? &hit : NULL, &result,
+			seq);
 	if (outermost)
 		bz_walk_unmark(w);
 }
@@ -377,6 +383,8 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	bz_decode(info, &fault);
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
+	if (was_raised(&fault))
+		fault.ip = bz_context_ip(context);
 	if (was_raised(&fault) && fault.cause != BEZ_CAUSE_SENT)
 		fault.fix = bz_copy_fix(context, fault.addr);
 	did = decide(mm, w, &fault, &recorded);

@@ -101,9 +101,17 @@ struct bez_options {
 					 * that come without an address; 0: 8;
 					 * at most 254 */
 	uint32_t reserved;		/* 0 */
+	int32_t record_fd;		/* file, pipe or socket that gets a
+					 * <bezoar/record.h> of each outcome;
+					 * 0: none */
+	int32_t record_text_fd;		/* the same for a line of text; 0: none */
+	uint32_t record_rate;		/* most of them within a second, the rest
+					 * is dropped and counted; 0: 1,000;
+					 * UINT32_MAX: no limit */
+	uint32_t reserved2;		/* 0 */
 };
 
-#define BEZ_OPTIONS_INIT { sizeof(struct bez_options), 0, 0, 0, 0 }
+#define BEZ_OPTIONS_INIT { sizeof(struct bez_options), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /*
  * Install the one SIGBUS handler, start the worker and attach the calling
@@ -119,8 +127,12 @@ struct bez_options {
  * lost and could not be replaced, one line on standard error says so before.
  * All else goes to the former action.
  *
- * -EALREADY: started already. -EINVAL, -E2BIG: bad options. Or what
- * mmap(2), sigaction(2) or pthread_create(3) said; nothing was changed then.
+ * Descriptors in @options are written to without ever waiting; they may be
+ * closed afterwards.
+ *
+ * -EALREADY: started already. -EINVAL, -E2BIG: bad options. -EBADF: a descriptor
+ * that is not open for writing. Or what mmap(2), sigaction(2), pthread_create(3),
+ * or open(2) of a pipe said; nothing was changed then.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_start(const struct bez_options *options);
@@ -504,6 +516,9 @@ struct bez_status {
 	uint32_t reserved;		/* 0 */
 	uint64_t pinned;		/* bytes that a device may use by their
 					 * old pages: VmPin of proc(5) */
+	uint64_t records;		/* written to bez_options.record_fd */
+	uint64_t records_dropped;	/* not written: too many in a second, or
+					 * it was not taken at once */
 };
 
 /*

@@ -64,6 +64,12 @@ struct bz_mm {
 	_Atomic uint64_t missing;
 	_Atomic uint64_t alias;		/* last address that was asked again */
 
+	/* The record: record/write_sig.c. */
+	_Atomic uint32_t recording;	/* this process knows who it is */
+	_Atomic uint64_t record_rate;	/* second << 32 | records in it */
+	_Atomic uint64_t records;	/* written */
+	_Atomic uint64_t records_dropped;
+
 	/* Tid of the thread that forks; futex. Written by it. core/gate.h */
 	_Atomic uint32_t gate;
 

@@ -11,6 +11,7 @@
 #include "core/lock.h"
 #include "core/sized.h"
 #include "core/tls.h"
+#include "record/record.h"
 #include "region/region.h"
 #include "repair/repair.h"
 #include "repair/share.h"
@@ -64,6 +65,7 @@ static void after_fork_in_child(void)
 		bz_thread_forked(mm);
 		bz_uffd_close_inherited();
 		bz_share_forked(mm);
+		bz_record_forked(mm);
 	}
 	after_fork();
 }
@@ -80,7 +82,8 @@ static int watch_forks(void)
 	return r;
 }
 
-static int options_from_user(const struct bez_options *options)
+static int options_from_user(const struct bez_options *options,
+			     struct bez_options *ret_o)
 {
 	struct bez_options o = BEZ_OPTIONS_INIT;
 	int r = 0;
@@ -89,7 +92,7 @@ static int options_from_user(const struct bez_options *options)
 		r = bz_sized_in(&o, sizeof(o), options, options->size);
 	if (r)
 		return r;
-	if ((o.flags & ~ALL_FLAGS) || o.reserved ||
+	if ((o.flags & ~ALL_FLAGS) || o.reserved || o.reserved2 ||
 	    o.missing_rounds > MOST_MISSING_ROUNDS)
 		return -EINVAL;
 	bz_core.flags = o.flags;
@@ -97,6 +100,7 @@ static int options_from_user(const struct bez_options *options)
 						  DEFAULT_CLAIM_WAIT_NS;
 	bz_core.missing_rounds = o.missing_rounds ? o.missing_rounds :
 						    DEFAULT_MISSING_ROUNDS;
+	*ret_o = o;
 	return 0;
 }
 
@@ -145,6 +149,7 @@ static void find_tls(void)
 /* The lock is held. */
 static int start(const struct bez_options *options)
 {
+	struct bez_options o;
 	int r;
 
 	if (atomic_load(&bz_core.mm))
@@ -153,7 +158,7 @@ static int start(const struct bez_options *options)
 	bz_core.page_shift = (uint32_t)__builtin_ctzll(bz_core.page);
 	bz_core.has_keys = bz_keys_detect();
 	find_tls();
-	r = options_from_user(options);
+	r = options_from_user(options, &o);
 	if (!r)
 		r = watch_forks();
 	if (r)
@@ -168,6 +173,9 @@ static int start(const struct bez_options *options)
 		if (r)
 			return r;
 	}
+	r = bz_record_open(kept, &o);
+	if (r)
+		return r;
 	bz_uffd_open(kept);
 	bz_region_open();
 	atomic_store(&bz_core.mm, kept);
@@ -187,6 +195,7 @@ detach:
 close:
 	atomic_store(&bz_core.mm, NULL);
 	bz_uffd_close(kept);
+	bz_record_close();
 	return r;
 }
 
@@ -250,6 +259,7 @@ static int stop(void)
 	}
 	bz_uffd_close(mm);
 	bz_fence_close(mm);
+	bz_record_close();
 	bz_region_reset();
 	return 0;
 }

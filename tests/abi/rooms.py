@@ -24,7 +24,7 @@ EXTRA = {'source': ('worker',)}
 JOINTS = ('path_sig.c', 'door_sig.c', 'replace_sig.c')
 KNOWS = {
     # opens the rooms before the first fault and closes them after the last
-    'core/start.c': {'region', 'repair'},
+    'core/start.c': {'record', 'region', 'repair'},
     # opens the file behind a region, and raises the fence
     'region/region.c': {'repair'},
 }

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to record/: a descriptor that what happened is written to. The
+ * program's own is not touched: ours lies high, and a pipe or a terminal is
+ * opened anew, so that it does not wait whatever the program's does.
+ */
+#ifndef BEZOAR_RECORD_SINK_H
+#define BEZOAR_RECORD_SINK_H
+
+#include <stdint.h>
+
+#include "sys/sys.h"
+
+enum bz_sink_kind {
+	BZ_SINK_NONE = 0,
+	BZ_SINK_FILE = 1,
+	BZ_SINK_PIPE = 2,	/* or a terminal: does not wait */
+	BZ_SINK_SOCKET = 3,	/* asked not to wait each time */
+	BZ_SINK_READ = 4	/* nothing is written to it */
+};
+
+struct bz_sink {
+	uint32_t kind;
+	int32_t fd;
+	struct bz_file_id id;
+};
+
+/*
+ * @fd, of whatever kind it is; 0: none. -EBADF: not open, or not for writing;
+ * -EINVAL: of no kind that records can go to; or what open(2) said of a pipe
+ * that would wait. Context: normal.
+ */
+int bz_sink_open(int fd, struct bz_sink *ret_sink);
+
+/* One of our own making; takes it over, also if it fails. */
+int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink);
+
+void bz_sink_close(struct bz_sink *sink);
+
+/* Does the number still stand for it? Programs close what is not theirs.
+ * Context: handler-safe, this one and the next two. */
+int bz_sink_is_ours(const struct bz_sink *sink);
+
+/*
+ * Write it at once, or not: one call, that waits for nobody, but for the kernel
+ * where it is a file on a disk. 0, -EBADF: it is not ours any more, -EMSGSIZE: it
+ * took but a part, or what the kernel said. No signal is left pending. All the
+ * program's signals are blocked.
+ */
+int bz_sink_put(const struct bz_sink *sink, const void *bytes, uint64_t len);
+
+/* What was put there is on the disk now, if it is of a kind that has one. */
+void bz_sink_settle(const struct bz_sink *sink);
+
+#endif
