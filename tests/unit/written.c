@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../live/live.h"
 #include "record/prepare.h"
 #include "record/record.h"
 #include "unit.h"
@@ -513,6 +514,50 @@ static void nowhere(void)
 	CHECK_EQ(mm->records + mm->records_dropped, 0);
 }
 
+/* -------------------------------------------------------------- when it is */
+
+static uint32_t writes, claims;
+
+static void look(long nr, const long arg[6])
+{
+	uint32_t i, d;
+
+	(void)arg;
+	if (nr != SYS_pwritev2)
+		return;
+	writes++;
+	for (i = 0; i < BZ_WALKS; i++)
+		for (d = 0; d < BZ_DEPTH; d++)
+			claims += mm->walk[i].claim[d] != 0;
+}
+
+/* Whoever waits for the page has it before the record is written. */
+static void nobody_waits(void)
+{
+	struct bez_options o = BEZ_OPTIONS_INIT;
+	size_t page = unit_page();
+	unsigned char *lost, *copy;
+	struct bez_source from;
+
+	unit_need_poison();
+	lost = live_pages(1);
+	copy = live_pages(1);
+	from = bez_source_mirror(copy);
+	o.flags = BEZ_START_NO_WORKER;
+	o.record_fd = memory_file();
+	CHECK_EQ(bez_start(&o), 0);
+	mm = atomic_load(&bz_core.mm);
+	live_region(lost, page, &from, "");
+	live_poison(lost);
+	double_before(look);
+	double_watch();
+	CHECK_EQ(bez_recover(lost, page), 0);
+	double_rest();
+	CHECK_EQ(writes, 1);
+	CHECK_EQ(claims, 0);
+	CHECK_EQ(length(o.record_fd), BEZ_RECORD_BYTES);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "golden bytes", .run = golden },
 	{ .name = "docs/record.md has the layout", .run = layout },
@@ -529,6 +574,7 @@ static const struct tap_case cases[] = {
 	{ .name = "threads", .run = race },
 	{ .name = "the line", .run = line },
 	{ .name = "both", .run = both },
+	{ .name = "nobody waits for it", .run = nobody_waits },
 	{ .name = "no system call where nothing is wanted", .run = nowhere },
 };
 TAP_MAIN(cases)
