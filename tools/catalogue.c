@@ -55,6 +55,32 @@ const struct entry catalogue[] = {
 		"The program was told; what lies behind that count is lost.",
 		"Give the region a source, and the copy goes through."),
 
+	OUTCOME(SHUTDOWN_BEGUN,
+		"A page was lost that the program can not do without, and its "
+		"orderly end has begun.",
+		"The hooks are run; a second record says how that went.",
+		NOTHING),
+	OUTCOME(SHUTDOWN_LATE,
+		"The process has ended because of a lost page, before its hooks "
+		"were done.",
+		"A hook waited for something that did not come, perhaps a lock of "
+		"the thread that met the loss.",
+		"Hooks should take no lock that others hold for long."),
+	OUTCOME(SHUTDOWN_HURT,
+		"The process has ended because of a lost page, and a hook met a "
+		"lost page as well.",
+		"That hook was ended where it stood; those behind it were run.",
+		"Hooks should copy by bez_copy(), which ends with a count."),
+	OUTCOME(SHUTDOWN_BARE,
+		"The process has ended because of a lost page, without its "
+		"hooks.",
+		"There was no worker to run them on.",
+		"Do not ask for BEZ_START_NO_WORKER in a program with hooks."),
+	OUTCOME(SHUTDOWN_WAITS,
+		"A thread met a loss while another one was bringing the process "
+		"to its end.",
+		"It stays where it is until that is done.", NOTHING),
+
 	OUTCOME(REFUSED_KIND,
 		"The lost page is of memory that can not be replaced.",
 		"It is device memory, the kernel's own mapping, or a huge page "
@@ -110,6 +136,17 @@ const struct entry catalogue[] = {
 		"It was truncated, or its disk can not read it. This is no "
 		"error of the memory.",
 		"Look at the disk, or at who truncates the file."),
+
+	OUTCOME(SHUTDOWN_TWICE,
+		"A hook of a shutdown met a loss that asks for a shutdown.",
+		"There is one already: the hook was ended, the next one run.",
+		"Hooks should copy by bez_copy(), which ends with a count."),
+	OUTCOME(SHUTDOWN_INSIDE,
+		"A source met a loss that asks for a shutdown.",
+		"Who reads that memory can do without: the next source was "
+		"asked.",
+		"Decide what the loss of a mirror's page is to mean, and give "
+		"its region that ladder."),
 
 	OUTCOME(SOURCE_NONE,
 		"The region has no source.",
@@ -178,8 +215,9 @@ const struct entry catalogue[] = {
 		"The program was told what is lost and goes on without it.",
 		"Not in this release.", NOTHING),
 	OUTCOME(SHUTDOWN,
-		"The program was brought to an orderly end.",
-		"Not in this release.", NOTHING),
+		"The process has ended because of a lost page, in good order.",
+		"The region's ladder says that the program can not do without "
+		"it; all hooks are done.", MEMORY),
 	OUTCOME(LEFT,
 		"bez_recover() found a lost page that it could not replace.",
 		"The program was told by EFAULT and decides.",

@@ -70,6 +70,12 @@ struct bz_mm {
 	_Atomic uint64_t records;	/* written */
 	_Atomic uint64_t records_dropped;
 
+	/* The shutdown: shutdown_sig.c, worker/hooks.h. */
+	_Atomic uint32_t shutdown;	/* tid of who has begun it; futex */
+	_Atomic uint32_t hooks;		/* enum bz_hooks_state; futex */
+	_Atomic uint32_t hooks_hurt;	/* worker */
+	struct bez_event loss;		/* who shuts down, before POSTED */
+
 	/* Tid of the thread that forks; futex. Written by it. core/gate.h */
 	_Atomic uint32_t gate;
 

@@ -15,14 +15,17 @@
 #include "region/region.h"
 #include "repair/repair.h"
 #include "repair/share.h"
+#include "worker/hooks.h"
 #include "worker/worker.h"
 
 #define DEFAULT_CLAIM_WAIT_NS	2000000000u
 #define DEFAULT_MISSING_ROUNDS	8
+#define DEFAULT_SHUTDOWN_NS	5000000000u
 #define MOST_MISSING_ROUNDS	254	/* bz_missing_again() counts that far */
 
 #define ALL_FLAGS (BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL | \
-		   BEZ_START_NO_UFFD | BEZ_START_SEGV_DOOR)
+		   BEZ_START_NO_UFFD | BEZ_START_SEGV_DOOR | \
+		   BEZ_START_SHUTDOWN_EXIT)
 
 /* Orders bez_start(), bez_stop() and fork(2). */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -93,13 +96,16 @@ static int options_from_user(const struct bez_options *options,
 	if (r)
 		return r;
 	if ((o.flags & ~ALL_FLAGS) || o.reserved || o.reserved2 ||
-	    o.missing_rounds > MOST_MISSING_ROUNDS)
+	    o.missing_rounds > MOST_MISSING_ROUNDS || o.shutdown_status > 255)
 		return -EINVAL;
 	bz_core.flags = o.flags;
 	bz_core.claim_wait_ns = o.claim_wait_ns ? o.claim_wait_ns :
 						  DEFAULT_CLAIM_WAIT_NS;
 	bz_core.missing_rounds = o.missing_rounds ? o.missing_rounds :
 						    DEFAULT_MISSING_ROUNDS;
+	bz_core.shutdown_ns = o.shutdown_ns ? o.shutdown_ns :
+					      DEFAULT_SHUTDOWN_NS;
+	bz_core.shutdown_status = o.shutdown_status;
 	*ret_o = o;
 	return 0;
 }
@@ -260,6 +266,7 @@ static int stop(void)
 	bz_uffd_close(mm);
 	bz_fence_close(mm);
 	bz_record_close();
+	bz_hooks_forget();
 	bz_region_reset();
 	return 0;
 }

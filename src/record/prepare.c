@@ -4,7 +4,10 @@
  * is. Read by hand, as a child of fork(2) comes here, too, whose libc may be in
  * the middle of something. What cannot be found out stays empty.
  */
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "core/core.h"
 #include "record/prepare.h"
@@ -148,6 +151,26 @@ static void prepare(struct bz_mm *mm)
 	atomic_store(&mm->recording, 1);
 }
 
+/* A path, or @ and a name that is in no file system; sd_notify(3). */
+static void find_notify(void)
+{
+	struct sockaddr_un *to = &bz_recorder.notify;
+	const char *name = getenv("NOTIFY_SOCKET");
+	size_t len = name ? strlen(name) : 0;
+
+	bz_recorder.notify_bytes = 0;
+	if (len < 2 || len > sizeof(to->sun_path) - 1 ||
+	    (name[0] != '/' && name[0] != '@'))
+		return;
+	memset(to, 0, sizeof(*to));
+	to->sun_family = AF_UNIX;
+	memcpy(to->sun_path, name, len);
+	if (name[0] == '@')
+		to->sun_path[0] = '\0';
+	bz_recorder.notify_bytes =
+		(uint32_t)(offsetof(struct sockaddr_un, sun_path) + len);
+}
+
 int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
 {
 	struct bz_recorder *me = &bz_recorder;
@@ -156,13 +179,19 @@ int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
 	if (r)
 		return r;
 	r = bz_sink_open(options->record_text_fd, &me->text);
+	if (!r)
+		r = bz_sink_open(options->kin_fd, &me->kin);
+	if (!r && (me->sink.kind == BZ_SINK_EVENT ||
+		   me->text.kind == BZ_SINK_EVENT))
+		r = -EINVAL;
 	if (r) {
-		bz_sink_close(&me->sink);
+		bz_record_close();
 		return r;
 	}
+	find_notify();
 	me->rate = options->record_rate ? options->record_rate : DEFAULT_RATE;
 	me->on = me->sink.kind || me->text.kind;
-	if (me->on)
+	if (me->on || me->kin.kind || me->notify_bytes)
 		prepare(mm);
 	return 0;
 }
@@ -173,11 +202,14 @@ void bz_record_close(void)
 	bz_sink_close(&bz_recorder.sink);
 	bz_sink_close(&bz_recorder.text);
 	bz_sink_close(&bz_recorder.pagemap);
+	bz_sink_close(&bz_recorder.kin);
+	bz_recorder.notify_bytes = 0;
+	memset(&bz_recorder.prepared, 0, sizeof(bz_recorder.prepared));
 }
 
 void bz_record_forked(struct bz_mm *mm)
 {
-	if (!bz_recorder.on)
+	if (!bz_recorder.prepared.bytes)
 		return;
 	/* that is about our parent's memory */
 	bz_sink_close(&bz_recorder.pagemap);

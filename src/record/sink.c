@@ -75,7 +75,7 @@ int bz_sink_open(int fd, struct bz_sink *ret_sink)
 	if (flags < 0 || bz_sys(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) ||
 	    (flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
 		return -EBADF;
-	kind = kind_of(st.st_mode);
+	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : kind_of(st.st_mode);
 	if (kind == BZ_SINK_NONE)
 		return -EINVAL;
 	own = kind == BZ_SINK_PIPE ? open_again(fd, flags) : dup_high(fd);

@@ -16,7 +16,8 @@ enum bz_sink_kind {
 	BZ_SINK_FILE = 1,
 	BZ_SINK_PIPE = 2,	/* or a terminal: does not wait */
 	BZ_SINK_SOCKET = 3,	/* asked not to wait each time */
-	BZ_SINK_READ = 4	/* nothing is written to it */
+	BZ_SINK_READ = 4,	/* nothing is written to it */
+	BZ_SINK_EVENT = 5	/* eventfd(2); bz_sink_put() is not for it */
 };
 
 struct bz_sink {
@@ -31,6 +32,10 @@ struct bz_sink {
  * that would wait. Context: normal.
  */
 int bz_sink_open(int fd, struct bz_sink *ret_sink);
+
+/* Does @fd count events? All such descriptors have one inode. Context:
+ * handler-safe. */
+int bz_sink_is_event(int fd);
 
 /* One of our own making; takes it over, also if it fails. */
 int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink);

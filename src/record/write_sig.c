@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "ladder.h"
 #include "record/line.h"
 #include "record/prepare.h"
 #include "record/record.h"
@@ -61,7 +62,7 @@ uint64_t bz_record_frame(const struct bz_mm *mm, const struct bz_fault *fault)
 	uint64_t entry = 0, frame;
 
 	if ((fault->cause != BEZ_CAUSE_POISON_AR &&
-	     fault->cause != BEZ_CAUSE_POISON_AO) || !bz_recorder.on ||
+	     fault->cause != BEZ_CAUSE_POISON_AO) ||
 	    !atomic_load_explicit(&mm->recording, memory_order_relaxed) ||
 	    !bz_sink_is_ours(&bz_recorder.pagemap))
 		return 0;
@@ -145,13 +146,24 @@ static void fill(struct bez_record *r, struct bz_mm *mm,
 	r->digest = bez_digest(r, sizeof(*r) - sizeof(r->digest));
 }
 
+/* The last one of the process is told to others, too, before anything is waited
+ * for: a disk can be as broken as memory. */
 static __attribute__((noinline)) int put_record(struct bz_mm *mm,
 						const struct noted *noted)
 {
+	struct bz_recorder *me = &bz_recorder;
 	struct bez_record r;
+	int bad;
 
 	fill(&r, mm, noted);
-	return bz_sink_put(&bz_recorder.sink, &r, sizeof(r));
+	bad = me->sink.kind && bz_sink_put(&me->sink, &r, sizeof(r));
+	if (bz_is_end(r.outcome)) {
+		bz_tell_kin(&r);
+		bz_notify(&r);
+		bz_sink_settle(&me->sink);
+		bz_sink_settle(&me->kin);
+	}
+	return bad;
 }
 
 /* bezoar: replaced: 4096 bytes at 0x7f5c8a4d2000, "table" + 0x2000, poison,
@@ -209,21 +221,22 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 	struct bz_recorder *me = &bz_recorder;
 	struct noted noted;
 
-	if (!me->on)
+	if (!me->on && !bz_is_end(result->outcome))
 		return;
 	noted = (struct noted){ fault, hit, result, width, seq, bz_now_ns(),
 				bz_walk_tid(w), (uint16_t)w->depth };
-	if (!may_write(mm, noted.now)) {
+	if (result->action != BEZ_ACTION_SHUTDOWN &&
+	    !may_write(mm, noted.now)) {
 		drop(mm);
 		return;
 	}
-	if (me->sink.kind) {
+	if (me->text.kind)
+		put_line(&noted);
+	if (me->sink.kind || bz_is_end(result->outcome)) {
 		if (put_record(mm, &noted))
 			drop(mm);
-		else
+		else if (me->sink.kind)
 			atomic_fetch_add_explicit(&mm->records, 1,
 						  memory_order_relaxed);
 	}
-	if (me->text.kind)
-		put_line(&noted);
 }
