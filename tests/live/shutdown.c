@@ -134,12 +134,15 @@ static void unmapped(void)
 {
 	struct bez_options options = BEZ_OPTIONS_INIT;
 
-	options.flags = BEZ_START_SEGV_DOOR;
+	options.flags = BEZ_START_SEGV_DOOR | *(const uint32_t *)tap_data();
+	options.shutdown_status = STATUS;
 	begin(&options);
 	CHECK_EQ(munmap(at, page), 0);
 	live_read(at);
 	_exit(1);
 }
+
+static const uint32_t dies = 0, exits_then = BEZ_START_SHUTDOWN_EXIT;
 
 static void by_the_door(void)
 {
@@ -147,7 +150,10 @@ static void by_the_door(void)
 
 	prepare();
 	status = end_of(unmapped);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	if (*(const uint32_t *)tap_data())
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == STATUS);
+	else
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
 	expect_records(BEZ_OUTCOME_SHUTDOWN);
 }
 
@@ -239,7 +245,10 @@ static void hook_copies(const struct bez_event *loss, void *arg)
 
 static void hurt(void)
 {
-	begin(NULL);
+	struct bez_options options = BEZ_OPTIONS_INIT;
+
+	options.claim_wait_ns = 60000000000;	/* longer than all hooks have */
+	begin(&options);
 	add(hook, 1);
 	add(hook_touches, 0);
 	add(hook_copies, 0);
@@ -297,9 +306,12 @@ static const struct tap_case cases[] = {
 	{ .name = "an exit status", .run = with_status },
 	{ .name = "bez_recover()", .run = recovers },
 	{ .name = "bez_copy()", .run = copies },
-	{ .name = "by the door", .run = by_the_door },
+	{ .name = "by the door", .run = by_the_door, .data = &dies },
+	{ .name = "by the door, an exit status", .run = by_the_door,
+	  .data = &exits_then },
 	{ .name = "hooks in their order, on the worker", .run = in_order },
-	{ .name = "a hook that hangs", .run = deadline },
+	{ .name = "a hook that hangs", .run = deadline,
+	  .timeout_s = 20 },
 	{ .name = "a hook that meets a loss", .run = hook_meets_loss },
 	{ .name = "no worker, no hooks", .run = no_worker },
 	{ .name = "no worker for the hooks", .run = no_worker, .data = "" },

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "shutdown_help.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -58,6 +59,8 @@ int end_of(void (*child)(void))
 
 	CHECK(pid >= 0);
 	if (!pid) {
+		/* one that does not end goes with us */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		tap_apart();
 		child();
 		_exit(2);
