@@ -66,6 +66,7 @@ struct bz_mm {
 
 	/* The record: record/write_sig.c. */
 	_Atomic uint32_t recording;	/* this process knows who it is */
+	_Atomic uint32_t counted;	/* a bit for each of counts in use */
 	_Atomic uint64_t record_rate;	/* second << 32 | records in it */
 	_Atomic uint64_t records;	/* written */
 	_Atomic uint64_t records_dropped;

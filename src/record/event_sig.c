@@ -41,7 +41,11 @@ void bz_count(struct bz_mm *mm, const struct bz_walk *w,
 	      enum bez_outcome outcome)
 {
 	struct bz_counts *counts = bz_counts_of(mm, w);
+	uint32_t bit = 1u << (counts - mm->counts);
 
+	if (!(atomic_load_explicit(&mm->counted, memory_order_relaxed) & bit))
+		atomic_fetch_or_explicit(&mm->counted, bit,
+					 memory_order_relaxed);
 	if ((unsigned int)outcome < BZ_OUTCOMES)
 		atomic_fetch_add_explicit(&counts->outcomes[outcome], 1,
 					  memory_order_relaxed);

@@ -17,16 +17,33 @@ static long dup_high(int fd)
 }
 
 /* A description of its own, whose mode is ours to set. */
-static long open_again(int fd, long flags)
+static long open_again(int fd, int flags)
 {
 	char path[32];
 	long r;
 
-	if (flags & O_NONBLOCK)
-		return dup_high(fd);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	r = bz_openat(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	r = bz_openat(path, O_WRONLY | O_NOCTTY | O_CLOEXEC | flags);
 	return r == -ENOENT ? -ENOSYS : r;	/* it is open: no /proc */
+}
+
+/* The program's own, where there is no other way: a socket, or one that may be
+ * written to and not be opened. */
+static long take(int fd, enum bz_sink_kind kind, long flags, uint32_t *marked)
+{
+	long r = -EBADF;
+
+	*marked = 0;
+	if (kind == BZ_SINK_FILE || kind == BZ_SINK_PIPE)
+		r = open_again(fd, kind == BZ_SINK_FILE ? O_APPEND : O_NONBLOCK);
+	if (r >= 0) {
+		*marked = !bz_sys(SYS_fcntl, r, F_SETSIG, BZ_SINK_MARK, 0, 0,
+				  0);
+		return r;
+	}
+	if (kind == BZ_SINK_PIPE && !(flags & O_NONBLOCK))
+		return r;
+	return dup_high(fd);
 }
 
 int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink)
@@ -44,6 +61,7 @@ int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink)
 	}
 	ret_sink->fd = (int32_t)high;
 	ret_sink->kind = kind;
+	ret_sink->marked = 0;
 	return 0;
 }
 
@@ -66,7 +84,9 @@ int bz_sink_open(int fd, struct bz_sink *ret_sink)
 {
 	enum bz_sink_kind kind;
 	long flags, own;
+	uint32_t marked;
 	struct stat st;
+	int r;
 
 	*ret_sink = (struct bz_sink){ .kind = BZ_SINK_NONE, .fd = -1 };
 	if (!fd)
@@ -78,8 +98,13 @@ int bz_sink_open(int fd, struct bz_sink *ret_sink)
 	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : kind_of(st.st_mode);
 	if (kind == BZ_SINK_NONE)
 		return -EINVAL;
-	own = kind == BZ_SINK_PIPE ? open_again(fd, flags) : dup_high(fd);
-	return own < 0 ? (int)own : bz_sink_keep((int)own, kind, ret_sink);
+	own = take(fd, kind, flags, &marked);
+	if (own < 0)
+		return (int)own;
+	r = bz_sink_keep((int)own, kind, ret_sink);
+	if (!r)
+		ret_sink->marked = marked;
+	return r;
 }
 
 void bz_sink_close(struct bz_sink *sink)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Private to record/: a descriptor that what happened is written to. The
- * program's own is not touched: ours lies high, and a pipe or a terminal is
- * opened anew, so that it does not wait whatever the program's does.
+ * program's own is not touched: ours lies high, and what can be is opened anew; a
+ * pipe or a terminal so that it does not wait whatever the program's does, a file
+ * so that it appends. What was opened anew is known again by a mark: the number of
+ * a signal that it would send, if it were asked to send any. The kernel tells that
+ * in half the time of fstat(2).
  */
 #ifndef BEZOAR_RECORD_SINK_H
 #define BEZOAR_RECORD_SINK_H
@@ -11,9 +14,11 @@
 
 #include "sys/sys.h"
 
+#define BZ_SINK_MARK 64		/* the last real-time signal */
+
 enum bz_sink_kind {
 	BZ_SINK_NONE = 0,
-	BZ_SINK_FILE = 1,
+	BZ_SINK_FILE = 1,	/* appends by itself if it is marked */
 	BZ_SINK_PIPE = 2,	/* or a terminal: does not wait */
 	BZ_SINK_SOCKET = 3,	/* asked not to wait each time */
 	BZ_SINK_READ = 4,	/* nothing is written to it */
@@ -23,6 +28,7 @@ enum bz_sink_kind {
 struct bz_sink {
 	uint32_t kind;
 	int32_t fd;
+	uint32_t marked;	/* what is open is ours alone, and has a mark */
 	struct bz_file_id id;
 };
 

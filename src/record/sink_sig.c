@@ -7,6 +7,9 @@ int bz_sink_is_ours(const struct bz_sink *sink)
 {
 	struct bz_file_id id;
 
+	if (sink->marked)
+		return bz_sys(SYS_fcntl, sink->fd, F_GETSIG, 0, 0, 0, 0) ==
+		       BZ_SINK_MARK;
 	return sink->kind != BZ_SINK_NONE && !bz_file_id(sink->fd, &id) &&
 	       id.dev == sink->id.dev && id.ino == sink->id.ino;
 }
@@ -35,14 +38,16 @@ static long put(const struct bz_sink *sink, const void *bytes, uint64_t len)
 		return bz_sys(SYS_sendto, sink->fd, (long)bytes, (long)len,
 			      MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 	case BZ_SINK_FILE:
+		if (sink->marked)
+			break;
 		/* at its end, however it was opened: threads write at once, and
 		 * a memory file does not order them. Linux 4.16 */
 		return bz_sys(SYS_pwritev2, sink->fd, (long)&all, 1, -1, -1,
 			      RWF_APPEND);
 	default:
-		return bz_sys(SYS_write, sink->fd, (long)bytes, (long)len, 0,
-			      0, 0);
+		break;
 	}
+	return bz_sys(SYS_write, sink->fd, (long)bytes, (long)len, 0, 0, 0);
 }
 
 int bz_sink_put(const struct bz_sink *sink, const void *bytes, uint64_t len)

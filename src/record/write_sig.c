@@ -90,6 +90,10 @@ static void counters(struct bz_mm *mm, struct bez_record *r)
 	for (i = 0; i < BZ_COUNTS; i++) {
 		struct bz_counts *c = &mm->counts[i];
 
+		/* most have never been used, and lie in no cache */
+		if (!(atomic_load_explicit(&mm->counted, memory_order_relaxed) &
+		      1u << i))
+			continue;
 		r->faults += atomic_load_explicit(&c->faults,
 						  memory_order_relaxed);
 		r->replaced += atomic_load_explicit(

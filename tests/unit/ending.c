@@ -84,11 +84,11 @@ static void order(void)
 	double_watch();
 	CHECK_EQ(climb(BEZ_CAUSE_ADRERR, -EFAULT).outcome,
 		 BEZ_OUTCOME_SHUTDOWN);
-	first = find(SYS_pwritev2, 0);
+	first = find(SYS_write, 0);
 	CHECK(first >= 0);
-	last = find(SYS_pwritev2, (uint32_t)first + 1);
+	last = find(SYS_write, (uint32_t)first + 1);
 	CHECK(last > first);
-	told = find(SYS_pwritev2, (uint32_t)last + 1);
+	told = find(SYS_write, (uint32_t)last + 1);
 	CHECK(told > last);
 	settled = find(SYS_fdatasync, 0);
 	CHECKF(settled > told, "%d, %d", settled, told);

@@ -129,6 +129,7 @@ static void golden(void)
 	atomic_store(&mm->counts[1].outcomes[BEZ_OUTCOME_REPLACED], 0xa1);
 	atomic_store(&mm->counts[2].outcomes[BEZ_OUTCOME_DEFAULT], 0xb1);
 	atomic_store(&mm->counts[3].outcomes[BEZ_OUTCOME_FOREIGN], 0xc1);
+	atomic_store(&mm->counted, 0xf);
 	atomic_store(&mm->records_dropped, 0xd1);
 	write_one(0xe1e2e3e4e5e6e7e8);
 	CHECK_EQ(pread(fd, r, sizeof(r), 0), BEZ_RECORD_BYTES);
@@ -281,11 +282,14 @@ static void sinks(void)
 	CHECK_EQ(bz_sink_open(pair[0], &sink), 0);
 	CHECK_EQ(sink.kind, BZ_SINK_SOCKET);
 	CHECK(!(fcntl(sink.fd, F_GETFL) & O_NONBLOCK));
+	/* that of the program has no mark of ours */
+	CHECK_EQ(fcntl(pair[0], F_GETSIG), 0);
 	bz_sink_close(&sink);
 	CHECK_EQ(bz_sink_open(pipes[1], &sink), 0);
 	CHECK_EQ(sink.kind, BZ_SINK_PIPE);
 	/* ours does not wait, and the program's still does */
 	CHECK(fcntl(sink.fd, F_GETFL) & O_NONBLOCK);
+	CHECK_EQ(fcntl(pipes[1], F_GETSIG), 0);
 	CHECK(!(fcntl(pipes[1], F_GETFL) & O_NONBLOCK));
 	bz_sink_close(&sink);
 	CHECK_EQ(fcntl(sink.fd, F_GETFD), -1);
@@ -386,13 +390,27 @@ static void socket_full(void)
 	CHECK(!pending(SIGPIPE));
 }
 
+/* What may be written to and not be opened anew: then it is the program's own
+ * description, which does not append. */
+static void not_again(void)
+{
+	static const struct double_rule rule = { .nr = SYS_openat, .nth = 1,
+						 .err = EACCES };
+
+	double_rule(&rule);
+	double_watch();
+}
+
 /* The program has closed all, and opened something else under the number. */
 static void not_ours(void)
 {
 	int fd = memory_file(), other = memory_file(), high;
 
+	if (tap_data())
+		not_again();
 	open_to(fd, 0, UINT32_MAX);
 	high = bz_recorder.sink.fd;
+	CHECK_EQ(bz_recorder.sink.marked, !tap_data());
 	write_one(1);
 	CHECK_EQ(dup2(other, high), high);
 	write_one(2);
@@ -450,7 +468,11 @@ static void race(void)
 	off_t end;
 	int fd = memory_file();
 
+	if (tap_data())
+		not_again();
 	open_to(fd, 0, LIMIT);
+	CHECK_EQ(bz_recorder.sink.marked, !tap_data());
+	double_rest();
 	double_stop_clock();
 	for (i = 0; i < WRITERS; i++)
 		CHECK_EQ(pthread_create(&t[i], NULL, writer, (void *)i), 0);
@@ -523,7 +545,7 @@ static void look(long nr, const long arg[6])
 	uint32_t i, d;
 
 	(void)arg;
-	if (nr != SYS_pwritev2)
+	if (nr != SYS_write)
 		return;
 	writes++;
 	for (i = 0; i < BZ_WALKS; i++)
@@ -570,8 +592,11 @@ static const struct tap_case cases[] = {
 	{ .name = "a file at its limit", .run = file_limit },
 	{ .name = "a full socket", .run = socket_full },
 	{ .name = "a number that stands for another file", .run = not_ours },
+	{ .name = "a number that stands for another file, the program's own",
+	  .run = not_ours, .data = "" },
 	{ .name = "no more than the rate", .run = rate },
 	{ .name = "threads", .run = race },
+	{ .name = "threads, the program's own file", .run = race, .data = "" },
 	{ .name = "the line", .run = line },
 	{ .name = "both", .run = both },
 	{ .name = "nobody waits for it", .run = nobody_waits },
