@@ -32,10 +32,11 @@ help:
 	@echo 'make check      build and run all tests; a count at the end'
 	@echo 'make bench      measure; the figures go to $(BUILD)/bench.json'
 	@echo 'make campaign   random losses on every kind of memory (ARGS="--seed 7")'
+	@echo 'make fuzz       bytes that the reader of records gets wrong (ARGS=600: seconds)'
 	@echo 'make lab        real poison on real kernels, in virtual machines'
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
 	@echo 'make clean      remove the build folders'
-	@echo 'ARGS="..." is passed on by demo, campaign, bench and lab (lab: ARGS=--short)'
+	@echo 'ARGS="..." is passed on by demo, campaign, bench, fuzz and lab (lab: ARGS=--short)'
 
 demo:
 	@build-aux/install-packages --for demo
@@ -63,6 +64,10 @@ campaign:
 	@ninja --quiet -C $(BUILD) tests/live/live_campaign
 	@$(BUILD)/tests/live/live_campaign $(ARGS)
 
+fuzz:
+	@build-aux/install-packages --for ci
+	@tests/tool/fuzz $(ARGS)
+
 lab:
 	@[ -x lab/run ] || $(call missing,lab/run)
 	@build-aux/install-packages --for lab
@@ -80,4 +85,4 @@ clean:
 	rm -rf $(BUILD) $(LAB) build-ci build-clang build-asan build-tsan \
 		build-aarch64
 
-.PHONY: build help demo check bench campaign lab install clean
+.PHONY: build help demo check bench campaign fuzz lab install clean

@@ -26,6 +26,7 @@ static const struct bench_question *const all[] = {
 	&bench_resume_shared,
 	&bench_resume_file,
 	&bench_salvage_2m,
+	&bench_record,
 	&bench_lookup_1m,
 	&bench_register_1m,
 	&bench_deferred,

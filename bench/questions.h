@@ -11,6 +11,7 @@ extern const struct bench_question bench_resume_2m;
 extern const struct bench_question bench_resume_shared;
 extern const struct bench_question bench_resume_file;
 extern const struct bench_question bench_salvage_2m;
+extern const struct bench_question bench_record;
 extern const struct bench_question bench_lookup_1m;
 extern const struct bench_question bench_register_1m;
 extern const struct bench_question bench_deferred;

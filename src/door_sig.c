@@ -87,7 +87,7 @@ static enum verdict own_memory(struct bz_mm *mm, struct bz_walk *w,
 			continue;
 		fault->addr = place(i);
 		r = climb(mm, w, fault, result);
-		if (r && r != -EAGAIN)
+		if ((r && r != -EAGAIN) || bz_is_end(result->outcome))
 			return NOT_SAVED;
 		verdict = GOES_ON;
 	}
@@ -190,9 +190,15 @@ int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 
 	fault.taken_ns = bz_now_ns();
 	bz_decode_segv(info, &fault);
+	if (fault.cause == BEZ_CAUSE_SEGV)
+		fault.ip = bz_context_ip(context);
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
 	verdict = decide(mm, w, &fault, &result);
+	if (bz_is_end(result.outcome)) {
+		bz_shutdown_end(fault.addr, SIGSEGV, info, context);
+		return SIGSEGV;
+	}
 	if (verdict == GOES_ON)
 		return bz_leave(mm, w) ? SIGBUS : 0;
 	if (verdict == FOREIGN)

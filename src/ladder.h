@@ -39,6 +39,28 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	      struct bz_result *ret_result);
 
+/* Is it the end of the process? Then everything is said, and what remains is
+ * bz_shutdown_end(). */
+static inline int bz_is_end(uint32_t outcome)
+{
+	return outcome == BEZ_OUTCOME_SHUTDOWN ||
+	       outcome == BEZ_OUTCOME_SHUTDOWN_LATE ||
+	       outcome == BEZ_OUTCOME_SHUTDOWN_HURT ||
+	       outcome == BEZ_OUTCOME_SHUTDOWN_BARE;
+}
+
+/*
+ * The action SHUTDOWN; src/shutdown_sig.c. BEGUN: it is the caller's. WAITS: it is
+ * another thread's, and the caller is to park when it holds nothing any more: that
+ * returns only if it was none of this process. Or why there is none.
+ */
+enum bez_outcome bz_shutdown_begin(struct bz_mm *mm, struct bz_walk *w);
+void bz_shutdown_park(struct bz_mm *mm);
+
+/* Exit; or die of the signal @sig: return from the handler at once. @info may be
+ * NULL: not in a handler; then it does not return. */
+void bz_shutdown_end(uint64_t addr, int sig, siginfo_t *info, void *context);
+
 /* Record a fault for which no ladder was climbed; an early notice with the
  * region that it is about, if any. Context: handler-safe. */
 void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,

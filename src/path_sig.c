@@ -17,6 +17,7 @@
 #include "region/region.h"
 #include "repair/repair.h"
 #include "worker/defer.h"
+#include "worker/hooks.h"
 
 #include <string.h>
 
@@ -155,6 +156,30 @@ static enum bez_outcome at_the_end(const struct bz_fault *fault)
 	}
 }
 
+/* Everything but the end itself. An early notice is none: the page may never be
+ * touched. */
+static enum bez_outcome shut_down(struct bz_mm *mm, struct bz_walk *w,
+				  const struct bz_fault *fault,
+				  const struct bz_hit *hit, uint64_t width,
+				  struct bz_result *result)
+{
+	enum bez_outcome did = bz_shutdown_begin(mm, w);
+	uint64_t seq;
+
+	if (did != BEZ_OUTCOME_SHUTDOWN_BEGUN)
+		return did;
+	bz_walk_done(w, 0);		/* hooks may touch the page */
+	result->outcome = (uint16_t)did;
+	seq = bz_record(mm, w, fault, width, hit, result);
+	bz_record_write(mm, w, fault, width, hit, result, seq);
+	return bz_hooks_run(mm, seq);
+}
+
+static int is_over(enum bez_outcome outcome)
+{
+	return goes_on(outcome) || bz_is_end(outcome);
+}
+
 /* Each action in turn. DEFAULT is at the end, named or not. */
 static void climb(struct bz_mm *mm, struct bz_walk *w,
 		  const struct bz_fault *fault, int outermost,
@@ -164,12 +189,20 @@ static void climb(struct bz_mm *mm, struct bz_walk *w,
 	uint32_t i;
 
 	for (i = 0; i < sizeof(hit->actions); i++) {
-		if (hit->actions[i] != BEZ_ACTION_REPLACE)
+		enum bez_outcome did;
+
+		result->action = hit->actions[i];
+		if (result->action == BEZ_ACTION_REPLACE)
+			did = replace(mm, w, fault, outermost, hit, loss,
+				      result);
+		else if (result->action == BEZ_ACTION_SHUTDOWN &&
+			 fault->cause != BEZ_CAUSE_POISON_AO)
+			did = shut_down(mm, w, fault, hit, loss->x.width,
+					result);
+		else
 			continue;
-		result->action = BEZ_ACTION_REPLACE;
-		result->outcome = (uint16_t)replace(mm, w, fault, outermost,
-						    hit, loss, result);
-		if (goes_on(result->outcome))
+		result->outcome = (uint16_t)did;
+		if (is_over(did))
 			return;
 		result->why = result->outcome;
 	}
@@ -186,20 +219,25 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 {
 	struct bz_loss loss;
 	struct bz_hit hit;
+	uint64_t seq;
 
 	if (bz_region_find(fault->addr, &hit))
 		return -ENOENT;
 	loss.again = 0;
 	loss.memory = memory_of(mm, w, fault, &hit);
 	loss.x = bz_extent_of(fault, loss.memory);
+	result->frame = bz_record_frame(mm, fault);
 	climb(mm, w, fault, outermost, &hit, &loss, result);
 	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN) {
 		bz_walk_done(w, 0);
 		return -EAGAIN;
 	}
 	bz_region_count(&hit, result, fault->cause);
-	bz_record(mm, w, fault, loss.x.width, &hit, result);
-	bz_walk_done(w, outermost);
+	seq = bz_record(mm, w, fault, loss.x.width, &hit, result);
+	bz_walk_done(w, 0);		/* nobody waits for the writing */
+	bz_record_write(mm, w, fault, loss.x.width, &hit, result, seq);
+	if (bz_is_end(result->outcome) && fault->cause == BEZ_CAUSE_RECOVER)
+		bz_shutdown_end(fault->addr, 0, NULL, NULL);
 	return goes_on(result->outcome) ? 0 : -EFAULT;
 }
 
@@ -212,6 +250,8 @@ int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	r = walk_extent(mm, w, fault, outermost, ret_result);
 	if (outermost)
 		bz_walk_unmark(w);
+	if (ret_result->outcome == BEZ_OUTCOME_SHUTDOWN_WAITS)
+		bz_shutdown_park(mm);
 	return r;
 }
 
@@ -221,15 +261,18 @@ void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
 	struct bz_result result = { .outcome = (uint16_t)outcome };
 	int outermost = bz_region_mark(w), found;
 	struct bz_hit hit;
+	uint64_t seq, width;
 
 	/* others are about no region. Nested too deep, it may be the table that
 	 * is lost: then there is one more fault, and that one does not look */
 	found = (fault->cause == BEZ_CAUSE_POISON_AO ||
 		 (outcome == BEZ_OUTCOME_NESTED && w->depth == BZ_DEPTH + 1)) &&
 		!bz_region_find(fault->addr, &hit);
-	bz_record(mm, w, fault,
-		  found ? bz_extent_of(fault, hit.memory).width : 0,
-		  found ? &hit : NULL, &result);
+	width = found ? bz_extent_of(fault, hit.memory).width : 0;
+	result.frame = bz_record_frame(mm, fault);
+	seq = bz_record(mm, w, fault, width, found ? &hit : NULL, &result);
+	bz_record_write(mm, w, fault, width, found ? &hit : NULL, &result,
+			seq);
 	if (outermost)
 		bz_walk_unmark(w);
 }
@@ -377,9 +420,15 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	bz_decode(info, &fault);
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
+	if (was_raised(&fault))
+		fault.ip = bz_context_ip(context);
 	if (was_raised(&fault) && fault.cause != BEZ_CAUSE_SENT)
 		fault.fix = bz_copy_fix(context, fault.addr);
 	did = decide(mm, w, &fault, &recorded);
+	if (bz_is_end(did)) {
+		bz_shutdown_end(fault.addr, SIGBUS, info, context);
+		return 1;
+	}
 	if (fault.fix && !goes_on(did))
 		did = BEZ_OUTCOME_COPY_SHORT;
 	if (did == BEZ_OUTCOME_COPY_SHORT)

@@ -55,6 +55,7 @@ struct bz_fault {
 	uint32_t cause;		/* enum bez_cause */
 	int32_t si_code;
 	uint8_t lsb;		/* 0: the kernel gave no width */
+	uint64_t ip;		/* of the instruction; 0: none is to blame */
 	uint64_t fix;		/* where a copy goes on that this interrupts,
 				 * copy/copy.h; 0: none is */
 };
@@ -111,6 +112,7 @@ struct bz_result {
 	uint16_t source;		/* enum bez_source_kind */
 	uint16_t cause;			/* enum bez_cause, if more is known than
 					 * the signal said; or 0 */
+	uint64_t frame;			/* of the page that was lost; or 0 */
 };
 
 #endif

@@ -88,6 +88,8 @@ const char *bez_version(void);
 #define BEZ_START_NO_EARLY_KILL	0x2u /* do not ask for early notice (AO) */
 #define BEZ_START_NO_UFFD	0x4u /* always place pages by mremap(2) */
 #define BEZ_START_SEGV_DOOR	0x8u /* take SIGSEGV, too: see below */
+#define BEZ_START_SHUTDOWN_EXIT	0x10u /* BEZ_ACTION_SHUTDOWN ends with
+				       * shutdown_status, not of the signal */
 
 struct bez_options {
 	uint32_t size;			/* sizeof(struct bez_options) */
@@ -101,9 +103,24 @@ struct bez_options {
 					 * that come without an address; 0: 8;
 					 * at most 254 */
 	uint32_t reserved;		/* 0 */
+	int32_t record_fd;		/* file, pipe or socket that gets a
+					 * <bezoar/record.h> of each outcome;
+					 * 0: none */
+	int32_t record_text_fd;		/* the same for a line of text; 0: none */
+	uint32_t record_rate;		/* most of them within a second, the rest
+					 * is dropped and counted; 0: 1,000;
+					 * UINT32_MAX: no limit */
+	int32_t kin_fd;			/* who is told of a shutdown: a pipe,
+					 * socket or file gets its last record,
+					 * an eventfd(2) a 1; 0: none */
+	uint64_t shutdown_ns;		/* for all hooks of a shutdown together,
+					 * see <bezoar/shutdown.h>; 0: 5 s */
+	uint32_t shutdown_status;	/* exit status of a shutdown, 0 to 255 */
+	uint32_t reserved2;		/* 0 */
 };
 
-#define BEZ_OPTIONS_INIT { sizeof(struct bez_options), 0, 0, 0, 0 }
+#define BEZ_OPTIONS_INIT \
+	{ sizeof(struct bez_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /*
  * Install the one SIGBUS handler, start the worker and attach the calling
@@ -119,8 +136,12 @@ struct bez_options {
  * lost and could not be replaced, one line on standard error says so before.
  * All else goes to the former action.
  *
- * -EALREADY: started already. -EINVAL, -E2BIG: bad options. Or what
- * mmap(2), sigaction(2) or pthread_create(3) said; nothing was changed then.
+ * Descriptors in @options are written to without ever waiting; they may be
+ * closed afterwards.
+ *
+ * -EALREADY: started already. -EINVAL, -E2BIG: bad options. -EBADF: a descriptor
+ * that is not open for writing. Or what mmap(2), sigaction(2), pthread_create(3),
+ * or open(2) of a pipe said; nothing was changed then.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_start(const struct bez_options *options);
@@ -170,6 +191,13 @@ enum bez_outcome {
 	BEZ_OUTCOME_DROPPED = 7,	/* early notice lost: queue was full */
 	BEZ_OUTCOME_COPY_SHORT = 8,	/* a copy came back with its count */
 
+	/* BEZ_ACTION_SHUTDOWN, see <bezoar/shutdown.h> */
+	BEZ_OUTCOME_SHUTDOWN_BEGUN = 20, /* its hooks are run */
+	BEZ_OUTCOME_SHUTDOWN_LATE = 21,	/* the end; hooks were not done in time */
+	BEZ_OUTCOME_SHUTDOWN_HURT = 22,	/* the end; a hook met a lost page */
+	BEZ_OUTCOME_SHUTDOWN_BARE = 23,	/* the end; no worker to run hooks on */
+	BEZ_OUTCOME_SHUTDOWN_WAITS = 24, /* another thread's: stays until the end */
+
 	/* it could not be replaced, because of the memory */
 	BEZ_OUTCOME_REFUSED_KIND = 32,	/* memory of a kind that cannot be */
 	BEZ_OUTCOME_REFUSED_ATTRS = 33,	/* an attribute could not be kept */
@@ -182,6 +210,10 @@ enum bez_outcome {
 	BEZ_OUTCOME_REFUSED_HUGE = 41,	/* no free huge page */
 	BEZ_OUTCOME_REFUSED_FILE = 42,	/* its file cannot be opened again */
 	BEZ_OUTCOME_REFUSED_DETACH = 43, /* its file does not have it any more */
+
+	/* no shutdown */
+	BEZ_OUTCOME_SHUTDOWN_TWICE = 60, /* there is one, and this is part of it */
+	BEZ_OUTCOME_SHUTDOWN_INSIDE = 61, /* a source has met the loss: it failed */
 
 	/* ... because of the source */
 	BEZ_OUTCOME_SOURCE_NONE = 64,	/* the region has none */
@@ -202,7 +234,7 @@ enum bez_outcome {
 	BEZ_OUTCOME_FOREIGN = 128,	/* not ours: passed to the former action */
 	BEZ_OUTCOME_DEFAULT = 129,	/* ours, not saved: passed on as well */
 	BEZ_OUTCOME_DEGRADED = 130,	/* (not in this release) */
-	BEZ_OUTCOME_SHUTDOWN = 131,	/* (not in this release) */
+	BEZ_OUTCOME_SHUTDOWN = 131,	/* the end; all hooks are done */
 	BEZ_OUTCOME_LEFT = 132		/* bez_recover() could not help */
 };
 
@@ -375,7 +407,7 @@ enum bez_action {
 	BEZ_ACTION_NONE = 0,
 	BEZ_ACTION_REPLACE = 1,
 	BEZ_ACTION_DEGRADE = 2,		/* -EOPNOTSUPP in this release */
-	BEZ_ACTION_SHUTDOWN = 3,	/* -EOPNOTSUPP in this release */
+	BEZ_ACTION_SHUTDOWN = 3,	/* <bezoar/shutdown.h> */
 	BEZ_ACTION_DEFAULT = 4		/* always last, named or not */
 };
 
@@ -504,6 +536,9 @@ struct bez_status {
 	uint32_t reserved;		/* 0 */
 	uint64_t pinned;		/* bytes that a device may use by their
 					 * old pages: VmPin of proc(5) */
+	uint64_t records;		/* written to bez_options.record_fd */
+	uint64_t records_dropped;	/* not written: too many in a second, or
+					 * it was not taken at once */
 };
 
 /*
@@ -551,5 +586,6 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 
 #include <bezoar/copy.h>
 #include <bezoar/shared.h>
+#include <bezoar/shutdown.h>
 
 #endif

@@ -39,6 +39,8 @@ struct bz_core {
 
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;
+	uint32_t shutdown_status;
+	uint64_t shutdown_ns;
 
 	struct bz_former sigbus;
 	struct bz_former sigsegv;	/* with BEZ_START_SEGV_DOOR */

@@ -64,6 +64,19 @@ struct bz_mm {
 	_Atomic uint64_t missing;
 	_Atomic uint64_t alias;		/* last address that was asked again */
 
+	/* The record: record/write_sig.c. */
+	_Atomic uint32_t recording;	/* this process knows who it is */
+	_Atomic uint32_t counted;	/* a bit for each of counts in use */
+	_Atomic uint64_t record_rate;	/* second << 32 | records in it */
+	_Atomic uint64_t records;	/* written */
+	_Atomic uint64_t records_dropped;
+
+	/* The shutdown: shutdown_sig.c, worker/hooks.h. */
+	_Atomic uint32_t shutdown;	/* tid of who has begun it; futex */
+	_Atomic uint32_t hooks;		/* enum bz_hooks_state; futex */
+	_Atomic uint32_t hooks_hurt;	/* worker */
+	struct bez_event loss;		/* who shuts down, before POSTED */
+
 	/* Tid of the thread that forks; futex. Written by it. core/gate.h */
 	_Atomic uint32_t gate;
 

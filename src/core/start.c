@@ -11,17 +11,21 @@
 #include "core/lock.h"
 #include "core/sized.h"
 #include "core/tls.h"
+#include "record/record.h"
 #include "region/region.h"
 #include "repair/repair.h"
 #include "repair/share.h"
+#include "worker/hooks.h"
 #include "worker/worker.h"
 
 #define DEFAULT_CLAIM_WAIT_NS	2000000000u
 #define DEFAULT_MISSING_ROUNDS	8
+#define DEFAULT_SHUTDOWN_NS	5000000000u
 #define MOST_MISSING_ROUNDS	254	/* bz_missing_again() counts that far */
 
 #define ALL_FLAGS (BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL | \
-		   BEZ_START_NO_UFFD | BEZ_START_SEGV_DOOR)
+		   BEZ_START_NO_UFFD | BEZ_START_SEGV_DOOR | \
+		   BEZ_START_SHUTDOWN_EXIT)
 
 /* Orders bez_start(), bez_stop() and fork(2). */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -64,6 +68,7 @@ static void after_fork_in_child(void)
 		bz_thread_forked(mm);
 		bz_uffd_close_inherited();
 		bz_share_forked(mm);
+		bz_record_forked(mm);
 	}
 	after_fork();
 }
@@ -80,7 +85,8 @@ static int watch_forks(void)
 	return r;
 }
 
-static int options_from_user(const struct bez_options *options)
+static int options_from_user(const struct bez_options *options,
+			     struct bez_options *ret_o)
 {
 	struct bez_options o = BEZ_OPTIONS_INIT;
 	int r = 0;
@@ -89,14 +95,18 @@ static int options_from_user(const struct bez_options *options)
 		r = bz_sized_in(&o, sizeof(o), options, options->size);
 	if (r)
 		return r;
-	if ((o.flags & ~ALL_FLAGS) || o.reserved ||
-	    o.missing_rounds > MOST_MISSING_ROUNDS)
+	if ((o.flags & ~ALL_FLAGS) || o.reserved || o.reserved2 ||
+	    o.missing_rounds > MOST_MISSING_ROUNDS || o.shutdown_status > 255)
 		return -EINVAL;
 	bz_core.flags = o.flags;
 	bz_core.claim_wait_ns = o.claim_wait_ns ? o.claim_wait_ns :
 						  DEFAULT_CLAIM_WAIT_NS;
 	bz_core.missing_rounds = o.missing_rounds ? o.missing_rounds :
 						    DEFAULT_MISSING_ROUNDS;
+	bz_core.shutdown_ns = o.shutdown_ns ? o.shutdown_ns :
+					      DEFAULT_SHUTDOWN_NS;
+	bz_core.shutdown_status = o.shutdown_status;
+	*ret_o = o;
 	return 0;
 }
 
@@ -145,6 +155,7 @@ static void find_tls(void)
 /* The lock is held. */
 static int start(const struct bez_options *options)
 {
+	struct bez_options o;
 	int r;
 
 	if (atomic_load(&bz_core.mm))
@@ -153,7 +164,7 @@ static int start(const struct bez_options *options)
 	bz_core.page_shift = (uint32_t)__builtin_ctzll(bz_core.page);
 	bz_core.has_keys = bz_keys_detect();
 	find_tls();
-	r = options_from_user(options);
+	r = options_from_user(options, &o);
 	if (!r)
 		r = watch_forks();
 	if (r)
@@ -168,6 +179,9 @@ static int start(const struct bez_options *options)
 		if (r)
 			return r;
 	}
+	r = bz_record_open(kept, &o);
+	if (r)
+		return r;
 	bz_uffd_open(kept);
 	bz_region_open();
 	atomic_store(&bz_core.mm, kept);
@@ -187,6 +201,7 @@ detach:
 close:
 	atomic_store(&bz_core.mm, NULL);
 	bz_uffd_close(kept);
+	bz_record_close();
 	return r;
 }
 
@@ -250,6 +265,8 @@ static int stop(void)
 	}
 	bz_uffd_close(mm);
 	bz_fence_close(mm);
+	bz_record_close();
+	bz_hooks_forget();
 	bz_region_reset();
 	return 0;
 }

@@ -65,6 +65,8 @@ static void fill(struct bz_mm *mm, struct bez_status *s)
 	for (i = 0; i < BZ_COUNTS; i++)
 		s->faults += atomic_load(&mm->counts[i].faults);
 	s->foreign = bez_outcome_count(BEZ_OUTCOME_FOREIGN);
+	s->records = atomic_load(&mm->records);
+	s->records_dropped = atomic_load(&mm->records_dropped);
 	s->replaced = bez_outcome_count(BEZ_OUTCOME_REPLACED);
 	s->not_replaced = bez_outcome_count(BEZ_OUTCOME_DEFAULT);
 }

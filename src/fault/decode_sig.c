@@ -2,6 +2,8 @@
 #include "core/core.h"
 #include "fault/fault.h"
 
+#include <ucontext.h>
+
 void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 {
 	struct bz_fault *f = ret_fault;
@@ -9,6 +11,7 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->si_code = info->si_code;
 	f->addr = 0;
 	f->lsb = 0;
+	f->ip = 0;
 	f->fix = 0;
 	switch (info->si_code) {
 	case BUS_MCEERR_AR:
@@ -53,11 +56,23 @@ void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->si_code = info->si_code;
 	f->addr = 0;
 	f->lsb = 0;
+	f->ip = 0;
 	f->fix = 0;
 	/* codes of the kernel are positive; sigaction(2) */
 	f->cause = info->si_code > 0 ? BEZ_CAUSE_SEGV : BEZ_CAUSE_SENT;
 	if (info->si_code > 0 && info->si_code != SI_KERNEL)
 		f->addr = (uint64_t)info->si_addr;
+}
+
+uint64_t bz_context_ip(const void *context)
+{
+	const ucontext_t *uc = context;
+
+#if defined(__x86_64__)
+	return (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+#else
+	return uc->uc_mcontext.pc;
+#endif
 }
 
 /*

@@ -41,15 +41,19 @@ void bz_count(struct bz_mm *mm, const struct bz_walk *w,
 	      enum bez_outcome outcome)
 {
 	struct bz_counts *counts = bz_counts_of(mm, w);
+	uint32_t bit = 1u << (counts - mm->counts);
 
+	if (!(atomic_load_explicit(&mm->counted, memory_order_relaxed) & bit))
+		atomic_fetch_or_explicit(&mm->counted, bit,
+					 memory_order_relaxed);
 	if ((unsigned int)outcome < BZ_OUTCOMES)
 		atomic_fetch_add_explicit(&counts->outcomes[outcome], 1,
 					  memory_order_relaxed);
 }
 
-void bz_record(struct bz_mm *mm, const struct bz_walk *w,
-	       const struct bz_fault *fault, uint64_t width,
-	       const struct bz_hit *hit, const struct bz_result *result)
+uint64_t bz_record(struct bz_mm *mm, const struct bz_walk *w,
+		   const struct bz_fault *fault, uint64_t width,
+		   const struct bz_hit *hit, const struct bz_result *result)
 {
 	struct bz_event_slot *slot;
 	uint64_t n, was;
@@ -62,11 +66,12 @@ void bz_record(struct bz_mm *mm, const struct bz_walk *w,
 	was = atomic_load_explicit(&slot->seq, memory_order_relaxed);
 	if ((was & 1) || was > 2 * n ||
 	    !atomic_compare_exchange_strong(&slot->seq, &was, 2 * n + 1))
-		return;
+		return n + 1;
 	/* the odd number before the content: pairs with the reader's fence */
 	atomic_thread_fence(memory_order_release);
 	fill(&slot->event, n, w, fault, width, hit, result);
 	atomic_store_explicit(&slot->seq, 2 * n + 2, memory_order_release);
+	return n + 1;
 }
 
 /* 1: @ret is event @n. 0: it is not there (yet, or any more). */

@@ -32,6 +32,20 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_COPY_SHORT, "copy ended early",
 	  "See what the call returned: what lies behind that count is lost." },
 
+	{ BEZ_OUTCOME_SHUTDOWN_BEGUN, "shutdown begun",
+	  "Wait for the record of its end; if there is none, a hook has ended "
+	  "the process." },
+	{ BEZ_OUTCOME_SHUTDOWN_LATE, "shutdown, hooks too late",
+	  "Start the program again. See what its hooks wait for, or raise "
+	  "shutdown_ns." },
+	{ BEZ_OUTCOME_SHUTDOWN_HURT, "shutdown, a hook failed",
+	  "Start the program again, and do not trust what its hooks have saved." },
+	{ BEZ_OUTCOME_SHUTDOWN_BARE, "shutdown, no worker",
+	  "Start the program again. Its hooks were not run: they need the "
+	  "worker; in a child of fork(2), call bez_thread_attach()." },
+	{ BEZ_OUTCOME_SHUTDOWN_WAITS, "shutdown under way",
+	  "Nothing to do: another thread ends the process." },
+
 	{ BEZ_OUTCOME_REFUSED_KIND, "refused: kind of memory",
 	  "Device memory and the kernel's own mappings cannot be replaced." },
 	{ BEZ_OUTCOME_REFUSED_ATTRS, "refused: attribute",
@@ -60,6 +74,13 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_REFUSED_DETACH, "refused: not in the file any more",
 	  "The file was truncated or cannot be read. Allow the page to become "
 	  "this process's own (BEZ_POLICY_DETACH), or mend the file." },
+
+	{ BEZ_OUTCOME_SHUTDOWN_TWICE, "no shutdown: in a hook",
+	  "A hook touched a lost page and was ended: let hooks keep to what they "
+	  "need, and copy it by bez_copy()." },
+	{ BEZ_OUTCOME_SHUTDOWN_INSIDE, "no shutdown: in a source",
+	  "A source read lost memory whose loss ends the process; the source has "
+	  "failed instead. List another one behind it." },
 
 	{ BEZ_OUTCOME_SOURCE_NONE, "no source",
 	  "Give the region a source." },
@@ -98,7 +119,9 @@ static const struct entry entries[] = {
 	  "The page could not be saved: the former action decides, "
 	  "which ends the process unless a handler was there." },
 	{ BEZ_OUTCOME_DEGRADED, "degraded", "Not in this release." },
-	{ BEZ_OUTCOME_SHUTDOWN, "shutdown", "Not in this release." },
+	{ BEZ_OUTCOME_SHUTDOWN, "shutdown",
+	  "Start the program again; its hooks are done. See the record's why: "
+	  "what the page lacked to be replaced." },
 	{ BEZ_OUTCOME_LEFT, "left lost",
 	  "bez_recover() said EFAULT: the page is in no region, or could not "
 	  "be replaced." },

@@ -21,11 +21,35 @@ static inline void bz_record_soon(struct bz_mm *mm)
 
 /*
  * Count the outcome of @w and keep the event. @hit may be NULL: no region.
- * Context: handler-safe; waits for nobody.
+ * Returns its number. Context: handler-safe; waits for nobody.
  */
-void bz_record(struct bz_mm *mm, const struct bz_walk *w,
-	       const struct bz_fault *fault, uint64_t width,
-	       const struct bz_hit *hit, const struct bz_result *result);
+uint64_t bz_record(struct bz_mm *mm, const struct bz_walk *w,
+		   const struct bz_fault *fault, uint64_t width,
+		   const struct bz_hit *hit, const struct bz_result *result);
+
+/*
+ * Write the record of event number @seq, as <bezoar/record.h> has it, and its
+ * line to where the program wants them, if it does: at once or not at all. The
+ * caller holds the mark of @hit and nothing that anybody waits for. Context:
+ * handler-safe; the program's signals are blocked.
+ */
+void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
+		     const struct bz_fault *fault, uint64_t width,
+		     const struct bz_hit *hit, const struct bz_result *result,
+		     uint64_t seq);
+
+/* The page frame of the page that @fault is about, before anything is done to
+ * it; 0: it is of no memory error, nobody asked, or it is not told. Context:
+ * handler-safe. */
+uint64_t bz_record_frame(const struct bz_mm *mm, const struct bz_fault *fault);
+
+/* Take over what the program said about records. 0, -EBADF, -EINVAL, or what
+ * open(2) said; then nothing was changed. Normal context: no handler runs. */
+int bz_record_open(struct bz_mm *mm, const struct bez_options *options);
+void bz_record_close(void);
+
+/* In a child of fork(2), before it runs: another process has another name. */
+void bz_record_forked(struct bz_mm *mm);
 
 /* Just count it: what happened is not worth an event. Context: as above. */
 void bz_count(struct bz_mm *mm, const struct bz_walk *w,

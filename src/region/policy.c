@@ -123,8 +123,7 @@ static int actions_from_user(const uint8_t from[4], uint8_t to[4])
 		if (from[i] > BEZ_ACTION_DEFAULT || (seen & 1u << from[i]) ||
 		    (seen & 1u << BEZ_ACTION_DEFAULT))
 			return -EINVAL;
-		if (from[i] == BEZ_ACTION_DEGRADE ||
-		    from[i] == BEZ_ACTION_SHUTDOWN)
+		if (from[i] == BEZ_ACTION_DEGRADE)
 			return -EOPNOTSUPP;
 		seen |= 1u << from[i];
 		to[i] = from[i];

@@ -13,6 +13,7 @@
 #include "ladder.h"
 #include "repair/repair.h"
 #include "worker/defer.h"
+#include "worker/hooks.h"
 
 #define NAP_NS 60000000000u		/* it is woken when there is work */
 
@@ -111,6 +112,40 @@ static int run_requests(struct bz_mm *mm)
 	return did;
 }
 
+/* -------------------------------------------------- the hooks of a shutdown */
+
+static int call_hook(void *arg)
+{
+	struct bz_hook *hook = arg;
+
+	hook->fn(&atomic_load(&bz_core.mm)->loss, hook->arg);
+	return 0;
+}
+
+static void run_hook(struct bz_mm *mm, uint32_t i)
+{
+	struct bz_walk *me = enter(mm);
+
+	if (!me || bz_guarded(me, call_hook, &bz_hooks.hook[i]))
+		atomic_store(&mm->hooks_hurt, 1);
+	if (me)
+		leave(mm, me);
+}
+
+static int run_hooks(struct bz_mm *mm)
+{
+	uint32_t state = BZ_HOOKS_POSTED, i;
+
+	if (!atomic_compare_exchange_strong(&mm->hooks, &state,
+					    BZ_HOOKS_RUNNING))
+		return 0;
+	for (i = 0; i < atomic_load(&bz_hooks.count); i++)
+		run_hook(mm, i);
+	atomic_store(&mm->hooks, BZ_HOOKS_DONE);
+	bz_futex_wake(&mm->hooks);
+	return 1;
+}
+
 /* ---------------------------------------------------------- early notices */
 
 /* The notice may be late, or about memory that was given up: only what the
@@ -197,7 +232,7 @@ static void *work(void *arg)
 
 		if (atomic_load(&mm->worker_stop))
 			break;
-		if (run_requests(mm) | look_after_all(mm))
+		if (run_hooks(mm) | run_requests(mm) | look_after_all(mm))
 			continue;
 		/* pairs with bz_ring(): it rings first, then looks whether
 		 * we sleep */

@@ -11,6 +11,10 @@ import symbols
 from tap import Tap
 
 
+# a layout of bytes: docs/record.md
+NO_FUNCTIONS = ('record.h',)
+
+
 def lint(path):
     result = subprocess.run(['mandoc', '-Tlint', '-Wwarning', path],
                             text=True, stdout=subprocess.PIPE,
@@ -43,6 +47,8 @@ def main():
         if path.endswith('.3'):
             names |= documented(path)
     for header in sorted(glob.glob(f'{args.include}/bezoar/*.h')):
+        if os.path.basename(header) in NO_FUNCTIONS:
+            continue
         public = symbols.functions(args.cc, header, args.include)
         tap.case(f'every function of {os.path.basename(header)} has a page',
                  [f'{name} has none' for name in sorted(public - names)]

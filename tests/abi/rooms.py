@@ -3,8 +3,8 @@
 """Who includes whom: the rooms of the house do not look into one another.
 
 The five rooms may include their own headers and those of the common folders;
-three files join them: the path of a fault, the same for SIGSEGV, and the action
-that replaces a page. A header that comes in through another one counts as
+four files join them: the path of a fault, the same for SIGSEGV, the action that
+replaces a page, and the one that ends the process. A header that comes in through another one counts as
 included, so a common header cannot let a room in by the back door. One file
 that no fault walks through sees more than one room as well; what it may see
 is listed here. What bezoar is measured against, and the examples of how to do
@@ -21,10 +21,11 @@ ROOMS = ('fault', 'region', 'source', 'repair', 'record')
 COMMON = ('.', 'sys', 'core')
 # Beyond these: a deferred source is run by the helper thread.
 EXTRA = {'source': ('worker',)}
-JOINTS = ('path_sig.c', 'door_sig.c', 'replace_sig.c')
+JOINTS = ('path_sig.c', 'door_sig.c', 'replace_sig.c',
+          'shutdown_sig.c')
 KNOWS = {
     # opens the rooms before the first fault and closes them after the last
-    'core/start.c': {'region', 'repair'},
+    'core/start.c': {'record', 'region', 'repair'},
     # opens the file behind a region, and raises the fence
     'region/region.c': {'repair'},
 }

@@ -137,12 +137,13 @@ static void policies(void)
 		{ BEZ_ACTION_REPLACE, BEZ_ACTION_REPLACE },
 		{ BEZ_ACTION_DEFAULT, BEZ_ACTION_DEFAULT },
 	}, later[][4] = {
-		{ BEZ_ACTION_DEGRADE }, { BEZ_ACTION_SHUTDOWN },
+		{ BEZ_ACTION_DEGRADE },
 		{ BEZ_ACTION_REPLACE, BEZ_ACTION_DEGRADE },
-		{ BEZ_ACTION_REPLACE, BEZ_ACTION_SHUTDOWN, BEZ_ACTION_DEFAULT },
 	}, known[][4] = {
 		{ 0 }, { BEZ_ACTION_REPLACE }, { BEZ_ACTION_DEFAULT },
 		{ BEZ_ACTION_REPLACE, BEZ_ACTION_DEFAULT },
+		{ BEZ_ACTION_SHUTDOWN },
+		{ BEZ_ACTION_REPLACE, BEZ_ACTION_SHUTDOWN, BEZ_ACTION_DEFAULT },
 	};
 	struct bez_policy p = BEZ_POLICY_INIT;
 	char name[BEZ_NAME_MAX + 2];
@@ -387,7 +388,7 @@ static void options(void)
 	CHECK_EQ(bez_region_remove(1), -ENOENT);
 	CHECK_EQ(bez_region_at(at, &region), -ENOENT);
 	CHECK_EQ(status().started, 0);
-	for (i = 4; i < 32; i++) {
+	for (i = 5; i < 32; i++) {
 		o.flags = 1u << i;
 		CHECK_EQ(bez_start(&o), -EINVAL);
 	}

@@ -313,13 +313,16 @@ static void options(void)
 
 	o.size = 3;
 	CHECK_EQ(bez_start(&o), -EINVAL);
-	for (i = 4; i < 32; i++) {
+	for (i = 5; i < 32; i++) {
 		o = (struct bez_options)BEZ_OPTIONS_INIT;
 		o.flags = 1u << i;
 		CHECK_EQ(bez_start(&o), -EINVAL);
 	}
 	o = (struct bez_options)BEZ_OPTIONS_INIT;
 	o.reserved = 1;
+	CHECK_EQ(bez_start(&o), -EINVAL);
+	o = (struct bez_options)BEZ_OPTIONS_INIT;
+	o.reserved2 = 1;
 	CHECK_EQ(bez_start(&o), -EINVAL);
 	CHECK(!atomic_load(&bz_core.mm));
 	CHECK_EQ(bez_stop(), -ESRCH);

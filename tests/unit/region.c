@@ -129,7 +129,9 @@ static void actions(void)
 		{ { 5, 0, 0, 0 }, -EINVAL },
 		{ { 255, 0, 0, 0 }, -EINVAL },
 		{ { 2, 0, 0, 0 }, -EOPNOTSUPP },
-		{ { 1, 3, 0, 0 }, -EOPNOTSUPP },
+		{ { 3, 0, 0, 0 }, 0 },
+		{ { 1, 3, 4, 0 }, 0 },
+		{ { 3, 3, 0, 0 }, -EINVAL },
 	};
 	size_t i;
 

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The record of an outcome, and the line beside it, from the handler. What was
+ * repaired is in place by now and nobody waits for it: only the thread that met
+ * the loss goes on later by as much as this takes.
+ */
+#include <string.h>
+
+#include "core/core.h"
+#include "ladder.h"
+#include "record/line.h"
+#include "record/prepare.h"
+#include "record/record.h"
+
+_Static_assert(sizeof(struct bez_record) == BEZ_RECORD_BYTES &&
+	       __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "the struct is the layout");
+
+#define SECOND		1000000000u
+#define FRAME_BITS	40		/* of a swap entry; more are flags */
+#define LEAST_FRAME	256		/* below are markers, no frames */
+
+struct bz_recorder bz_recorder;
+
+/* What is known of one. */
+struct noted {
+	const struct bz_fault *fault;
+	const struct bz_hit *hit;	/* or NULL */
+	const struct bz_result *result;
+	uint64_t width;
+	uint64_t seq;
+	uint64_t now;
+	uint32_t tid;
+	uint16_t depth;
+};
+
+/* May one more be written in this second? One word: the second, and how many. */
+static int may_write(struct bz_mm *mm, uint64_t now)
+{
+	uint64_t was = atomic_load_explicit(&mm->record_rate,
+					    memory_order_relaxed);
+	uint64_t second = now / SECOND & UINT32_MAX, n;
+
+	do {
+		n = was >> 32 == second ? was & UINT32_MAX : 0;
+		if (n >= bz_recorder.rate)
+			return bz_recorder.rate == UINT32_MAX;
+	} while (!atomic_compare_exchange_weak_explicit(&mm->record_rate, &was,
+							second << 32 | (n + 1),
+							memory_order_relaxed,
+							memory_order_relaxed));
+	return 1;
+}
+
+/*
+ * Where the kernel has taken the page away there is an entry that names the
+ * frame; if the page is there by now, it may be another. A marker of a
+ * userfaultfd(2) is an entry, too, and names none.
+ */
+uint64_t bz_record_frame(const struct bz_mm *mm, const struct bz_fault *fault)
+{
+	uint64_t entry = 0, frame;
+
+	if ((fault->cause != BEZ_CAUSE_POISON_AR &&
+	     fault->cause != BEZ_CAUSE_POISON_AO) ||
+	    !atomic_load_explicit(&mm->recording, memory_order_relaxed) ||
+	    !bz_sink_is_ours(&bz_recorder.pagemap))
+		return 0;
+	if (bz_pread(bz_recorder.pagemap.fd, &entry, sizeof(entry),
+		     fault->addr / bz_core.page * sizeof(entry)) !=
+	    sizeof(entry) || (entry >> 62 & 3) != 1)	/* swapped, not there */
+		return 0;
+	/* behind five bits of type */
+	frame = entry >> 5 & (((uint64_t)1 << FRAME_BITS) - 1);
+	return frame < LEAST_FRAME ? 0 : frame;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
+static void counters(struct bz_mm *mm, struct bez_record *r)
+{
+	uint32_t i;
+
+	for (i = 0; i < BZ_COUNTS; i++) {
+		struct bz_counts *c = &mm->counts[i];
+
+		/* most have never been used, and lie in no cache */
+		if (!(atomic_load_explicit(&mm->counted, memory_order_relaxed) &
+		      1u << i))
+			continue;
+		r->faults += atomic_load_explicit(&c->faults,
+						  memory_order_relaxed);
+		r->replaced += atomic_load_explicit(
+			&c->outcomes[BEZ_OUTCOME_REPLACED],
+			memory_order_relaxed);
+		r->not_replaced += atomic_load_explicit(
+			&c->outcomes[BEZ_OUTCOME_DEFAULT],
+			memory_order_relaxed);
+		r->foreign += atomic_load_explicit(
+			&c->outcomes[BEZ_OUTCOME_FOREIGN],
+			memory_order_relaxed);
+	}
+	r->dropped = atomic_load_explicit(&mm->records_dropped,
+					  memory_order_relaxed);
+}
+
+static void fill(struct bez_record *r, struct bz_mm *mm,
+		 const struct noted *noted)
+{
+	const struct bz_fault *fault = noted->fault;
+	const struct bz_result *result = noted->result;
+
+	*r = bz_recorder.prepared;
+	if (!atomic_load_explicit(&mm->recording, memory_order_relaxed)) {
+		r->flags |= BEZ_RECORD_BARE_CHILD;
+		r->pid = (int32_t)bz_sys0(SYS_getpid);
+		r->start_ticks = 0;
+	}
+	r->id = noted->seq;
+	r->wall_ns = clock_ns(CLOCK_REALTIME);
+	r->boot_ns = clock_ns(CLOCK_BOOTTIME);
+	r->mono_ns = fault->taken_ns;
+	r->tid = (int32_t)noted->tid;
+	r->took_ns = noted->now - fault->taken_ns;
+	r->addr = fault->addr;
+	r->width = noted->width;
+	r->ip = fault->ip;
+	if (noted->hit) {
+		r->region = noted->hit->id;
+		r->offset = fault->addr - noted->hit->start;
+		memcpy(r->name, noted->hit->name, sizeof(r->name));
+	}
+	r->frame = result->frame;
+	if (result->frame)
+		r->flags |= BEZ_RECORD_HAS_FRAME;
+	r->si_code = fault->si_code;
+	r->cause = result->cause ? result->cause : (uint16_t)fault->cause;
+	r->outcome = result->outcome;
+	r->why = result->why;
+	r->action = result->action;
+	r->source = result->source;
+	r->depth = noted->depth;
+	counters(mm, r);
+	r->digest = bez_digest(r, sizeof(*r) - sizeof(r->digest));
+}
+
+/* The last one of the process is told to others, too, before anything is waited
+ * for: a disk can be as broken as memory. */
+static __attribute__((noinline)) int put_record(struct bz_mm *mm,
+						const struct noted *noted)
+{
+	struct bz_recorder *me = &bz_recorder;
+	struct bez_record r;
+	int bad;
+
+	fill(&r, mm, noted);
+	bad = me->sink.kind && bz_sink_put(&me->sink, &r, sizeof(r));
+	if (bz_is_end(r.outcome)) {
+		bz_tell_kin(&r);
+		bz_notify(&r);
+		bz_sink_settle(&me->sink);
+		bz_sink_settle(&me->kin);
+	}
+	return bad;
+}
+
+/* bezoar: replaced: 4096 bytes at 0x7f5c8a4d2000, "table" + 0x2000, poison,
+ * action required, thread 4711, 3412 ns */
+static __attribute__((noinline)) int put_line(const struct noted *noted)
+{
+	const struct bz_fault *fault = noted->fault;
+	const struct bz_result *result = noted->result;
+	struct bz_line l;
+
+	l.len = 0;
+	bz_line_add(&l, "bezoar: ");
+	bz_line_add(&l, bez_outcome_name(result->outcome));
+	if (result->why) {
+		bz_line_add(&l, " (");
+		bz_line_add(&l, bez_outcome_name(result->why));
+		bz_line_add(&l, ")");
+	}
+	bz_line_add(&l, ": ");
+	if (noted->width) {
+		bz_line_number(&l, noted->width, 10);
+		bz_line_add(&l, " bytes at ");
+	}
+	bz_line_add(&l, "0x");
+	bz_line_number(&l, fault->addr, 16);
+	if (noted->hit) {
+		bz_line_add(&l, ", \"");
+		bz_line_name(&l, noted->hit->name);
+		bz_line_add(&l, "\" + 0x");
+		bz_line_number(&l, fault->addr - noted->hit->start, 16);
+	}
+	bz_line_add(&l, ", ");
+	bz_line_add(&l, bez_cause_name(result->cause ? result->cause :
+				       fault->cause));
+	bz_line_add(&l, ", thread ");
+	bz_line_number(&l, noted->tid, 10);
+	bz_line_add(&l, ", ");
+	bz_line_number(&l, noted->now - fault->taken_ns, 10);
+	bz_line_add(&l, " ns");
+	bz_line_end(&l);
+	return bz_sink_put(&bz_recorder.text, l.text, l.len);
+}
+
+static void drop(struct bz_mm *mm)
+{
+	atomic_fetch_add_explicit(&mm->records_dropped, 1,
+				  memory_order_relaxed);
+}
+
+void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
+		     const struct bz_fault *fault, uint64_t width,
+		     const struct bz_hit *hit, const struct bz_result *result,
+		     uint64_t seq)
+{
+	struct bz_recorder *me = &bz_recorder;
+	struct noted noted;
+
+	if (!me->on && !bz_is_end(result->outcome))
+		return;
+	noted = (struct noted){ fault, hit, result, width, seq, bz_now_ns(),
+				bz_walk_tid(w), (uint16_t)w->depth };
+	if (result->action != BEZ_ACTION_SHUTDOWN &&
+	    !may_write(mm, noted.now)) {
+		drop(mm);
+		return;
+	}
+	if (me->text.kind)
+		put_line(&noted);
+	if (me->sink.kind || bz_is_end(result->outcome)) {
+		if (put_record(mm, &noted))
+			drop(mm);
+		else if (me->sink.kind)
+			atomic_fetch_add_explicit(&mm->records, 1,
+						  memory_order_relaxed);
+	}
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* A shutdown while other threads are stuck or lose pages themselves, and in
+ * children. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "shutdown_help.h"
+
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+
+static int fill_for_ever(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)len;
+	(void)offset;
+	(void)arg;
+	atomic_fetch_add(&told->waiting, 1);
+	while (dst)
+		sched_yield();
+	return -EIO;
+}
+
+/* One spins in the handler, in a source; one waits for a lock. */
+static void *in_source(void *lost)
+{
+	CHECK_EQ(bez_thread_attach(), 0);
+	live_read(lost);
+	return NULL;
+}
+
+static void *in_lock(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&told->waiting, 1);
+	pthread_mutex_lock(&held);
+	return NULL;
+}
+
+static void stuck(void)
+{
+	struct bez_source from = bez_source_callback(fill_for_ever, NULL);
+	unsigned char *other = live_pages(1);
+	pthread_t t;
+
+	begin(NULL);
+	add(hook, 1);
+	live_region(other, page, &from, "other");
+	live_poison(other);
+	pthread_mutex_lock(&held);
+	CHECK_EQ(pthread_create(&t, NULL, in_source, other), 0);
+	CHECK_EQ(pthread_create(&t, NULL, in_lock, NULL), 0);
+	while (atomic_load(&told->waiting) < 2)
+		sched_yield();
+	lose();
+}
+
+static void others_are_stuck(void)
+{
+	int status;
+
+	prepare();
+	status = end_of(stuck);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	CHECK_EQ(told->hooks, 1);
+	expect_records(BEZ_OUTCOME_SHUTDOWN);
+}
+
+/* The worker does not come back from a source: there is nobody for the hooks. */
+static void worker_is_stuck(void)
+{
+	struct bez_source from = bez_source_deferred(fill_for_ever, NULL,
+						     1000000);
+	struct bez_options options = BEZ_OPTIONS_INIT;
+	unsigned char *other = live_pages(1);
+
+	CHECK(signal(SIGBUS, SIG_DFL) != SIG_ERR);
+	options.shutdown_ns = 20000000;
+	begin(&options);
+	add(hook, 1);
+	live_region(other, page, &from, "other");
+	live_poison(other);
+	CHECK_EQ(bez_recover(other, page), -EFAULT);
+	lose();
+}
+
+static void busy_worker(void)
+{
+	struct bez_record r;
+	int status;
+
+	prepare();
+	status = end_of(worker_is_stuck);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	CHECK_EQ(told->hooks, 0);
+	lseek(records, sizeof(r), SEEK_SET);	/* that of the other page */
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BEGUN, &r);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_LATE, &r);
+}
+
+static _Atomic int second_tid;
+
+static int sleeps(int tid)
+{
+	char path[64], text[256] = "", *end;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	fclose(f);
+	end = strrchr(text, ')');
+	return end && end[2] == 'S';
+}
+
+/* Goes on only when the second thread has met its loss and sleeps, or has met it
+ * again. */
+static void hook_waits(const struct bez_event *loss, void *arg)
+{
+	uint64_t losses;
+
+	hook(loss, arg);
+	atomic_store(&told->go, 1);
+	do {
+		sched_yield();
+		losses = bez_outcome_count(BEZ_OUTCOME_SHUTDOWN_WAITS);
+	} while (losses < 3 && !(losses == 1 && sleeps(second_tid)));
+	atomic_store(&told->waiting, losses);
+}
+
+static void *second_loss(void *arg)
+{
+	(void)arg;
+	CHECK_EQ(bez_thread_attach(), 0);
+	second_tid = (int)syscall(SYS_gettid);
+	while (!atomic_load(&told->go))
+		sched_yield();
+	live_read(at + page);
+	_exit(4);
+}
+
+static void two_losses(void)
+{
+	pthread_t t;
+
+	begin(NULL);
+	add(hook_waits, 1);
+	add(hook, 2);
+	live_poison(at + page);
+	CHECK_EQ(pthread_create(&t, NULL, second_loss, NULL), 0);
+	lose();
+}
+
+static void second(void)
+{
+	struct bez_record r;
+	int status;
+
+	prepare();
+	status = end_of(two_losses);
+	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%x",
+	       status);
+	CHECK_EQ(told->hooks, 12);
+	CHECK_EQ(told->waiting, 1);
+	lseek(records, 0, SEEK_SET);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BEGUN, &r);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_WAITS, &r);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN, &r);
+}
+
+/* A child of vfork(2) shares all of this, and dies alone. */
+static void in_vfork(void)
+{
+	struct bez_options options = BEZ_OPTIONS_INIT;
+	int status;
+	pid_t pid;
+
+	begin(&options);
+	add(hook, 1);
+	live_poison(at);
+	live_poison(at + page);
+	pid = vfork();
+	if (!pid) {
+		live_read(at);
+		_exit(1);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) ||
+	    atomic_load(&told->hooks))
+		_exit(5);
+	/* its end was not ours: now comes ours */
+	live_read(at + page);
+	_exit(1);
+}
+
+static void vforked(void)
+{
+	struct bez_record r;
+	int status;
+
+	prepare();
+	status = end_of(in_vfork);
+	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%x",
+	       status);
+	CHECK_EQ(told->hooks, 1);
+	lseek(records, 0, SEEK_SET);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BEGUN, &r);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BARE, &r);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BEGUN, &r);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN, &r);
+}
+
+/* A child of fork(2) has its own end, and its parent goes on. */
+static void in_fork(void)
+{
+	int status;
+	pid_t pid;
+
+	begin(NULL);
+	add(hook, 1);
+	pid = fork();
+	if (!pid) {
+		CHECK_EQ(bez_thread_attach(), 0);
+		lose();
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) ||
+	    atomic_load(&told->hooks) != 1)
+		_exit(5);
+	lose();
+}
+
+static void forked(void)
+{
+	int status;
+
+	prepare();
+	status = end_of(in_fork);
+	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%x",
+	       status);
+	CHECK_EQ(told->hooks, 11);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "other threads are stuck", .run = others_are_stuck },
+	{ .name = "the worker is stuck", .run = busy_worker },
+	{ .name = "a second loss", .run = second },
+	{ .name = "a child of vfork", .run = vforked },
+	{ .name = "a child of fork", .run = forked },
+};
+TAP_MAIN(cases)

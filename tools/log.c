@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#include "tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "escape.h"
+#include "read.h"
+#include "show.h"
+
+#define ROOM 65536
+
+struct log {
+	const char *name;	/* escaped */
+	int fd, json, status;
+	uint64_t at;		/* in the file, of bytes[0] */
+	uint64_t skipped, skipped_at; /* not said yet */
+	size_t len;
+	unsigned char bytes[ROOM];
+};
+
+/* What is no record may come in parts; it is said once. */
+static void say_skipped(struct log *l)
+{
+	if (l->skipped)
+		tool_say("%s: at byte %" PRIu64 ": %" PRIu64
+			 " bytes that are no record, skipped", l->name,
+			 l->skipped_at, l->skipped);
+	l->skipped = 0;
+}
+
+static void say(struct log *l, const char *what, size_t len)
+{
+	tool_say("%s: at byte %" PRIu64 ": %s, %zu bytes skipped", l->name,
+		 l->at, what, len);
+}
+
+static void show(struct log *l, const struct piece *p, size_t len)
+{
+	char what[64];
+
+	if (p->kind != PIECE_OTHER)
+		say_skipped(l);
+	if (p->kind != PIECE_RECORD && !l->status)
+		l->status = TOOL_FOUND;
+	switch (p->kind) {
+	case PIECE_RECORD:
+		if (!l->json)
+			show_text(&p->record);
+		else if (show_json(&p->record))
+			l->status = TOOL_FAILED;
+		return;
+	case PIECE_STRANGE:
+		snprintf(what, sizeof(what), "a record of version %u",
+			 p->version);
+		say(l, what, len);
+		return;
+	case PIECE_DAMAGED:
+		say(l, "a damaged record", len);
+		return;
+	case PIECE_TORN:
+		say(l, "a torn record at the end", len);
+		return;
+	case PIECE_OTHER:
+	default:
+		if (!l->skipped)
+			l->skipped_at = l->at;
+		l->skipped += len;
+		return;
+	}
+}
+
+/* Everything in l->bytes that can be told. */
+static void pieces(struct log *l, int end)
+{
+	struct piece piece;
+	size_t done = 0, len;
+
+	while ((len = piece_first(l->bytes + done, l->len - done, end,
+				  &piece))) {
+		show(l, &piece, len);
+		done += len;
+		l->at += len;
+	}
+	memmove(l->bytes, l->bytes + done, l->len - done);
+	l->len -= done;
+}
+
+static void all(struct log *l)
+{
+	ssize_t r;
+
+	do {
+		r = read(l->fd, l->bytes + l->len, ROOM - l->len);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0) {
+			tool_say("%s: %s", l->name, strerror(errno));
+			l->status = TOOL_FAILED;
+		}
+		if (r > 0)
+			l->len += (size_t)r;
+		pieces(l, r <= 0);
+		/* who follows a pipe sees each as it comes */
+		fflush(stdout);
+	} while (r > 0 || (r < 0 && errno == EINTR));
+	say_skipped(l);
+}
+
+int tool_log(const char *path, int json)
+{
+	struct log *l = calloc(1, sizeof(*l));
+	char *name = malloc(ESCAPED(strlen(path)));
+	int status = TOOL_FAILED;
+
+	if (!l || !name) {
+		tool_say("%s", strerror(ENOMEM));
+		goto out;
+	}
+	l->name = escape(name, path, strlen(path));
+	l->json = json;
+	l->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : 0;
+	if (l->fd < 0) {
+		tool_say("%s: %s", l->name, strerror(errno));
+		goto out;
+	}
+	all(l);
+	status = l->status;
+	if (l->fd)
+		close(l->fd);
+out:
+	free(name);
+	free(l);
+	return status;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BEZOAR_TOOLS_TOOL_H
+#define BEZOAR_TOOLS_TOOL_H
+
+/* Exit statuses; bezoar(1). */
+enum {
+	TOOL_OK = 0,
+	TOOL_FOUND = 1,		/* log: not all was a record; explain: no such
+				 * code */
+	TOOL_FAILED = 2		/* nothing could be said, or not all of it */
+};
+
+int tool_log(const char *path, int json);
+
+/* NULL: all, a line each. */
+int tool_explain(const char *word, int json);
+
+/* "bezoar: ..." on standard error. */
+void tool_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
