@@ -177,7 +177,7 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 }
 
 int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
-	    void *context, uint32_t keys)
+	    void *context, uint32_t keys, struct bez_scope **ret_scope)
 {
 	struct bz_result result = { 0 };
 	struct bz_fault fault;
@@ -188,8 +188,11 @@ int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
 	verdict = decide(mm, w, &fault, &result);
-	if (verdict == GOES_ON)
+	if (verdict == GOES_ON) {
+		if (result.outcome == BEZ_OUTCOME_UNWOUND)
+			*ret_scope = result.scope;
 		return bz_leave(mm, w) ? SIGBUS : 0;
+	}
 	if (verdict == FOREIGN)
 		bz_count(mm, w, BEZ_OUTCOME_FOREIGN);
 	if (bz_chain_ends(SIGSEGV, info)) {

@@ -128,7 +128,9 @@ static void actions(void)
 		{ { 1, 0, 0, 4 }, -EINVAL },
 		{ { 5, 0, 0, 0 }, -EINVAL },
 		{ { 255, 0, 0, 0 }, -EINVAL },
-		{ { 2, 0, 0, 0 }, -EOPNOTSUPP },
+		{ { 2, 0, 0, 0 }, 0 },
+		{ { 1, 2, 4, 0 }, 0 },
+		{ { 2, 2, 0, 0 }, -EINVAL },
 		{ { 1, 3, 0, 0 }, -EOPNOTSUPP },
 	};
 	size_t i;
