@@ -27,15 +27,21 @@ static struct bz_lost_slot *slot_of(uint32_t slot)
 			->slot[slot % BZ_LOST_CHUNK];
 }
 
+int bz_lost_has_room(void)
+{
+	uint32_t slots = atomic_load_explicit(&bz_inventory.slots,
+					      memory_order_relaxed);
+
+	return slots && slots - bz_lost_count() >= BZ_LOST_SPARE;
+}
+
 int bz_lost_grow(void)
 {
 	uint32_t slots = atomic_load_explicit(&bz_inventory.slots,
 					      memory_order_relaxed);
 	struct bz_lost_chunk *chunk;
 
-	if (slots - bz_lost_count() >= BZ_LOST_SPARE && slots)
-		return 0;
-	if (slots == BZ_LOST_CHUNK * BZ_LOST_CHUNKS)
+	if (bz_lost_has_room() || slots == BZ_LOST_CHUNK * BZ_LOST_CHUNKS)
 		return 0;
 	chunk = bz_arena_get(sizeof(*chunk));
 	if (!chunk)
@@ -165,6 +171,7 @@ int bz_tell_losses(struct bz_mm *mm)
 
 	while (next_untold(&u)) {
 		did = 1;
+		bz_region_lost_room();
 		at = (struct bz_lost_at){ .slot = u.slot, .key = u.key };
 		if (!bz_lost_read(&at, &lost) || lost.seq != u.seq)
 			continue;
@@ -177,8 +184,6 @@ int bz_tell_losses(struct bz_mm *mm)
 		atomic_fetch_add(&bz_inventory.tells, 1);
 		bz_futex_wake(&bz_inventory.tells);
 	}
-	if (did)
-		bz_region_lost_room();
 	return did;
 }
 

@@ -115,6 +115,7 @@ int bz_lost_walk(uint32_t *i, struct bz_lost_at *ret);
 
 /* Under the lock of the regions: see to it that there is room. 0 or -ENOMEM. */
 int bz_lost_grow(void);
+int bz_lost_has_room(void);	/* without it */
 
 /* What is lost in the region goes with it; and waits until its on_lost() has
  * come back, if another thread runs it. 0 or -EBUSY. */

@@ -77,7 +77,7 @@ void bz_region_reset(void)
 
 void bz_region_lost_room(void)
 {
-	if (bz_lock(&lock))
+	if (bz_lost_has_room() || bz_lock(&lock))
 		return;
 	/* that there is none shows when it is needed */
 	if (!closed)

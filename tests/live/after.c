@@ -258,6 +258,28 @@ static void cut_file(void)
 	CHECK_EQ(bez_lost_in(m.at, m.len), 0);
 }
 
+/* In a mapping that others share a child asks the file. */
+static void others(void)
+{
+	page = live_page();
+	m.fd = memfd_create("others", MFD_CLOEXEC);
+	m.len = 4 * page;
+	m.width = page;
+	CHECK_EQ(ftruncate(m.fd, (off_t)m.len), 0);
+	m.at = mmap(NULL, m.len, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
+	CHECK(m.at != MAP_FAILED);
+	live_fill(m.at, m.len, 0);
+	lost_at = 2 * page + 5;
+	see_start(0);
+	add();
+	live_poison(m.at + 2 * page);
+	first_touch();
+	all_ways("here");
+	in_child("in a child", 1);
+	CHECK_EQ(bez_lost_clear(m.at, m.len), -EOPNOTSUPP);
+	all_ways("after that");
+}
+
 /* Without its consent shared memory does not become its own. */
 static void not_detached(void)
 {
@@ -531,13 +553,14 @@ static const struct tap_case cases[] = {
 	  .data = &private_map },
 	{ .name = "a cut file that grows again, shared", .run = cut_file,
 	  .data = &shared_map },
+	{ .name = "memory that others share", .run = others },
 	{ .name = "shared memory stays shared", .run = not_detached },
 	{ .name = "a page that was unmapped", .run = hole },
 	{ .name = "a page that must not be used again", .run = restart },
 	{ .name = "copies end in front of it and do not touch it",
 	  .run = copies_end_before },
 	{ .name = "a source that is well again does not bring it back",
-	  .run = not_back },
+	  .run = not_back, .timeout_s = 20 },
 	{ .name = "no room in the inventory: the next action", .run = no_room },
 	{ .name = "lost and cleared while others touch it",
 	  .run = again_and_again },

@@ -273,6 +273,37 @@ static void threads(void)
 
 static unsigned char *stack_at;
 
+static struct bez_source reads_other;
+
+static int read_other(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	memcpy(dst, (char *)arg + offset, len);
+	return 0;
+}
+
+/* It does not jump out of the handler: it has failed. */
+static void in_a_source(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	unsigned char *other;
+	struct bez_lost lost;
+	bez_region_t r;
+
+	scope_begin("2");
+	other = live_pages(PAGES);
+	reads_other = bez_source_callback(read_other, at);
+	policy.source = &reads_other;
+	policy.actions[0] = BEZ_ACTION_REPLACE;
+	policy.actions[1] = BEZ_ACTION_DEGRADE;
+	CHECK_EQ(bez_region_add(other, PAGES * page, &policy, &r), 0);
+	live_poison(other + LOST * page);
+	CHECK_EQ(scope_left(other + TOUCH, &lost), 1);
+	CHECK(lost.addr == other + LOST * page);
+	CHECK_EQ(lost.why, BEZ_OUTCOME_SOURCE_LOST);
+	CHECK_EQ(see_event(at + LOST * page).why, BEZ_OUTCOME_REFUSED_NO_SCOPE);
+	CHECK_EQ((uint32_t)bez_lost_generation(), 2);
+}
+
 static void *on_lost_stack(void *arg)
 {
 	struct bez_scope *scope = (struct bez_scope *)(stack_at + page);
@@ -329,7 +360,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what can be replaced is not lost", .run = replaced },
 	{ .name = "no scope: the next action, and it says so", .run = no_scope },
 	{ .name = "a ladder without degrade does not jump", .run = not_named },
-	{ .name = "nested, and in the catch", .run = nested },
+	{ .name = "nested, and in the catch", .run = nested, .timeout_s = 20 },
 	{ .name = "however a try ends, it is over", .run = ways_out },
 	{ .name = "by a function", .run = by_function },
 	{ .name = "a scope in a signal handler", .run = a_handler,
@@ -337,6 +368,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a scope in a signal handler on the alternate stack",
 	  .run = a_handler, .data = &onstack },
 	{ .name = "eight threads, the same three pages", .run = threads },
+	{ .name = "a source that meets a loss has failed",
+	  .run = in_a_source },
 	{ .name = "the scope itself is in the lost page", .run = scope_is_lost,
 	  .want_signal = SIGBUS },
 	{ .name = "the scope is in another lost page",

@@ -20,6 +20,16 @@
 #define SS_AUTODISARM (1u << 31)	/* Linux 4.7 */
 #endif
 
+/* As the vector unit has it, too: the libc looks at one of them. */
+static int rounding(void)
+{
+#if defined(__x86_64__)
+	if ((int)(__builtin_ia32_stmxcsr() >> 13 & 3) != fegetround() >> 10)
+		return -1;
+#endif
+	return fegetround();
+}
+
 static void as_it_was(void)
 {
 	struct bez_lost lost;
@@ -38,13 +48,13 @@ static void as_it_was(void)
 		errno = 1000 + i;
 		CHECK_EQ(scope_left(at + TOUCH, &lost), 1);
 		if (errno != 1000 + i || scope_mask() != mask ||
-		    fegetround() != FE_UPWARD || sigaltstack(NULL, &stack) ||
+		    rounding() != FE_UPWARD || sigaltstack(NULL, &stack) ||
 		    (stack.ss_flags & SS_ONSTACK))
 			break;
 	}
 	CHECK_EQ(errno, 1000 + i - (i == 2000));
 	CHECK_EQ(scope_mask(), mask);
-	CHECK_EQ(fegetround(), FE_UPWARD);
+	CHECK_EQ(rounding(), FE_UPWARD);
 	CHECK_EQ(sigaltstack(NULL, &stack), 0);
 	CHECK_EQ(stack.ss_flags & SS_ONSTACK, 0);
 	CHECK_EQ(i, 2000);
@@ -69,7 +79,7 @@ static void floating_point(void)
 		caught = lost->addr != NULL;
 	}
 	CHECK_EQ(caught, 1);
-	CHECK_EQ(fegetround(), FE_TOWARDZERO);
+	CHECK_EQ(rounding(), FE_TOWARDZERO);
 	CHECK_EQ(fesetround(FE_TONEAREST), 0);
 	third = 1;
 #if defined(__x86_64__)
@@ -205,6 +215,12 @@ static char order[8];
 
 static void note(void *arg)
 {
+	volatile char room[4096];
+	size_t i;
+
+	/* what lay where it runs is gone */
+	for (i = 0; i < sizeof(room); i++)
+		room[i] = (char)0x5a;
 	strcat(order, arg);
 	/* in normal context: with the program's mask, not inside */
 	if (scope_mask() || bez_thread_attach())
@@ -213,11 +229,14 @@ static void note(void *arg)
 		bez_thread_detach();
 }
 
-static void take_and_touch(pthread_mutex_t *m)
+static __attribute__((noinline)) void take_and_touch(pthread_mutex_t *m)
 {
 	struct bez_scope_cleanup a, b, c;
 
+	volatile char room[1024] = { 0 };
+
 	pthread_mutex_lock(m);
+	CHECK_EQ(room[77], 0);
 	CHECK_EQ(bez_scope_cleanup(&a, (void (*)(void *))(void (*)(void))
 				   pthread_mutex_unlock, m), 0);
 	CHECK_EQ(bez_scope_cleanup(&b, note, "b"), 0);
