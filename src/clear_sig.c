@@ -60,7 +60,7 @@ static enum bez_outcome reopen(struct bz_mm *mm, struct bz_walk *w,
 		    !(hit->flags & BEZ_POLICY_DETACH))
 			return BEZ_OUTCOME_REFUSED_SHARED;
 		did = bz_uncover(at->x, bz_mm_page(mm, w, BZ_PAGE_SCRATCH,
-						   w->depth));
+						   w->depth), bz_region_in);
 		if (did != BEZ_OUTCOME_NONE)
 			return did;
 		bz_region_learn(hit, mixed);

@@ -92,7 +92,7 @@ static enum bez_outcome enter(struct bz_mm *mm, struct bz_walk *w,
 		return BEZ_OUTCOME_REFUSED_INVENTORY;
 	if (!stays)
 		why = bz_cover(loss->x, hit->share && !hit->share->disk,
-			       scratch(mm, w), &shared);
+			       scratch(mm, w), bz_region_in, &shared);
 	if (why != BEZ_OUTCOME_NONE) {
 		bz_lost_give_up(at);
 		return why;
@@ -158,7 +158,8 @@ enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
 /*
  * A child inherits entries for poison, but not those in mappings that it can read
  * from the file again. Memory that it was to find empty (MADV_WIPEONFORK) is
- * anew, and not to have (MADV_DONTFORK) none of its.
+ * anew, and not to have (MADV_DONTFORK) none of its. The caller has the lock of
+ * the regions.
  */
 void bz_degrade_forked(struct bz_mm *mm)
 {
@@ -176,7 +177,8 @@ void bz_degrade_forked(struct bz_mm *mm)
 		probe = bz_probe(at.x, 0);
 		if (probe == BZ_PROBE_LOST || probe == BZ_PROBE_UNMAPPED)
 			continue;
-		if (bz_cover(at.x, 1, page, &shared) == BEZ_OUTCOME_NONE)
+		if (bz_cover(at.x, 1, page, bz_region_in, &shared) ==
+		    BEZ_OUTCOME_NONE)
 			bz_lost_set_cover(&at, shared ? BZ_COVERED_SHARED :
 							BZ_COVERED);
 		else if (probe == BZ_PROBE_GOOD)

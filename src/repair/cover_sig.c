@@ -59,7 +59,7 @@ static enum bez_outcome put(long page, struct bz_extent x,
 }
 
 enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
-			  int *ret_shared)
+			  bz_taken_fn taken, int *ret_shared)
 {
 	struct bz_attrs attrs;
 	enum bez_outcome why;
@@ -78,13 +78,13 @@ enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
 	fd = bz_empty_file();
 	if (fd < 0)
 		return errno_to_outcome(fd);
-	page = bz_mmap(0, x.width, PROT_READ | PROT_WRITE, MAP_PRIVATE,
-		       (int)fd);
+	page = bz_map_aside(x.width, MAP_PRIVATE, (int)fd, 0, taken);
 	bz_close((int)fd);
 	return put(page, x, &attrs);
 }
 
-enum bez_outcome bz_uncover(struct bz_extent x, void *scratch)
+enum bez_outcome bz_uncover(struct bz_extent x, void *scratch,
+			    bz_taken_fn taken)
 {
 	struct bz_attrs attrs;
 	long page;
@@ -97,7 +97,6 @@ enum bez_outcome bz_uncover(struct bz_extent x, void *scratch)
 	if (attrs.memory.kind == BZ_MEMORY_ANON ||
 	    !bz_madvise(x.start, x.width, MADV_POPULATE_READ))
 		return BEZ_OUTCOME_ALREADY_GOOD;
-	page = bz_mmap(0, x.width, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	page = bz_map_aside(x.width, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, taken);
 	return put(page, x, &attrs);
 }

@@ -24,4 +24,11 @@ long bz_move(uint64_t from, struct bz_extent x);
  * negative. src/repair/hole_sig.c. */
 long bz_empty_file(void);
 
+/*
+ * Map @width bytes, private, readable and writable, where @taken says no. @flags,
+ * @fd, @offset: mmap(2). The address or a negative errno.
+ */
+long bz_map_aside(uint64_t width, int flags, int fd, uint64_t offset,
+		  bz_taken_fn taken);
+
 #endif

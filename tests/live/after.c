@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
@@ -195,7 +196,7 @@ static void each_kind(void)
 
 	kinds_can_be_lost(kind);
 	if (kind->huge)
-		kinds_pool(8);
+		huge_need(8);
 	kinds_make(kind, &m);
 	page = live_page();
 	lost_at = m.len / 2 + 77;

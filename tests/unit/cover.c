@@ -21,6 +21,13 @@ static struct bz_extent middle(void)
 	return (struct bz_extent){ (uint64_t)(at + unit_page()), unit_page() };
 }
 
+static int nowhere(uint64_t start, uint64_t width)
+{
+	(void)start;
+	(void)width;
+	return 0;
+}
+
 static void begin(void)
 {
 #if !defined(__x86_64__)
@@ -38,7 +45,7 @@ static enum bez_outcome cover(void)
 	int shared = 5;
 
 	double_watch();
-	did = bz_cover(middle(), 0, scratch, &shared);
+	did = bz_cover(middle(), 0, scratch, nowhere, &shared);
 	double_rest();
 	CHECK(did != BEZ_OUTCOME_NONE || shared == 0);
 	return did;
@@ -49,7 +56,7 @@ static enum bez_outcome uncover(void)
 	enum bez_outcome did;
 
 	double_watch();
-	did = bz_uncover(middle(), scratch);
+	did = bz_uncover(middle(), scratch, nowhere);
 	double_rest();
 	return did;
 }
