@@ -35,6 +35,9 @@ static const struct bench_question *const all[] = {
 	&bench_copy,
 	&bench_copy_worst,
 	&bench_copy_fault,
+	&bench_unwind,
+	&bench_scope,
+	&bench_lost_in,
 };
 
 #define ALL (sizeof(all) / sizeof(all[0]))

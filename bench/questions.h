@@ -20,5 +20,8 @@ extern const struct bench_question bench_storm;
 extern const struct bench_question bench_copy;
 extern const struct bench_question bench_copy_worst;
 extern const struct bench_question bench_copy_fault;
+extern const struct bench_question bench_unwind;
+extern const struct bench_question bench_scope;
+extern const struct bench_question bench_lost_in;
 
 #endif

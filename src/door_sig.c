@@ -182,7 +182,7 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 }
 
 int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
-	    void *context, uint32_t keys)
+	    void *context, uint32_t keys, struct bez_scope **ret_scope)
 {
 	struct bz_result result = { 0 };
 	struct bz_fault fault;
@@ -199,8 +199,11 @@ int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		bz_shutdown_end(fault.addr, SIGSEGV, info, context);
 		return SIGSEGV;
 	}
-	if (verdict == GOES_ON)
+	if (verdict == GOES_ON) {
+		if (result.outcome == BEZ_OUTCOME_UNWOUND)
+			*ret_scope = result.scope;
 		return bz_leave(mm, w) ? SIGBUS : 0;
+	}
 	if (verdict == FOREIGN)
 		bz_count(mm, w, BEZ_OUTCOME_FOREIGN);
 	if (bz_chain_ends(SIGSEGV, info)) {

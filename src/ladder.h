@@ -15,6 +15,7 @@ struct bz_loss {
 	struct bz_memory memory;	/* UNKNOWN: of base pages, by the look of
 					 * the signal */
 	uint8_t again;			/* tried before, as something else */
+	uint8_t known;			/* in the inventory of what is lost */
 };
 
 /*
@@ -29,11 +30,46 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 			    struct bz_result *result);
 
 /*
+ * The action DEGRADE: @loss into the inventory, if it is not there; then the way
+ * out for who met it, or the next action. Claims it if nobody did yet. UNWOUND
+ * (@result->scope says where to), COPY_SHORT, DEGRADED, ALREADY_GOOD, ASKED_AGAIN,
+ * or why not. src/degrade_sig.c. Context: as bz_replace().
+ */
+enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
+			    const struct bz_fault *fault, int outermost,
+			    struct bz_hit *hit, struct bz_loss *loss,
+			    struct bz_result *result);
+
+/* In a child of fork(2), before it runs: what is lost in the memory that it
+ * inherited stays so. */
+void bz_degrade_forked(struct bz_mm *mm);
+
+/* On the worker: tell the owners what was lost. 1: it did. region/lost.c */
+int bz_tell_losses(struct bz_mm *mm);
+
+/*
+ * Claim @x, where @fault was, for the actions of a ladder; waits for who has it.
+ * NONE: the caller's. Else what that makes of the fault: OWN_CLAIM, CLAIM_TIMEOUT,
+ * WAITED, or ASKED_AGAIN (the region is gone, or it was entered as lost
+ * meanwhile). src/path_sig.c. Context: as bz_replace(); drops the mark of an
+ * @outermost caller while it waits.
+ */
+enum bez_outcome bz_claim_for(struct bz_mm *mm, struct bz_walk *w,
+			      const struct bz_fault *fault, int outermost,
+			      struct bz_hit *hit, struct bz_extent x);
+
+/* What memory is at @addr? Kept in the region if all of it is like that. 1 or 0.
+ * src/path_sig.c */
+int bz_learn(struct bz_mm *mm, struct bz_walk *w, uint64_t addr,
+	     struct bz_hit *hit, struct bz_memory *ret_memory);
+
+/*
  * Climb the ladder of the region at @fault->addr until an action did it.
  * Records the outcome and counts it in the region. Returns 0 if the program
  * can go on, -ENOENT if the address is in no region, -EAGAIN if its region was
  * removed meanwhile, -EFAULT if every action failed (then @ret_result is
- * DEFAULT). Context: handler-safe; @w at depth
+ * DEFAULT), or it was entered as lost by who has nowhere to jump (DEGRADED).
+ * Context: handler-safe; @w at depth
  * >= 1 without a mark; all protection keys open (core/keys.h).
  */
 int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
@@ -72,10 +108,11 @@ int bz_leave(struct bz_mm *mm, struct bz_walk *w);
 
 /*
  * SIGSEGV: src/door_sig.c. @keys: as the kernel set them. Returns the signal
- * that has to stay closed until the handler has returned, or 0.
+ * that has to stay closed until the handler has returned, or 0. @ret_scope: to
+ * jump to instead; or it stays as it is.
  */
 int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
-	    void *context, uint32_t keys);
+	    void *context, uint32_t keys, struct bez_scope **ret_scope);
 
 /* May what is @at be touched, or is it in what this signal is about? */
 int bz_is_there(const int *at, int sig, const siginfo_t *info);

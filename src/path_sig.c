@@ -9,11 +9,13 @@
 #include "core/core.h"
 #include "core/guard.h"
 #include "core/keys.h"
+#include "core/scope.h"
 #include "copy/copy.h"
 #include "core/tls.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
+#include "region/lost.h"
 #include "region/region.h"
 #include "repair/repair.h"
 #include "worker/defer.h"
@@ -24,9 +26,8 @@
 #define CLAIM_ROUNDS	3		/* at the top; nested: one */
 #define SLOT_WAIT_NS	60000000000u	/* longer than whoever is inside waits */
 
-/* What is at @addr? Kept in the region if all of it is like that. */
-static int learn(struct bz_mm *mm, struct bz_walk *w, uint64_t addr,
-		 struct bz_hit *hit, struct bz_memory *ret_memory)
+int bz_learn(struct bz_mm *mm, struct bz_walk *w, uint64_t addr,
+	     struct bz_hit *hit, struct bz_memory *ret_memory)
 {
 	void *scratch = bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth);
 	uint64_t start, end;
@@ -53,7 +54,7 @@ static struct bz_memory memory_of(struct bz_mm *mm, struct bz_walk *w,
 	    (memory.kind == BZ_MEMORY_UNKNOWN &&
 	     fault->lsb > bz_core.page_shift)) {
 		memory.kind = BZ_MEMORY_UNKNOWN;
-		learn(mm, w, fault->addr, hit, &memory);
+		bz_learn(mm, w, fault->addr, hit, &memory);
 	}
 	return memory;
 }
@@ -73,35 +74,25 @@ static int is_as_found(struct bz_mm *mm, struct bz_walk *w,
 
 	if (now.kind == BZ_MEMORY_UNKNOWN || !bz_region_is_mixed(hit))
 		return 1;
-	if (!learn(mm, w, fault->addr, hit, &now))
+	if (!bz_learn(mm, w, fault->addr, hit, &now))
 		return -1;
 	return now.kind == loss->memory.kind &&
 	       now.shift == loss->memory.shift;
 }
 
-/* The action REPLACE. Leaves the claim and the mark set and *hit valid, or
- * returns ASKED_AGAIN: the region was removed while we waited for another. */
-static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
-				    const struct bz_fault *fault, int outermost,
-				    struct bz_hit *hit, struct bz_loss *loss,
-				    struct bz_result *result)
+enum bez_outcome bz_claim_for(struct bz_mm *mm, struct bz_walk *w,
+			      const struct bz_fault *fault, int outermost,
+			      struct bz_hit *hit, struct bz_extent x)
 {
 	struct bz_conflict conflict;
+	struct bz_lost_at at;
 	enum bez_outcome did;
 
-	if (fault->cause == BEZ_CAUSE_POISON_AR &&
-	    (hit->flags & BEZ_POLICY_NO_RESTART))
-		return BEZ_OUTCOME_REFUSED_RESTART;
-	switch (bz_claim(mm, w, loss->x, &conflict)) {
+	switch (bz_claim(mm, w, x, &conflict)) {
 	case BZ_CLAIMED:
-		switch (is_as_found(mm, w, fault, hit, loss)) {
-		case 1:
-			return bz_replace(mm, w, fault, hit, loss, result);
-		case 0:
-			return BEZ_OUTCOME_ASKED_AGAIN;
-		default:
-			return BEZ_OUTCOME_REFUSED_SYSTEM;
-		}
+		/* who had it before may have entered it as lost */
+		return bz_lost_count() && bz_lost_find(fault->addr, &at) ?
+		       BEZ_OUTCOME_ASKED_AGAIN : BEZ_OUTCOME_NONE;
 	case BZ_CLAIM_OWN:
 		return BEZ_OUTCOME_OWN_CLAIM;
 	case BZ_CLAIM_TAKEN:
@@ -111,11 +102,36 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 	/* it may take long, and nobody shall wait for us meanwhile */
 	if (outermost)
 		bz_walk_unmark(w);
-	did = bz_claim_wait(mm, conflict, loss->x, bz_core.claim_wait_ns,
+	did = bz_claim_wait(mm, conflict, x, bz_core.claim_wait_ns,
 			    w->depth > 1 ? 1 : CLAIM_ROUNDS) ?
 	      BEZ_OUTCOME_CLAIM_TIMEOUT : BEZ_OUTCOME_WAITED;
 	bz_region_mark(w);
 	return bz_region_find(fault->addr, hit) ? BEZ_OUTCOME_ASKED_AGAIN : did;
+}
+
+/* The action REPLACE. Leaves the claim and the mark set and *hit valid, or
+ * returns ASKED_AGAIN: the region was removed while we waited for another. */
+static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
+				    const struct bz_fault *fault, int outermost,
+				    struct bz_hit *hit, struct bz_loss *loss,
+				    struct bz_result *result)
+{
+	enum bez_outcome why;
+
+	if (fault->cause == BEZ_CAUSE_POISON_AR &&
+	    (hit->flags & BEZ_POLICY_NO_RESTART))
+		return BEZ_OUTCOME_REFUSED_RESTART;
+	why = bz_claim_for(mm, w, fault, outermost, hit, loss->x);
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	switch (is_as_found(mm, w, fault, hit, loss)) {
+	case 1:
+		return bz_replace(mm, w, fault, hit, loss, result);
+	case 0:
+		return BEZ_OUTCOME_ASKED_AGAIN;
+	default:
+		return BEZ_OUTCOME_REFUSED_SYSTEM;
+	}
 }
 
 /* The same, and once more if the memory is not what it was taken for. */
@@ -129,7 +145,7 @@ static enum bez_outcome replace(struct bz_mm *mm, struct bz_walk *w,
 
 	if (did != BEZ_OUTCOME_REFUSED_KIND ||
 	    loss->memory.kind != BZ_MEMORY_UNKNOWN ||
-	    !learn(mm, w, fault->addr, hit, &loss->memory))
+	    !bz_learn(mm, w, fault->addr, hit, &loss->memory))
 		return did;
 	bz_walk_done(w, 0);
 	loss->x = bz_extent_of(fault, loss->memory);
@@ -177,7 +193,8 @@ static enum bez_outcome shut_down(struct bz_mm *mm, struct bz_walk *w,
 
 static int is_over(enum bez_outcome outcome)
 {
-	return goes_on(outcome) || bz_is_end(outcome);
+	return goes_on(outcome) || outcome == BEZ_OUTCOME_DEGRADED ||
+	       bz_is_end(outcome);
 }
 
 /* Each action in turn. DEFAULT is at the end, named or not. */
@@ -186,25 +203,37 @@ static void climb(struct bz_mm *mm, struct bz_walk *w,
 		  struct bz_hit *hit, struct bz_loss *loss,
 		  struct bz_result *result)
 {
+	enum bez_outcome did;
 	uint32_t i;
 
 	for (i = 0; i < sizeof(hit->actions); i++) {
-		enum bez_outcome did;
-
 		result->action = hit->actions[i];
-		if (result->action == BEZ_ACTION_REPLACE)
+		switch (hit->actions[i]) {
+		case BEZ_ACTION_REPLACE:
+			if (loss->known)	/* it stays lost */
+				continue;
 			did = replace(mm, w, fault, outermost, hit, loss,
 				      result);
-		else if (result->action == BEZ_ACTION_SHUTDOWN &&
-			 fault->cause != BEZ_CAUSE_POISON_AO)
+			break;
+		case BEZ_ACTION_DEGRADE:
+			did = bz_degrade(mm, w, fault, outermost, hit, loss,
+					 result);
+			break;
+		case BEZ_ACTION_SHUTDOWN:
+			if (fault->cause == BEZ_CAUSE_POISON_AO)
+				continue;
 			did = shut_down(mm, w, fault, hit, loss->x.width,
 					result);
-		else
+			break;
+		default:
 			continue;
+		}
 		result->outcome = (uint16_t)did;
 		if (is_over(did))
 			return;
-		result->why = result->outcome;
+		if (result->why)
+			bz_count(mm, w, result->why);
+		result->why = (uint16_t)did;
 	}
 	result->outcome = (uint16_t)at_the_end(fault);
 	result->action = result->outcome == BEZ_OUTCOME_DEFAULT ||
@@ -217,6 +246,7 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 		       const struct bz_fault *fault, int outermost,
 		       struct bz_result *result)
 {
+	struct bz_lost_at at;
 	struct bz_loss loss;
 	struct bz_hit hit;
 	uint64_t seq;
@@ -224,8 +254,14 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 	if (bz_region_find(fault->addr, &hit))
 		return -ENOENT;
 	loss.again = 0;
-	loss.memory = memory_of(mm, w, fault, &hit);
-	loss.x = bz_extent_of(fault, loss.memory);
+	loss.known = bz_lost_count() && bz_lost_find(fault->addr, &at);
+	if (loss.known) {
+		loss.memory = hit.memory;
+		loss.x = at.x;
+	} else {
+		loss.memory = memory_of(mm, w, fault, &hit);
+		loss.x = bz_extent_of(fault, loss.memory);
+	}
 	result->frame = bz_record_frame(mm, fault);
 	climb(mm, w, fault, outermost, &hit, &loss, result);
 	if (result->outcome == BEZ_OUTCOME_ASKED_AGAIN) {
@@ -312,7 +348,8 @@ static int may_be_alias(struct bz_mm *mm, const struct bz_fault *fault)
 
 /* What becomes of this signal. Recorded by bz_ladder() if @recorded. */
 static enum bez_outcome decide(struct bz_mm *mm, struct bz_walk *w,
-			       const struct bz_fault *fault, int *recorded)
+			       const struct bz_fault *fault, int *recorded,
+			       struct bez_scope **ret_scope)
 {
 	struct bz_result result;
 	int r;
@@ -330,8 +367,11 @@ static enum bez_outcome decide(struct bz_mm *mm, struct bz_walk *w,
 		if (r == -EAGAIN)
 			return BEZ_OUTCOME_ASKED_AGAIN;
 		*recorded = r != -ENOENT;
-		if (*recorded)
+		if (*recorded) {
+			if (result.outcome == BEZ_OUTCOME_UNWOUND)
+				*ret_scope = result.scope;
 			return result.outcome;
+		}
 		if (!may_be_alias(mm, fault))
 			return BEZ_OUTCOME_FOREIGN;
 		break;
@@ -407,9 +447,9 @@ static int pass_on(struct bz_mm *mm, struct bz_walk *w,
 	return 1;
 }
 
-/* @keys: as the kernel set them. */
+/* @keys: as the kernel set them. @ret_scope: as bz_door(). */
 static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
-		 void *context, uint32_t keys)
+		 void *context, uint32_t keys, struct bez_scope **ret_scope)
 {
 	struct bz_fault fault;
 	enum bez_outcome did;
@@ -424,7 +464,7 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		fault.ip = bz_context_ip(context);
 	if (was_raised(&fault) && fault.cause != BEZ_CAUSE_SENT)
 		fault.fix = bz_copy_fix(context, fault.addr);
-	did = decide(mm, w, &fault, &recorded);
+	did = decide(mm, w, &fault, &recorded, ret_scope);
 	if (bz_is_end(did)) {
 		bz_shutdown_end(fault.addr, SIGBUS, info, context);
 		return 1;
@@ -451,6 +491,7 @@ void bz_on_signal(int sig, siginfo_t *info, void *context)
 	int saved_errno = has_errno ? *at : 0;
 	int closed;			/* a signal, or 0 */
 	uint32_t keys = bz_keys_get();
+	struct bez_scope *scope = NULL;
 	struct bz_walk *w = NULL;
 
 	/* whoever else calls us has another mask, and expects it again */
@@ -463,13 +504,16 @@ void bz_on_signal(int sig, siginfo_t *info, void *context)
 		w->mask = mask;
 	if (w) {
 		bz_keys_set(BZ_KEYS_OPEN);
-		closed = sig == SIGSEGV ? bz_door(mm, w, info, context, keys) :
-			 serve(mm, w, info, context, keys) ? SIGBUS : 0;
+		closed = sig == SIGSEGV ?
+			 bz_door(mm, w, info, context, keys, &scope) :
+			 serve(mm, w, info, context, keys, &scope) ? SIGBUS : 0;
 	} else {
 		closed = bz_chain(sig, info, context) ? sig : 0;
 	}
 	if (has_errno)
 		*at = saved_errno;
+	if (scope)
+		bz_scope_jump(scope, context);
 	if (direct)			/* sigreturn restores the rest */
 		return;
 	bz_keys_set(keys);

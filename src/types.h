@@ -15,6 +15,7 @@
 struct bz_walk;			/* core/walk.h */
 struct bz_region;		/* region/table.h */
 struct bz_share;		/* repair/share.h */
+struct bez_scope;		/* bezoar/scope.h */
 
 /* What memory it is. Read by repair/, kept by region/. */
 enum bz_memory_kind {
@@ -113,6 +114,7 @@ struct bz_result {
 	uint16_t cause;			/* enum bez_cause, if more is known than
 					 * the signal said; or 0 */
 	uint64_t frame;			/* of the page that was lost; or 0 */
+	struct bez_scope *scope;	/* UNWOUND: to here */
 };
 
 #endif

@@ -152,7 +152,7 @@ int bez_start(const struct bez_options *options);
  *
  * -EBUSY: regions are still registered, or another handler was installed
  * after ours and may call us; nothing was changed. -ESRCH: not started.
- * Context: any; not in a handler (-EDEADLK).
+ * Context: any; not in a handler, nor in on_lost (-EDEADLK).
  */
 int bez_stop(void);
 
@@ -190,6 +190,7 @@ enum bez_outcome {
 	BEZ_OUTCOME_STALE = 6,		/* early notice of a page that is good */
 	BEZ_OUTCOME_DROPPED = 7,	/* early notice lost: queue was full */
 	BEZ_OUTCOME_COPY_SHORT = 8,	/* a copy came back with its count */
+	BEZ_OUTCOME_UNWOUND = 16,	/* lost; left by a jump to a scope */
 
 	/* BEZ_ACTION_SHUTDOWN, see <bezoar/shutdown.h> */
 	BEZ_OUTCOME_SHUTDOWN_BEGUN = 20, /* its hooks are run */
@@ -211,6 +212,9 @@ enum bez_outcome {
 	BEZ_OUTCOME_REFUSED_FILE = 42,	/* its file cannot be opened again */
 	BEZ_OUTCOME_REFUSED_DETACH = 43, /* its file does not have it any more */
 
+	/* it could not be entered as lost, or not be left */
+	BEZ_OUTCOME_REFUSED_NO_SCOPE = 50, /* nowhere to jump to */
+	BEZ_OUTCOME_REFUSED_INVENTORY = 51, /* no room to note one more */
 	/* no shutdown */
 	BEZ_OUTCOME_SHUTDOWN_TWICE = 60, /* there is one, and this is part of it */
 	BEZ_OUTCOME_SHUTDOWN_INSIDE = 61, /* a source has met the loss: it failed */
@@ -233,7 +237,7 @@ enum bez_outcome {
 	/* the end of the ladder */
 	BEZ_OUTCOME_FOREIGN = 128,	/* not ours: passed to the former action */
 	BEZ_OUTCOME_DEFAULT = 129,	/* ours, not saved: passed on as well */
-	BEZ_OUTCOME_DEGRADED = 130,	/* (not in this release) */
+	BEZ_OUTCOME_DEGRADED = 130,	/* entered as lost; nobody had to jump */
 	BEZ_OUTCOME_SHUTDOWN = 131,	/* the end; all hooks are done */
 	BEZ_OUTCOME_LEFT = 132		/* bez_recover() could not help */
 };
@@ -406,7 +410,9 @@ uint64_t bez_digest(const void *bytes, size_t len);
 enum bez_action {
 	BEZ_ACTION_NONE = 0,
 	BEZ_ACTION_REPLACE = 1,
-	BEZ_ACTION_DEGRADE = 2,		/* -EOPNOTSUPP in this release */
+	BEZ_ACTION_DEGRADE = 2,		/* enter it in the inventory of what is
+					 * lost, see <bezoar/lost.h>, and leave by
+					 * a jump, see <bezoar/scope.h> */
 	BEZ_ACTION_SHUTDOWN = 3,	/* <bezoar/shutdown.h> */
 	BEZ_ACTION_DEFAULT = 4		/* always last, named or not */
 };
@@ -427,6 +433,18 @@ enum bez_action {
 				      * alone: what is written there later
 				      * does not reach the file */
 
+struct bez_lost;
+
+/*
+ * Told of a loss: on the worker, in normal context, once for each and in the order
+ * of the losses, one at a time. It may do what any thread may, call all functions
+ * of the library but bez_stop(), bez_lost_clear() and bez_region_remove() among them, and touch
+ * what is lost in a scope of its own. What was lost stays lost meanwhile; other
+ * threads may have met it before. What was cleared before its turn came, or whose
+ * region was removed, is not told any more. @lost lives as long as the call.
+ */
+typedef void (*bez_lost_fn)(const struct bez_lost *lost, void *arg);
+
 struct bez_policy {
 	uint32_t size;			/* sizeof(struct bez_policy) */
 	uint32_t flags;			/* BEZ_POLICY_* */
@@ -443,11 +461,14 @@ struct bez_policy {
 	const struct bez_shared *shared; /* the file behind a MAP_SHARED
 					 * mapping, see <bezoar/shared.h>; NULL:
 					 * shared memory is not replaced */
+	bez_lost_fn on_lost;		/* told of each loss that is entered in
+					 * the inventory; NULL: nobody */
+	void *on_lost_arg;		/* passed to on_lost */
 };
 
 #define BEZ_POLICY_INIT \
 	{ sizeof(struct bez_policy), 0, NULL, NULL, NULL, { 0, 0, 0, 0 }, 0, \
-	  NULL }
+	  NULL, NULL, NULL }
 
 /* Names one registration; 0 is never one, and none is used twice. */
 typedef uint64_t bez_region_t;
@@ -459,11 +480,11 @@ typedef uint64_t bez_region_t;
  *
  * -EINVAL: misaligned, empty, wraps around, a bad policy (unknown flag, kind
  * or action, a list that nests or is too long, a mirror that overlaps the
- * region, a file offset with which it ends past INT64_MAX). -EEXIST: overlaps
- * a region.
+ * region, a file offset with which it ends past INT64_MAX, on_lost without
+ * BEZ_ACTION_DEGRADE or without a worker). -EEXIST: overlaps a region.
  * -ENOMEM: part of it is not mapped, or no memory. -EBADF: a FILE source that
- * is not open. -ENAMETOOLONG, -E2BIG, -EOPNOTSUPP (an action of a later
- * release), -ESRCH (not started). Shared memory: see <bezoar/shared.h>.
+ * is not open. -ENAMETOOLONG, -E2BIG, -ESRCH (not started). Shared memory: see
+ * <bezoar/shared.h>.
  * Context: any; not in a handler or a source (-EDEADLK).
  */
 int bez_region_add(void *addr, size_t len, const struct bez_policy *policy,
@@ -539,6 +560,7 @@ struct bez_status {
 	uint64_t records;		/* written to bez_options.record_fd */
 	uint64_t records_dropped;	/* not written: too many in a second, or
 					 * it was not taken at once */
+	uint64_t lost;			/* extents in the inventory */
 };
 
 /*
@@ -585,6 +607,8 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 #endif
 
 #include <bezoar/copy.h>
+#include <bezoar/lost.h>
+#include <bezoar/scope.h>
 #include <bezoar/shared.h>
 #include <bezoar/shutdown.h>
 

@@ -16,7 +16,7 @@
  * attached or not. Before bez_start(), and when another handler has taken
  * SIGBUS and does not hand on, a lost page is what it always was. Nothing else
  * is caught: a bad pointer raises SIGSEGV. The page that ended a copy is not
- * touched again; the former action is not called, and the event says
+ * touched again, nor one in the inventory (<bezoar/lost.h>) at all; the former action is not called, and the event says
  * BEZ_OUTCOME_COPY_SHORT.
  */
 #ifndef BEZOAR_COPY_H

@@ -66,6 +66,20 @@ size_t bz_rest_on(const struct bz_steps *steps, void *dst, const void *src,
 size_t bz_rest_overlap(const struct bz_steps *steps, void *dst,
 		       const void *src, size_t len, bz_backward_fn backward);
 
+/*
+ * The same with a look into the inventory of what is lost (region/lost.h) before:
+ * @go for what lies in front of that. bz_ask_copy() is for when something is; the
+ * others see for themselves. bz_ask_word(): 0 or -EFAULT.
+ */
+size_t bz_ask_copy(void *dst, const void *src, size_t len,
+		   size_t (*go)(void *dst, const void *src, size_t len));
+size_t bz_ask_set(void *dst, int c, size_t len,
+		  size_t (*go)(void *dst, int c, size_t len));
+size_t bz_ask_compare(const void *a, const void *b, size_t len, int *ret_order,
+		      size_t (*go)(const void *a, const void *b, size_t len,
+				   int *ret_order));
+int bz_ask_word(const void *at);
+
 /* One way to do it all. */
 struct bz_copier {
 	const char *name;

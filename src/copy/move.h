@@ -44,6 +44,10 @@ L(spill_\what):
 	.endm
 
 function NAME
+	/* is anything lost? region/lost.h; then that is asked first */
+	cmpl	$0, bz_lost_word(%rip)
+	jne	L(asks)
+L(go):
 	cmp	$VEC, %rdx
 	jb	L(less)
 	cmp	$(2 * VEC), %rdx
@@ -349,6 +353,9 @@ L(spilled):
 	add	$(BLOCK + 8), %rsp
 	.cfi_adjust_cfa_offset -(BLOCK + 8)
 	ret
+L(asks):
+	lea	L(go)(%rip), %rcx
+	jmp	bz_ask_copy
 ends NAME
 
 /*

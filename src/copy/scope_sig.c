@@ -2,6 +2,7 @@
 /* The portable way: loops in C that write down how far they are. */
 #include "copy/copy.h"
 #include "copy/scope.h"
+#include "region/lost.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -301,14 +302,20 @@ static const struct bz_steps steps = {
 
 /* --------------------------------------------------------------- the calls */
 
-static size_t copy(void *dst, const void *src, size_t len)
+static size_t unasked_copy(void *dst, const void *src, size_t len)
 {
 	if ((uintptr_t)dst - (uintptr_t)src < len)
 		return bz_rest_overlap(&steps, dst, src, len, backward);
 	return bz_rest_on(&steps, dst, src, len, 0);
 }
 
-static size_t set(void *dst, int c, size_t len)
+static size_t copy(void *dst, const void *src, size_t len)
+{
+	return bz_lost_count() ? bz_ask_copy(dst, src, len, unasked_copy) :
+				 unasked_copy(dst, src, len);
+}
+
+static size_t unasked_set(void *dst, int c, size_t len)
 {
 	struct bz_stop stop = fill(dst, c, len);
 
@@ -316,7 +323,13 @@ static size_t set(void *dst, int c, size_t len)
 				       stop.addr) : 0;
 }
 
-static size_t compare(const void *a, const void *b, size_t len, int *ret_order)
+static size_t set(void *dst, int c, size_t len)
+{
+	return bz_ask_set(dst, c, len, unasked_set);
+}
+
+static size_t unasked_compare(const void *a, const void *b, size_t len,
+			      int *ret_order)
 {
 	struct job job = { .dst = (void *)(uintptr_t)a, .src = b, .n = len };
 	uint64_t addr = 0;
@@ -328,18 +341,25 @@ static size_t compare(const void *a, const void *b, size_t len, int *ret_order)
 	return 0;
 }
 
-static int misaligned(const void *at)
+static size_t compare(const void *a, const void *b, size_t len, int *ret_order)
 {
-	return ((uintptr_t)at & 7) != 0;
+	return bz_ask_compare(a, b, len, ret_order, unasked_compare);
+}
+
+/* 0, or why not. */
+static int check_word(const void *at)
+{
+	return (uintptr_t)at & 7 ? -EINVAL : bz_ask_word(at);
 }
 
 static int load(const uint64_t *from, uint64_t *ret_value)
 {
 	struct job job = { .src = from };
 	uint64_t addr;
+	int r = check_word(from);
 
-	if (misaligned(from))
-		return -EINVAL;
+	if (r)
+		return r;
 	if (run(load_loop, &job, &addr))
 		return -EFAULT;
 	*ret_value = job.value;
@@ -350,9 +370,10 @@ static int store(uint64_t *to, uint64_t value)
 {
 	struct job job = { .dst = to, .value = value };
 	uint64_t addr;
+	int r = check_word(to);
 
-	if (misaligned(to))
-		return -EINVAL;
+	if (r)
+		return r;
 	return run(store_loop, &job, &addr);
 }
 
@@ -361,9 +382,10 @@ static int cas(uint64_t *at, uint64_t *expected, uint64_t desired)
 	struct job job = { .dst = at, .expected = *expected,
 			   .value = desired };
 	uint64_t addr;
+	int r = check_word(at);
 
-	if (misaligned(at))
-		return -EINVAL;
+	if (r)
+		return r;
 	if (run(cas_loop, &job, &addr))
 		return -EFAULT;
 	if (job.same)

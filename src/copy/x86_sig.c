@@ -206,32 +206,39 @@ size_t bez_copy(void *dst, const void *src, size_t len)
 
 size_t bez_set(void *dst, int c, size_t len)
 {
-	return bz_set_x86(dst, c, len);
+	return bz_ask_set(dst, c, len, bz_set_x86);
 }
 
 size_t bez_compare(const void *a, const void *b, size_t len, int *ret_order)
 {
-	return bz_compare_x86(a, b, len, ret_order);
+	return bz_ask_compare(a, b, len, ret_order, bz_compare_x86);
 }
 
-static int misaligned(const void *at)
+/* 0, or why not. */
+static int check_word(const void *at)
 {
-	return ((uintptr_t)at & 7) != 0;
+	return (uintptr_t)at & 7 ? -EINVAL : bz_ask_word(at);
 }
 
 int bez_load_u64(const uint64_t *from, uint64_t *ret_value)
 {
-	return misaligned(from) ? -EINVAL : bz_load_8(from, ret_value);
+	int r = check_word(from);
+
+	return r ? r : bz_load_8(from, ret_value);
 }
 
 int bez_store_u64(uint64_t *to, uint64_t value)
 {
-	return misaligned(to) ? -EINVAL : bz_store_8(to, value);
+	int r = check_word(to);
+
+	return r ? r : bz_store_8(to, value);
 }
 
 int bez_cas_u64(uint64_t *at, uint64_t *expected, uint64_t desired)
 {
-	return misaligned(at) ? -EINVAL : bz_cas_8(at, expected, desired);
+	int r = check_word(at);
+
+	return r ? r : bz_cas_8(at, expected, desired);
 }
 
 #define REST bez_set, bez_compare, bez_load_u64, bez_store_u64, bez_cas_u64

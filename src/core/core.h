@@ -27,6 +27,7 @@ struct bz_core {
 	uint64_t page;			/* bytes of a base page */
 	uint32_t page_shift;
 	uint32_t has_keys;		/* protection keys: core/keys.h */
+	uint32_t pkru_at;		/* in a signal frame's extended state */
 	uint32_t flags;			/* BEZ_START_* */
 	/* The number + 1 of the userfaultfd that was opened last, here or in
 	 * the process that forked us, whose memory it works on. Written by
@@ -52,6 +53,7 @@ struct bz_core {
 	/* from the thread pointer on, see core/tls.h */
 	int64_t errno_at;
 	int64_t rseq_at;
+	int64_t scope_at;		/* core/scope.h */
 	uint32_t rseq_bytes;		/* 0: the libc has none */
 	uint32_t has_fsbase;		/* user space may read the register */
 };

@@ -29,6 +29,14 @@ static inline uint32_t bz_keys_detect(void)
 	return c >> 4 & 1;		/* OSPKE */
 }
 
+/* Where they are in the extended state of a signal frame; 0: not known. */
+static inline uint32_t bz_keys_at(void)
+{
+	uint32_t a, b = 0, c, d;
+
+	return __get_cpuid_count(13, 9, &a, &b, &c, &d) ? b : 0;
+}
+
 /* What the calling thread may do. Context: handler-safe. */
 static inline uint32_t bz_keys_get(void)
 {
@@ -50,6 +58,11 @@ static inline void bz_keys_set(uint32_t keys)
 #else
 
 static inline uint32_t bz_keys_detect(void)
+{
+	return 0;
+}
+
+static inline uint32_t bz_keys_at(void)
 {
 	return 0;
 }

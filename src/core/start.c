@@ -9,9 +9,12 @@
 #include "core/gate.h"
 #include "core/keys.h"
 #include "core/lock.h"
+#include "core/scope.h"
 #include "core/sized.h"
 #include "core/tls.h"
+#include "ladder.h"
 #include "record/record.h"
+#include "region/lost.h"
 #include "region/region.h"
 #include "repair/repair.h"
 #include "repair/share.h"
@@ -69,6 +72,8 @@ static void after_fork_in_child(void)
 		bz_uffd_close_inherited();
 		bz_share_forked(mm);
 		bz_record_forked(mm);
+		bz_lost_forked();
+		bz_degrade_forked(mm);
 	}
 	after_fork();
 }
@@ -148,6 +153,8 @@ static void find_tls(void)
 	bz_core.has_fsbase = getauxval(AT_HWCAP2) >> 1 & 1;
 #endif
 	bz_core.errno_at = (int64_t)((uint64_t)&errno - bz_thread_pointer());
+	bz_core.scope_at = (int64_t)((uint64_t)&bz_scope_now -
+				     bz_thread_pointer());
 	bz_core.rseq_at = &__rseq_offset ? __rseq_offset : 0;
 	bz_core.rseq_bytes = &__rseq_size ? __rseq_size : 0;
 }
@@ -163,6 +170,7 @@ static int start(const struct bez_options *options)
 	bz_core.page = (uint64_t)sysconf(_SC_PAGESIZE);
 	bz_core.page_shift = (uint32_t)__builtin_ctzll(bz_core.page);
 	bz_core.has_keys = bz_keys_detect();
+	bz_core.pkru_at = bz_core.has_keys ? bz_keys_at() : 0;
 	find_tls();
 	r = options_from_user(options, &o);
 	if (!r)
@@ -250,6 +258,9 @@ static int stop(void)
 
 	if (!mm)
 		return -ESRCH;
+	/* from its own callback: nobody could wait for it */
+	if (atomic_load(&mm->worker_tid) == bz_gettid())
+		return -EDEADLK;
 	if (!installed() || bz_region_close())
 		return -EBUSY;
 	/* the worker first: an early notice that is on its way to it must not

@@ -62,6 +62,7 @@ static void fill(struct bz_mm *mm, struct bez_status *s)
 	s->worker_tid = atomic_load(&mm->worker_tid);
 	s->threads = atomic_load(&mm->threads);
 	s->regions = bz_region_total();
+	s->lost = (uint32_t)bez_lost_generation();
 	for (i = 0; i < BZ_COUNTS; i++)
 		s->faults += atomic_load(&mm->counts[i].faults);
 	s->foreign = bez_outcome_count(BEZ_OUTCOME_FOREIGN);

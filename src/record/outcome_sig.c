@@ -31,6 +31,9 @@ static const struct entry entries[] = {
 	  "Nothing to do: the page tells itself when it is touched." },
 	{ BEZ_OUTCOME_COPY_SHORT, "copy ended early",
 	  "See what the call returned: what lies behind that count is lost." },
+	{ BEZ_OUTCOME_UNWOUND, "unwound",
+	  "See what the catch of the scope was given; write the memory anew and "
+	  "clear it, or do without." },
 
 	{ BEZ_OUTCOME_SHUTDOWN_BEGUN, "shutdown begun",
 	  "Wait for the record of its end; if there is none, a hook has ended "
@@ -75,6 +78,12 @@ static const struct entry entries[] = {
 	  "The file was truncated or cannot be read. Allow the page to become "
 	  "this process's own (BEZ_POLICY_DETACH), or mend the file." },
 
+	{ BEZ_OUTCOME_REFUSED_NO_SCOPE, "refused: no scope",
+	  "The thread was in no scope, or in one that was lost with the page: "
+	  "enter one around what touches the region." },
+	{ BEZ_OUTCOME_REFUSED_INVENTORY, "refused: inventory full",
+	  "More is lost than can be noted: clear what was written anew, and "
+	  "exchange the memory." },
 	{ BEZ_OUTCOME_SHUTDOWN_TWICE, "no shutdown: in a hook",
 	  "A hook touched a lost page and was ended: let hooks keep to what they "
 	  "need, and copy it by bez_copy()." },
@@ -118,7 +127,9 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_DEFAULT, "default",
 	  "The page could not be saved: the former action decides, "
 	  "which ends the process unless a handler was there." },
-	{ BEZ_OUTCOME_DEGRADED, "degraded", "Not in this release." },
+	{ BEZ_OUTCOME_DEGRADED, "degraded",
+	  "The page is in the inventory of what is lost: write it anew and clear "
+	  "it, or do without." },
 	{ BEZ_OUTCOME_SHUTDOWN, "shutdown",
 	  "Start the program again; its hooks are done. See the record's why: "
 	  "what the page lacked to be replaced." },

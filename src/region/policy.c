@@ -123,8 +123,6 @@ static int actions_from_user(const uint8_t from[4], uint8_t to[4])
 		if (from[i] > BEZ_ACTION_DEFAULT || (seen & 1u << from[i]) ||
 		    (seen & 1u << BEZ_ACTION_DEFAULT))
 			return -EINVAL;
-		if (from[i] == BEZ_ACTION_DEGRADE)
-			return -EOPNOTSUPP;
 		seen |= 1u << from[i];
 		to[i] = from[i];
 	}
@@ -132,6 +130,11 @@ static int actions_from_user(const uint8_t from[4], uint8_t to[4])
 		if (from[i])
 			return -EINVAL;	/* a gap */
 	return 0;
+}
+
+int bz_policy_degrades(const uint8_t actions[4])
+{
+	return memchr(actions, BEZ_ACTION_DEGRADE, 4) != NULL;
 }
 
 int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
@@ -157,6 +160,12 @@ int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
 	ret = actions_from_user(p.actions, said->actions);
 	if (ret)
 		return ret;
+	said->on_lost = p.on_lost;
+	said->on_lost_arg = p.on_lost_arg;
+	/* nobody would call it */
+	if (p.on_lost && (!bz_policy_degrades(said->actions) ||
+			  (bz_core.flags & BEZ_START_NO_WORKER)))
+		return -EINVAL;
 	length = p.name ? strnlen(p.name, BEZ_NAME_MAX + 1) : 0;
 	if (length > BEZ_NAME_MAX)
 		return -ENAMETOOLONG;

@@ -12,6 +12,8 @@ struct bz_said {
 	const uint64_t *digests;
 	uint32_t flags;
 	uint32_t max_repeats;
+	bez_lost_fn on_lost;
+	void *on_lost_arg;
 	uint8_t actions[4];
 	uint8_t sources;
 	uint8_t is_list;
@@ -27,5 +29,8 @@ struct bz_said {
  */
 int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
 			uint64_t end, struct bz_said *ret_said);
+
+/* Does this ladder name DEGRADE? */
+int bz_policy_degrades(const uint8_t actions[4]);
 
 #endif

@@ -10,6 +10,7 @@
 #include "core/lock.h"
 #include "core/sized.h"
 #include "region/arena.h"
+#include "region/lost.h"
 #include "region/policy.h"
 #include "region/pool.h"
 #include "region/table.h"
@@ -69,8 +70,19 @@ void bz_region_reset(void)
 	pthread_mutex_lock(&lock);
 	bz_table_reset();
 	bz_pool_reset();
+	bz_lost_reset();
 	bz_arena_reset();
 	pthread_mutex_unlock(&lock);
+}
+
+void bz_region_lost_room(void)
+{
+	if (bz_lost_has_room() || bz_lock(&lock))
+		return;
+	/* that there is none shows when it is needed */
+	if (!closed)
+		bz_lost_grow();
+	bz_unlock(&lock);
 }
 
 static int check_range(uint64_t start, uint64_t len)
@@ -96,6 +108,8 @@ static void describe(struct bz_region *r, const struct bz_said *said)
 	r->digests = said->digests;
 	r->flags = said->flags;
 	r->max_repeats = said->max_repeats;
+	r->on_lost = said->on_lost;
+	r->on_lost_arg = said->on_lost_arg;
 	memcpy(r->actions, said->actions, sizeof(r->actions));
 	memcpy(r->name, said->name, sizeof(r->name));
 }
@@ -104,9 +118,12 @@ static void describe(struct bz_region *r, const struct bz_said *said)
 static int add(uint64_t start, uint64_t len, const struct bz_said *said,
 	       struct bz_share *share, bez_region_t *ret_region)
 {
-	struct bz_region *r = bz_pool_get();
+	struct bz_region *r;
 	int ret = -ENOMEM;
 
+	if (bz_policy_degrades(said->actions) && bz_lost_grow())
+		return -ENOMEM;
+	r = bz_pool_get();
 	if (!r)
 		return -ENOMEM;
 	r->list = said->is_list ? bz_pool_get_list() : NULL;
@@ -272,11 +289,14 @@ int bez_region_remove(bez_region_t region)
 
 	ret = wait_for_readers(mm, epoch);
 	if (!ret)
+		ret = bz_lost_wait_told(region, REMOVE_PATIENCE_NS);
+	if (!ret)
 		ret = bz_lock(&lock);
 	if (ret)
 		return ret;
 	/* two threads may have waited for the same removal */
 	if (bz_region_by_id(region) == r) {
+		bz_lost_forget(region);
 		bz_share_unlist(r->share);
 		bz_share_close(mm, r->share);
 		bz_pool_put_list(r->list);

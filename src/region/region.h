@@ -58,6 +58,9 @@ uint64_t bz_region_total(void);
 int bz_region_close(void);
 void bz_region_open(void);
 
+/* More room in the inventory of what is lost, if there is little. */
+void bz_region_lost_room(void);
+
 /* All memory of an empty table back to the system. */
 void bz_region_reset(void);
 

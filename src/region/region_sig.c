@@ -114,6 +114,8 @@ void bz_region_count(const struct bz_hit *hit, const struct bz_result *result,
 		add_one(&r->replaced);
 	else if (result->outcome == BEZ_OUTCOME_DEFAULT ||
 		 result->outcome == BEZ_OUTCOME_COPY_SHORT ||
+		 result->outcome == BEZ_OUTCOME_UNWOUND ||
+		 result->outcome == BEZ_OUTCOME_DEGRADED ||
 		 result->outcome == BEZ_OUTCOME_LEFT)
 		atomic_fetch_add_explicit(&r->not_replaced, 1,
 					  memory_order_relaxed);

@@ -66,6 +66,8 @@ struct bz_region {
 
 	struct bz_source one;		/* the only source, if list is NULL */
 	struct bz_region *next_free;
+	bez_lost_fn on_lost;		/* NULL: nobody */
+	void *on_lost_arg;
 
 	char name[BEZ_NAME_MAX + 1];
 	_Atomic uint64_t faults;

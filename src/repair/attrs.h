@@ -48,7 +48,7 @@ long bz_attrs_open(uint64_t addr, void *scratch, const struct bz_attrs *attrs);
 
 /*
  * Give the fresh mapping at @addr, private, readable and writable, all of @attrs
- * and the @len bytes of @content: after the advice, which may keep them out of
+ * and the @len bytes of @content (NULL: none): after the advice, which may keep them out of
  * core dumps and children. 0 or what the kernel said.
  */
 int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs,

@@ -288,7 +288,7 @@ int bz_attrs_apply(uint64_t addr, uint64_t len, const struct bz_attrs *attrs,
 		return -EOPNOTSUPP;
 	for (i = 0; i < attrs->advices && !r; i++)
 		r = bz_madvise(addr, len, attrs->advice[i]);
-	if (!r)
+	if (!r && content)
 		memcpy((void *)addr, content, len);
 	if (!r && attrs->name[0])
 		r = bz_sys(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME,

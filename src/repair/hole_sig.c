@@ -24,6 +24,7 @@
 
 #include "core/core.h"
 #include "repair/attrs.h"
+#include "repair/staged.h"
 
 enum bz_probe bz_probe_hole(struct bz_extent x)
 {
@@ -128,14 +129,20 @@ static enum bez_outcome errno_to_outcome(long r)
 					      BEZ_OUTCOME_REFUSED_SYSTEM;
 }
 
-static enum bez_outcome take_place(struct bz_extent x)
+long bz_empty_file(void)
 {
 	long fd = bz_sys(SYS_memfd_create, (long)"bezoar",
-			 MFD_CLOEXEC | MFD_NOEXEC_SEAL, 0, 0, 0, 0), r;
+			 MFD_CLOEXEC | MFD_NOEXEC_SEAL, 0, 0, 0, 0);
 
-	if (fd == -EINVAL)
-		fd = bz_sys(SYS_memfd_create, (long)"bezoar", MFD_CLOEXEC, 0,
-			    0, 0, 0);
+	return fd == -EINVAL ?
+	       bz_sys(SYS_memfd_create, (long)"bezoar", MFD_CLOEXEC, 0, 0, 0,
+		      0) : fd;
+}
+
+enum bez_outcome bz_hole_take(struct bz_extent x)
+{
+	long fd = bz_empty_file(), r;
+
 	if (fd < 0)
 		return errno_to_outcome(fd);
 	r = bz_mmap(x.start, x.width, PROT_READ | PROT_WRITE,
@@ -167,7 +174,7 @@ static long clear_bench(struct bz_mm *mm, const struct bz_walk *w,
  * that, a touch is SIGBUS for good. */
 static enum bez_outcome move(uint64_t page, struct bz_extent x)
 {
-	enum bez_outcome why = take_place(x);
+	enum bez_outcome why = bz_hole_take(x);
 	long r;
 
 	if (why != BEZ_OUTCOME_NONE)

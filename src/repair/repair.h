@@ -110,6 +110,26 @@ enum bez_outcome bz_hole_place(struct bz_mm *mm, const struct bz_walk *w,
 			       struct bz_extent x, const struct bz_hit *hit,
 			       const void *stage, void *scratch);
 
+/* Map something there that nobody can touch without SIGBUS. ALREADY_GOOD:
+ * somebody was quicker. Context: handler-safe. */
+enum bez_outcome bz_hole_take(struct bz_extent x);
+
+/*
+ * Keep @x closed whatever the kernel would put there: a mapping of an empty file
+ * comes in the place of what there is, in one step, with the attributes that one
+ * of a file can have; REFUSED_ATTRS if there are others. @watched: a userfaultfd
+ * that the range is registered with is ours. @scratch: a page. It is not built
+ * where @taken says. *@ret_shared: was it a shared mapping? The caller has claimed
+ * it. Context: handler-safe.
+ */
+enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
+			  bz_taken_fn taken, int *ret_shared);
+
+/* Fresh memory of this process alone in place of such a cover, with its
+ * attributes. ALREADY_GOOD: it is none any more. */
+enum bez_outcome bz_uncover(struct bz_extent x, void *scratch,
+			    bz_taken_fn taken);
+
 /* Keep the addresses that this needs, for good, if the kernel is one for it. 0
  * or a negative errno. Context: normal. */
 int bz_bench_create(void);

@@ -17,6 +17,13 @@ enum bz_staged {
 enum bez_outcome bz_staged_place(const struct bz_placing *p,
 				 enum bz_staged how);
 
+/* The mapping at @from over the place of @x. 0 or negative. */
+long bz_move(uint64_t from, struct bz_extent x);
+
+/* A file of no bytes, whose mappings nobody can touch: its descriptor, or
+ * negative. src/repair/hole_sig.c. */
+long bz_empty_file(void);
+
 /*
  * Map @width bytes, private, readable and writable, where @taken says no. @flags,
  * @fd, @offset: mmap(2). The address or a negative errno.

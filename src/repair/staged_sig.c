@@ -30,7 +30,7 @@ static enum bez_outcome errno_to_outcome(long r)
 
 /* mremap(2) takes the old mapping out before it knows that the new one can
  * go in. If that ever fails, at least nothing else may land there. */
-static long move(uint64_t from, struct bz_extent x)
+long bz_move(uint64_t from, struct bz_extent x)
 {
 	long r = bz_sys(SYS_mremap, (long)from, (long)x.width, (long)x.width,
 			MREMAP_MAYMOVE | MREMAP_FIXED, (long)x.start, 0);
@@ -186,7 +186,7 @@ enum bez_outcome bz_staged_place(const struct bz_placing *p, enum bz_staged how)
 		bz_munmap((uint64_t)page, p->x.width);
 		return BEZ_OUTCOME_ALREADY_GOOD;
 	}
-	r = move((uint64_t)page, p->x);
+	r = bz_move((uint64_t)page, p->x);
 	if (r) {
 		bz_munmap((uint64_t)page, p->x.width);
 		return errno_to_outcome(r);

@@ -48,6 +48,10 @@ struct uffdio_poison {
 #define UFFD_FEATURE_SIGBUS (1 << 7)	/* 4.14 */
 #endif
 
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)	/* 4.7 */
+#endif
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41		/* 5.17 */
 #define PR_SET_VMA_ANON_NAME 0

@@ -46,6 +46,23 @@ static int sources(void *mirror)
 	       bez_source_of(BEZ_SOURCE_NONE).kind == BEZ_SOURCE_NONE;
 }
 
+/* In a scope in a scope: nothing is lost there. */
+static int scopes(const unsigned char *at)
+{
+	volatile int good = 0;
+
+	BEZ_TRY {
+		BEZ_TRY {
+			good = !at[0] && !bez_lost_in(at, 1);
+		} BEZ_CATCH(lost) {
+			return lost->width == 0;
+		}
+	} BEZ_CATCH(lost) {
+		return lost->width == 0;
+	}
+	return good;
+}
+
 int main(void)
 {
 	struct bez_options options = BEZ_OPTIONS_INIT;
@@ -79,6 +96,8 @@ int main(void)
 	error = bez_status(&status);
 	if (error || status.regions != 1)
 		return failed("bez_status", error);
+	if (!scopes(start))
+		return failed("BEZ_TRY", 0);
 	error = bez_region_remove(region);
 	if (error)
 		return failed("bez_region_remove", error);

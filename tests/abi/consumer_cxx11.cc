@@ -28,6 +28,18 @@ static bool sources()
 	       bez_source_of(BEZ_SOURCE_NONE).kind == BEZ_SOURCE_NONE;
 }
 
+static bool scopes()
+{
+	volatile bool good = false;
+
+	BEZ_TRY {
+		good = bez_lost_generation() == 0;
+	} BEZ_CATCH(lost) {
+		return lost->width == 0;
+	}
+	return good;
+}
+
 int main()
 {
 	bez_options options = BEZ_OPTIONS_INIT;
@@ -45,6 +57,8 @@ int main()
 	// Struct and function share a name; the plain one is the function.
 	if (bez_status(&status) || !status.started)
 		return 3;
+	if (!scopes())
+		return 6;
 	if (bez_events(&seq, &event, 1) < 0)
 		return 4;
 	std::printf("%s, %s\n", bez_version(),

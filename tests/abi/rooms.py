@@ -3,12 +3,12 @@
 """Who includes whom: the rooms of the house do not look into one another.
 
 The five rooms may include their own headers and those of the common folders;
-four files join them: the path of a fault, the same for SIGSEGV, the action that
-replaces a page, and the one that ends the process. A header that comes in through another one counts as
-included, so a common header cannot let a room in by the back door. One file
-that no fault walks through sees more than one room as well; what it may see
-is listed here. What bezoar is measured against, and the examples of how to do
-without it, see nothing of it.
+a few files join them: the path of a fault, the same for SIGSEGV, the actions
+that replace a page, enter it as lost and end the process, and what undoes that. A header
+that comes in through another one counts as included, so a common header cannot
+let a room in by the back door. One file that no fault walks through sees more
+than one room as well; what it may see is listed here. What bezoar is measured
+against, and the examples of how to do without it, see nothing of it.
 """
 import fnmatch
 import os
@@ -21,8 +21,8 @@ ROOMS = ('fault', 'region', 'source', 'repair', 'record')
 COMMON = ('.', 'sys', 'core')
 # Beyond these: a deferred source is run by the helper thread.
 EXTRA = {'source': ('worker',)}
-JOINTS = ('path_sig.c', 'door_sig.c', 'replace_sig.c',
-          'shutdown_sig.c')
+JOINTS = ('path_sig.c', 'door_sig.c', 'replace_sig.c', 'degrade_sig.c',
+          'clear_sig.c', 'shutdown_sig.c')
 KNOWS = {
     # opens the rooms before the first fault and closes them after the last
     'core/start.c': {'record', 'region', 'repair'},

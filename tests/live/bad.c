@@ -136,14 +136,14 @@ static void policies(void)
 		{ BEZ_ACTION_DEFAULT, BEZ_ACTION_REPLACE },
 		{ BEZ_ACTION_REPLACE, BEZ_ACTION_REPLACE },
 		{ BEZ_ACTION_DEFAULT, BEZ_ACTION_DEFAULT },
-	}, later[][4] = {
-		{ BEZ_ACTION_DEGRADE },
-		{ BEZ_ACTION_REPLACE, BEZ_ACTION_DEGRADE },
 	}, known[][4] = {
 		{ 0 }, { BEZ_ACTION_REPLACE }, { BEZ_ACTION_DEFAULT },
 		{ BEZ_ACTION_REPLACE, BEZ_ACTION_DEFAULT },
-		{ BEZ_ACTION_SHUTDOWN },
+		{ BEZ_ACTION_DEGRADE }, { BEZ_ACTION_SHUTDOWN },
+		{ BEZ_ACTION_REPLACE, BEZ_ACTION_DEGRADE, BEZ_ACTION_DEFAULT },
 		{ BEZ_ACTION_REPLACE, BEZ_ACTION_SHUTDOWN, BEZ_ACTION_DEFAULT },
+		{ BEZ_ACTION_REPLACE, BEZ_ACTION_DEGRADE, BEZ_ACTION_SHUTDOWN,
+		  BEZ_ACTION_DEFAULT },
 	};
 	struct bez_policy p = BEZ_POLICY_INIT;
 	char name[BEZ_NAME_MAX + 2];
@@ -162,10 +162,6 @@ static void policies(void)
 	for (i = 0; i < sizeof(unknown) / 4; i++) {
 		memcpy(p.actions, unknown[i], 4);
 		REFUSED(at, page, &p, -EINVAL);
-	}
-	for (i = 0; i < sizeof(later) / 4; i++) {
-		memcpy(p.actions, later[i], 4);
-		REFUSED(at, page, &p, -EOPNOTSUPP);
 	}
 	for (i = 0; i < sizeof(known) / 4; i++) {
 		memcpy(p.actions, known[i], 4);

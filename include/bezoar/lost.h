@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inventory: what was lost in this process and not replaced;
+ * <bezoar/bezoar.h> includes this.
+ *
+ * A region whose ladder names BEZ_ACTION_DEGRADE enters a page here that could
+ * not be replaced. From then on it stays lost: every access to it, by whatever
+ * means and from whichever thread, has the same answer with the same address,
+ * until its owner has it opened again (bez_lost_clear()). A child of fork(2)
+ * inherits the inventory with the memory.
+ *
+ *	static uint64_t seen;
+ *	uint64_t now = bez_lost_generation();
+ *
+ *	if (now != seen) {		(something was lost, or opened again)
+ *		mark_what_is_lost();	(by bez_lost_next(), or bez_lost_in())
+ *		seen = now;
+ *	}
+ */
+#ifndef BEZOAR_LOST_H
+#define BEZOAR_LOST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+struct bez_lost {
+	uint64_t seq;		/* 1, 2, 3 ... in the order of the losses */
+	uint64_t time_ns;	/* CLOCK_MONOTONIC when it was lost */
+	void *addr;		/* of the extent, all of which is lost */
+	size_t width;		/* its bytes, a power of two */
+	void *touched;		/* what the kernel named: in the catch of a scope
+				 * by this access, else by the first */
+	uint64_t region;	/* bez_region_t */
+	uint16_t cause;		/* enum bez_cause */
+	uint16_t why;		/* enum bez_outcome: why it was not replaced;
+				 * BEZ_OUTCOME_NONE: nobody was to try */
+	int32_t tid;		/* of the thread that met it first */
+	uint64_t reserved;	/* 0 */
+};
+
+/*
+ * Is any byte of [@addr, @addr + @len) lost? 1 or 0. With nothing lost in the
+ * process that is one load; else about a nanosecond for each lost extent.
+ * Context: any, handler-safe.
+ */
+int bez_lost_in(const void *addr, size_t len);
+
+/*
+ * Another number after each loss and each clearing (compare for equality), and
+ * one whose lower 32 bits are 0 as long as nothing is lost: they are how many
+ * extents there are. One relaxed load. Context: any, handler-safe.
+ */
+uint64_t bez_lost_generation(void);
+
+/*
+ * One extent after the other, in no order: *@at is 0 to begin with and the
+ * inventory's afterwards. 0, or -ENOENT: there is no more. What comes or goes
+ * meanwhile may be missed; nothing is seen twice. -EINVAL: a NULL.
+ * Context: any, handler-safe.
+ */
+int bez_lost_next(uint64_t *at, struct bez_lost *ret_lost);
+
+/*
+ * Open what is lost in [@addr, @addr + @len) again, as zeros in fresh memory
+ * with the attributes that it had, for the owner to write it anew; take it out
+ * of the inventory. 0: nothing in there is lost any more.
+ *
+ * -EINVAL: of an extent only a part is in the range, or it wraps around: nothing
+ * was changed. -ENOMEM: no memory, no huge page or no mappings left.
+ * -EOPNOTSUPP: the memory is of a kind that cannot be opened again; remove the
+ * region and map it anew. -EAGAIN: somebody else is at it. -EIO: anything else;
+ * the event has it (cause BEZ_CAUSE_RECOVER). Of several extents those before
+ * the one that failed are open then. -ESRCH: not started.
+ * Context: any; not in a handler (-EDEADLK).
+ */
+int bez_lost_clear(void *addr, size_t len);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The action DEGRADE: where the inventory of region/ and the covers of repair/
+ * meet. An extent is entered by who has claimed it, once it is sure that it is
+ * lost and that it will stay closed; from then on nobody tries to replace it.
+ * Who met it leaves by a jump; a copy, bez_recover() and the worker have other
+ * ways to say so.
+ */
+#include <errno.h>
+
+#include "core/core.h"
+#include "core/scope.h"
+#include "fault/fault.h"
+#include "ladder.h"
+#include "region/lost.h"
+#include "region/region.h"
+#include "repair/repair.h"
+#include "repair/share.h"
+#include "worker/defer.h"
+
+static void *scratch(struct bz_mm *mm, struct bz_walk *w)
+{
+	return bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth);
+}
+
+/* ----------------------------------------------------- into the inventory */
+
+/* Bad, and mapped all the same: a huge page that did not split, which only its
+ * first report tells. Or consumed by an instruction that must not run again. */
+static int is_lost_anyway(const struct bz_fault *fault,
+			  const struct bz_hit *hit, struct bz_extent x)
+{
+	return (fault->lsb > bz_core.page_shift && x.width == bz_core.page) ||
+	       (fault->cause == BEZ_CAUSE_POISON_AR &&
+		(hit->flags & BEZ_POLICY_NO_RESTART));
+}
+
+/* NONE: it is lost, and *@ret_stays, if the kernel itself keeps it closed. */
+static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
+			     const struct bz_hit *hit, struct bz_extent x,
+			     struct bz_memory memory, int *ret_stays)
+{
+	enum bz_probe probe = fault->cause == BEZ_CAUSE_SEGV ?
+			      bz_probe_hole(x) :
+			      bz_probe(x, memory.kind == BZ_MEMORY_ANON);
+
+	*ret_stays = probe == BZ_PROBE_LOST;
+	if (fault->cause == BEZ_CAUSE_SEGV && probe == BZ_PROBE_OTHER)
+		return BEZ_OUTCOME_REFUSED_KIND;	/* a guard page */
+	if (probe != BZ_PROBE_GOOD || is_lost_anyway(fault, hit, x))
+		return BEZ_OUTCOME_NONE;
+	return bz_good_again(mm, x, fault->taken_ns) ?
+	       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;
+}
+
+/* Its claim may stand, of the action before; but that may have known less of
+ * how wide it is. */
+static enum bez_outcome claim(struct bz_mm *mm, struct bz_walk *w,
+			      const struct bz_fault *fault, int outermost,
+			      struct bz_hit *hit, struct bz_loss *loss)
+{
+	struct bz_extent was = loss->x;
+	int has = atomic_load(&w->claim[w->depth - 1]) != 0;
+
+	if (loss->memory.kind == BZ_MEMORY_UNKNOWN)
+		bz_learn(mm, w, fault->addr, hit, &loss->memory);
+	loss->x = bz_extent_of(fault, loss->memory);
+	if (loss->x.start < hit->start ||
+	    loss->x.width > hit->end - loss->x.start)
+		return BEZ_OUTCOME_REFUSED_KIND;
+	if (has && loss->x.width == was.width)
+		return BEZ_OUTCOME_NONE;
+	if (has)
+		bz_walk_done(w, 0);
+	return bz_claim_for(mm, w, fault, outermost, hit, loss->x);
+}
+
+static enum bez_outcome enter(struct bz_mm *mm, struct bz_walk *w,
+			      const struct bz_fault *fault, int outermost,
+			      struct bz_hit *hit, struct bz_loss *loss,
+			      struct bz_result *result, struct bz_lost_at *at)
+{
+	enum bez_outcome why = claim(mm, w, fault, outermost, hit, loss);
+	struct bez_lost lost = { .time_ns = fault->taken_ns };
+	int stays, shared = 0;
+
+	if (why == BEZ_OUTCOME_NONE)
+		why = look(mm, fault, hit, loss->x, loss->memory, &stays);
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	if (bz_lost_take(loss->x, at))
+		return BEZ_OUTCOME_REFUSED_INVENTORY;
+	if (!stays)
+		why = bz_cover(loss->x, hit->share && !hit->share->disk,
+			       scratch(mm, w), bz_region_in, &shared);
+	if (why != BEZ_OUTCOME_NONE) {
+		bz_lost_give_up(at);
+		return why;
+	}
+	lost.addr = (void *)loss->x.start;
+	lost.width = loss->x.width;
+	lost.touched = (void *)fault->addr;
+	lost.region = hit->id;
+	lost.cause = result->cause ? result->cause : (uint16_t)fault->cause;
+	lost.why = result->why;
+	lost.tid = (int32_t)bz_walk_tid(w);
+	bz_lost_enter(at, &lost, stays ? BZ_AS_IT_WAS :
+				 shared ? BZ_COVERED_SHARED : BZ_COVERED);
+	bz_ring(mm);
+	return BEZ_OUTCOME_NONE;
+}
+
+/* ------------------------------------------------------------- and out of it */
+
+static enum bez_outcome leave(struct bz_walk *w, const struct bz_fault *fault,
+			      struct bez_lost *lost, struct bz_result *result)
+{
+	struct bz_extent x = { (uint64_t)lost->addr, lost->width };
+
+	if (fault->cause == BEZ_CAUSE_POISON_AO ||
+	    fault->cause == BEZ_CAUSE_RECOVER)
+		return BEZ_OUTCOME_DEGRADED;
+	if (fault->fix)
+		return BEZ_OUTCOME_COPY_SHORT;
+	/* inside a fault: that one has failed, and goes on */
+	if (w->depth > 1)
+		return BEZ_OUTCOME_REFUSED_NO_SCOPE;
+	lost->touched = (void *)fault->addr;
+	result->scope = bz_scope_find(w, x, lost);
+	return result->scope ? BEZ_OUTCOME_UNWOUND :
+			       BEZ_OUTCOME_REFUSED_NO_SCOPE;
+}
+
+enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
+			    const struct bz_fault *fault, int outermost,
+			    struct bz_hit *hit, struct bz_loss *loss,
+			    struct bz_result *result)
+{
+	enum bez_outcome why = BEZ_OUTCOME_NONE;
+	struct bez_lost lost;
+	struct bz_lost_at at;
+
+	if (!loss->known)
+		why = enter(mm, w, fault, outermost, hit, loss, result, &at);
+	else if (!bz_lost_find(fault->addr, &at))
+		return BEZ_OUTCOME_ASKED_AGAIN;
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	/* it may have been cleared since */
+	if (!bz_lost_read(&at, &lost))
+		return BEZ_OUTCOME_ASKED_AGAIN;
+	result->why = lost.why;
+	return leave(w, fault, &lost, result);
+}
+
+/* ------------------------------------------------------------------- fork(2) */
+
+/*
+ * A child inherits entries for poison, but not those in mappings that it can read
+ * from the file again. Memory that it was to find empty (MADV_WIPEONFORK) is
+ * anew, and not to have (MADV_DONTFORK) none of its. The caller has the lock of
+ * the regions.
+ */
+void bz_degrade_forked(struct bz_mm *mm)
+{
+	void *page = bz_mm_page(mm, &mm->walk[BZ_WALKS - 1], BZ_PAGE_SCRATCH,
+				1);
+	struct bz_lost_at at;
+	uint32_t i = 0;
+
+	while (bz_lost_walk(&i, &at)) {
+		enum bz_probe probe;
+		int shared;
+
+		if (bz_lost_cover(&at) != BZ_AS_IT_WAS)
+			continue;
+		probe = bz_probe(at.x, 0);
+		if (probe == BZ_PROBE_LOST || probe == BZ_PROBE_UNMAPPED)
+			continue;
+		if (bz_cover(at.x, 1, page, bz_region_in, &shared) ==
+		    BEZ_OUTCOME_NONE)
+			bz_lost_set_cover(&at, shared ? BZ_COVERED_SHARED :
+							BZ_COVERED);
+		else if (probe == BZ_PROBE_GOOD)
+			bz_lost_remove(&at);
+	}
+}

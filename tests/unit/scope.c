@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* Scopes by themselves, without a fault: what has to be kept is. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "core/scope.h"
+#include "core/tls.h"
+#include "unit.h"
+
+static ucontext_t here;
+static struct bez_lost said = { .seq = 5, .width = 4096 };
+
+/* As the handler does it, in a walk slot, which it has left by then. */
+static struct bez_scope *find(struct bz_extent x)
+{
+	struct bz_mm *mm = unit_mm();
+	struct bz_walk *w = unit_enter(mm);
+	struct bez_scope *scope;
+
+	bz_core.scope_at = (int64_t)((uint64_t)&bz_scope_now -
+				     bz_thread_pointer());
+	scope = bz_scope_find(w, x, &said);
+	bz_walk_leave(mm, w, NULL);
+	return scope;
+}
+
+static const struct bz_extent nothing = { 0x10000, 4096 };
+
+static __attribute__((noinline, noreturn)) void jump(void)
+{
+	struct bez_scope *scope = find(nothing);
+
+	CHECK(scope);
+	getcontext(&here);
+	here.uc_stack.ss_flags = SS_DISABLE;
+	bz_scope_jump(scope, &here);
+}
+
+/* All registers that a function has to keep, in use over the call. */
+static __attribute__((noinline)) unsigned int keeps(unsigned int a)
+{
+	volatile unsigned int v[12];
+	unsigned int b = a * 3, c = a * 5, d = a * 7, e = a * 11, f = a * 13;
+	struct bez_scope scope;
+	double x = a, y = a * 2.0;
+	unsigned int i;
+
+	for (i = 0; i < 12; i++)
+		v[i] = a + i;
+	if (!bez_scope_enter(&scope)) {
+		/* the values stay where they are only if nobody changes them */
+		jump();
+	}
+	for (i = 0; i < 12; i++)
+		if (v[i] != a + i)
+			return 0;
+	return b + c + d + e + f == a * 39 && x + y == a * 3.0 &&
+	       scope.lost.seq == 5;
+}
+
+static void registers(void)
+{
+	unsigned int i;
+
+	for (i = 1; i < 1000; i++)
+		CHECKF(keeps(i), "not in turn %u", i);
+	CHECK(!bz_scope_now);
+}
+
+static void nests(void)
+{
+	static struct bez_scope a, b, c;
+	static volatile int back_a, back_b;
+
+	if (bez_scope_enter(&a)) {
+		back_a++;
+		CHECK(!bz_scope_now);
+		CHECK_EQ(back_b, 1);
+		return;
+	}
+	CHECK(bz_scope_now == &a);
+	if (bez_scope_enter(&b)) {
+		back_b++;
+		CHECK(bz_scope_now == &a);
+		jump();
+	}
+	CHECK(bz_scope_now == &b);
+	CHECK_EQ(bez_scope_enter(&c), 0);
+	bez_scope_leave(&c);
+	CHECK(bz_scope_now == &b);
+	bez_scope_leave(&c);	/* it is over already */
+	CHECK(bz_scope_now == &b);
+	jump();
+}
+
+static void none(void)
+{
+	static struct bez_scope s;
+	uint64_t tls = (uint64_t)&bz_scope_now & -4096ul;
+
+	CHECK(!find(nothing));
+	if (bez_scope_enter(&s))
+		CHECK(0);
+	CHECK(find(nothing) == &s);
+	/* with the record, any byte of it, or the way to it, lost */
+	CHECK(!find((struct bz_extent){ (uint64_t)&s & -4096ul, 4096 }));
+	CHECK(!find((struct bz_extent){ ((uint64_t)(&s + 1) - 1) & -4096ul,
+					4096 }));
+	CHECK(!find((struct bz_extent){ tls, 4096 }));
+	/* something else lies on that stack by now */
+	memset(&s, 0x5a, sizeof(s));
+	CHECK(!find(nothing));
+	bez_scope_leave(&s);
+	CHECK(bz_scope_now == &s);
+	bez_scope_none();
+	CHECK(!bz_scope_now);
+}
+
+static void mask(void)
+{
+	uint64_t usr1 = bz_sigbit(SIGUSR1), all = ~0ull, now = 0;
+	struct bez_scope s;
+
+	bz_sigmask(SIG_SETMASK, &usr1, NULL);
+	if (!bez_scope_enter(&s)) {
+		struct bez_scope *scope = find(nothing);
+
+		getcontext(&here);
+		here.uc_stack.ss_flags = SS_DISABLE;
+		bz_sigmask(SIG_SETMASK, &all, NULL);
+		bz_scope_jump(scope, &here);
+	}
+	bz_sigmask(SIG_BLOCK, NULL, &now);
+	CHECK_EQ(now, usr1);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "a thousand jumps keep all registers", .run = registers },
+	{ .name = "one in the other", .run = nests },
+	{ .name = "none where there is none any more", .run = none },
+	{ .name = "the mask of the context", .run = mask },
+};
+
+TAP_MAIN(cases)
