@@ -44,6 +44,12 @@ def smoke():
                        'wrong_answers': 0, 'backend': 'uffd',
                        'without_bezoar': {'signal': 7, 'exit': -1}}.items():
         findings += differ(name, result[name], must)
+    scratch = result['scratch']
+    for name, must in {'asked': 20, 'made': 20, 'renewed': 20,
+                       'wrong': 0}.items():
+        findings += differ(f'scratch: {name}', scratch[name], must)
+    if scratch['left'] < 20 or not scratch['sums']:
+        findings.append(f'scratch: {scratch}')
     findings += differ('replaced in all', result['from_file'] +
                        result['from_mirror'], 50)
     findings += differ('the outcome', result['outcomes'].get('replaced'), 50)
@@ -214,6 +220,18 @@ def interrupted():
                               r'pages lost +\d+ of 50', 'NOT ALL IS WELL')
 
 
+def die():
+    done = finished(demo, '--die', '--backend', 'uffd')
+    findings = differ('the exit status', done.returncode, 0)
+    if 'hook: ' not in done.stderr:
+        findings.append(f'the hook did not run: {done.stderr}')
+    return findings + lacking(
+        done.stdout, r'the program died of signal 7 .*',
+        'record 1: shutdown begun, because of: no source',
+        "region 'ledger', byte 8315 of it, at 0x[0-9a-f]+; 4096 bytes are lost",
+        'record 2: shutdown, because of: no source', 'all is well')
+
+
 def wrong():
     out, said, status = with_changed_file('--no-digests')
     findings = differ('the exit status', status, 1)
@@ -242,6 +260,7 @@ CASES = {
     'a file that changed is refused by its digest': refused,
     'the table names what was refused': refused_in_table,
     'the table is there when the run is broken off': interrupted,
+    'the orderly end': die,
     'without digests the wrong bytes are seen': wrong,
     'the short example': short_example,
 }

@@ -6,6 +6,7 @@
 #include <bezoar/inject.h>
 #include <stdio.h>
 
+#include "die.h"
 #include "escape.h"
 #include "memory.h"
 #include "options.h"
@@ -52,6 +53,8 @@ int main(int argc, char **argv)
 			bez_inject_why(options.backend));
 		return 2;
 	}
+	if (options.die)
+		return die_in_order(&options);
 	if (memory_load(&options, &memory) ||
 	    poison_plan(&poison, &memory, options.poison, options.seed,
 			options.backend))
@@ -65,6 +68,15 @@ int main(int argc, char **argv)
 	escape = &end;
 	if (!sigsetjmp(end, 1))
 		result.broke_off = run(&options, &poison, &result.run);
+	/* what comes after this is not in the table of the files' losses */
 	poison_collect(&poison);
+	if (!result.broke_off) {
+		result.broke_off = 1;
+		if (!sigsetjmp(end, 1))
+			result.broke_off =
+				scratch_run(&memory, options.scratch,
+					    options.seed, poison.backend,
+					    &result.scratch);
+	}
 	return report(&result) ? 0 : 1;
 }

@@ -13,18 +13,22 @@
 
 static const char help[] =
 "usage: demo [--files DIR ...] [--size MiB] [--poison N] [--rate N/s]\n"
-"            [--seed N] [--backend NAME] [--no-digests] [--json]\n"
+"            [--scratch N] [--seed N] [--backend NAME] [--no-digests] [--json]\n"
 "            [--dry-run]\n"
+"       demo --die [--backend NAME]\n"
 "\n"
 "Hold real files in memory, lose pages of it again and again while four\n"
 "threads use them, and show that nothing of it is noticed: each lost page\n"
 "comes back from its file, and each page of the index from its mirror.\n"
 "Before that the same program without bezoar is shown dying of the first.\n"
+"Then pages of a scratch area are lost, which has no source: the threads leave\n"
+"by their scopes, and what is lost is named, cleared and computed again.\n"
 "\n"
 "  --files DIR ...  where the files come from (default: /usr/lib /usr/share)\n"
 "  --size MiB       how much of them at most (default: 512)\n"
 "  --poison N       pages to lose in all (default: 2000)\n"
 "  --rate N/s       of these, in a second (default: 200)\n"
+"  --scratch N      pages to lose of the scratch area (default: 20)\n"
 "  --seed N         choose the same files and pages, in the same order, as\n"
 "                   the run that named this number, if the files are still\n"
 "                   the same (default: another number each time)\n"
@@ -37,6 +41,8 @@ static const char help[] =
 "  --no-digests     do not tell bezoar what each page must be: a file that\n"
 "                   changes meanwhile then comes back as it is now, where\n"
 "                   otherwise it is refused\n"
+"  --die            lose a page that the program can not be without: the end\n"
+"                   in order, and its record read back\n"
 "  --json           the result as JSON on standard output\n"
 "  --dry-run        say which pages would be lost, in which order, a file and\n"
 "                   a page of it in each line, and lose none\n"
@@ -99,7 +105,7 @@ static uint32_t backend_named(const char *name)
 	    name);
 }
 
-enum { FILES = 256, SIZE, POISON, RATE, SEED, BACKEND, NO_DIGESTS, JSON,
+enum { FILES = 256, SIZE, POISON, RATE, SCRATCH, DIE, SEED, BACKEND, NO_DIGESTS, JSON,
        DRY_RUN, HELP };
 
 static const struct option known[] = {
@@ -107,6 +113,8 @@ static const struct option known[] = {
 	{ "size", required_argument, NULL, SIZE },
 	{ "poison", required_argument, NULL, POISON },
 	{ "rate", required_argument, NULL, RATE },
+	{ "scratch", required_argument, NULL, SCRATCH },
+	{ "die", no_argument, NULL, DIE },
 	{ "seed", required_argument, NULL, SEED },
 	{ "backend", required_argument, NULL, BACKEND },
 	{ "no-digests", no_argument, NULL, NO_DIGESTS },
@@ -127,6 +135,12 @@ static void apply(int option, struct options *o)
 		break;
 	case RATE:
 		o->rate = number("rate", optarg, "/s", 1, 1000000);
+		break;
+	case SCRATCH:
+		o->scratch = number("scratch", optarg, "", 0, 1000000);
+		break;
+	case DIE:
+		o->die = 1;
 		break;
 	case SEED:
 		o->seed = number("seed", optarg, "", 0, UINT64_MAX);
@@ -161,6 +175,7 @@ void options_parse(int argc, char **argv, struct options *ret_options)
 		.size_mib = 512,
 		.poison = 2000,
 		.rate = 200,
+		.scratch = 20,
 		.backend = BEZ_INJECT_AUTO,
 		.digests = 1,
 	};

@@ -12,10 +12,12 @@ struct options {
 	uint64_t size_mib;	/* of files held in memory */
 	uint64_t poison;	/* pages lost in all */
 	uint64_t rate;		/* of these, in a second */
+	uint64_t scratch;	/* pages lost of the area without a source */
 	uint64_t seed;		/* which files, which pages, in which order */
 	uint32_t backend;	/* enum bez_inject_backend */
 	int digests;		/* bezoar is told what each page must be */
 	int json;
+	int die;		/* show the orderly end, and nothing else */
 	int dry_run;		/* say what would be lost, lose nothing */
 };
 

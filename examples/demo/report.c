@@ -64,7 +64,8 @@ static struct figures work_out(const struct result *r)
 	f.ok = !r->broke_off && f.died && p->taken == p->count &&
 	       !r->run.wrong_bytes && !r->run.wrong_answers &&
 	       !r->run.unreadable && !f.unsaved && !p->not_ours && !p->missed &&
-	       p->from_file + p->from_mirror == p->count;
+	       p->from_file + p->from_mirror == p->count &&
+	       r->scratch.renewed == r->scratch.asked && !r->scratch.wrong;
 	return f;
 }
 
@@ -135,6 +136,17 @@ static void print_child(const struct result *r)
 		row("the program", "exit status %d", WEXITSTATUS(status));
 }
 
+static void print_scratch(const struct scratch *s)
+{
+	puts("\nwhat has no source");
+	row("pages of scratch lost", "%llu of %llu", LLU(s->made),
+	    LLU(s->asked));
+	row("threads that left by their scope", "%llu times", LLU(s->left));
+	row("losses that the owner was told of", "%llu", LLU(s->told));
+	row("named, cleared, computed again", "%llu", LLU(s->renewed));
+	row("wrong sums", "%llu of %llu", LLU(s->wrong), LLU(s->sums));
+}
+
 static void print_table(const struct result *r, const struct figures *f)
 {
 	const struct poison *p = r->poison;
@@ -170,6 +182,7 @@ static void print_table(const struct result *r, const struct figures *f)
 	    r->run.clean.seconds);
 	row("ratio", "%.3f, losing up to %llu pages a second",
 	    f->clean > 0 ? f->poisoned / f->clean : 0, LLU(r->options->rate));
+	print_scratch(&r->scratch);
 	puts("\nother ends of a fault");
 	print_outcomes(p);
 	puts("\nhow true to life the poison was");
@@ -219,6 +232,12 @@ static void print_json(const struct result *r, const struct figures *f)
 	       "\"events_missed\": %llu,\n", LLU(p->from_file),
 	       LLU(p->from_mirror), LLU(p->refused), LLU(p->not_ours),
 	       LLU(p->missed));
+	printf("\"scratch\": { \"asked\": %llu, \"made\": %llu, \"left\": %llu, "
+	       "\"told\": %llu, \"renewed\": %llu, \"sums\": %llu, "
+	       "\"wrong\": %llu },\n", LLU(r->scratch.asked),
+	       LLU(r->scratch.made), LLU(r->scratch.left),
+	       LLU(r->scratch.told), LLU(r->scratch.renewed),
+	       LLU(r->scratch.sums), LLU(r->scratch.wrong));
 	print_counts("refused_why", p->refused_why);
 	print_counts("outcomes", p->outcomes);
 	printf("\"wrong_bytes\": %llu,\n\"wrong_answers\": %llu,\n"

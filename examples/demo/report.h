@@ -6,6 +6,7 @@
 #include "options.h"
 #include "poison.h"
 #include "run.h"
+#include "scratch.h"
 
 struct result {
 	const struct options *options;
@@ -13,6 +14,7 @@ struct result {
 	struct poison *poison;
 	int child_status;		/* without bezoar, see wait(2) */
 	struct run run;
+	struct scratch scratch;
 	int broke_off;			/* the run did not come to its end */
 };
 
