@@ -44,7 +44,9 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 			      bz_probe_hole(x) :
 			      bz_probe(x, memory.kind == BZ_MEMORY_ANON);
 
-	*ret_stays = probe == BZ_PROBE_LOST;
+	/* another process behind the fence may have the bytes, and fill it */
+	*ret_stays = probe == BZ_PROBE_LOST &&
+		     !(hit->share && (hit->share->flags & BEZ_SHARED_FENCED));
 	if (fault->cause == BEZ_CAUSE_SEGV && probe == BZ_PROBE_OTHER)
 		return BEZ_OUTCOME_REFUSED_KIND;	/* a guard page */
 	if (probe != BZ_PROBE_GOOD || is_lost_anyway(fault, hit, x))
