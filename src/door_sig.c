@@ -101,6 +101,11 @@ static enum verdict decide(struct bz_mm *mm, struct bz_walk *w,
 
 	if (fault->cause != BEZ_CAUSE_SEGV)
 		return FOREIGN;
+	/* what is built aside may lie there for a moment, closed: then the next
+	 * touch tells */
+	if (fault->si_code == SEGV_ACCERR &&
+	    bz_probe_hole(page_at(fault->addr)) == BZ_PROBE_UNMAPPED)
+		return GOES_ON;
 	/* what may not be touched is so because the program wants it */
 	if (fault->si_code != SEGV_MAPERR && fault->si_code != SI_KERNEL)
 		return FOREIGN;

@@ -49,9 +49,10 @@ static int is_wide(const struct job *j)
 static void *in_place(const struct job *j)
 {
 	void *ready = bz_source_in_place(j->hit, j->x);
+	struct bz_extent there = { (uint64_t)ready, j->x.width };
 
 	if (!ready || (j->hit->flags & BEZ_POLICY_BASE_PAGES) ||
-	    bz_madvise((uint64_t)ready, j->x.width, MADV_POPULATE_READ))
+	    !bz_probe_present(there))
 		return NULL;
 	return ready;
 }
@@ -72,7 +73,7 @@ static enum bez_outcome build(struct job *j, int salvage)
 		j->result->source = BEZ_SOURCE_MIRROR;
 		return BEZ_OUTCOME_NONE;
 	}
-	j->stage = is_wide(j) ? bz_stage_get(j->x.width) :
+	j->stage = is_wide(j) ? bz_stage_get(j->x.width, bz_region_in) :
 		   bz_mm_page(j->mm, j->walk, BZ_PAGE_STAGE, j->walk->depth);
 	if (!j->stage)
 		return BEZ_OUTCOME_REFUSED_NOMEM;
@@ -176,6 +177,7 @@ static int place(void *arg)
 	struct job *j = arg;
 	struct bz_placing p = {
 		.x = j->x,
+		.taken = bz_region_in,
 		.stage = j->content.from,
 		.scratch = bz_mm_page(j->mm, j->walk, BZ_PAGE_SCRATCH,
 				      j->walk->depth),
@@ -311,8 +313,10 @@ static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
 		if (why == BEZ_OUTCOME_NONE && loops(j))
 			why = BEZ_OUTCOME_LOOPING;
 		if (why == BEZ_OUTCOME_NONE) {
-			/* a child must not find the hole before it has its
-			 * fence */
+			/* A child finds the hole behind its own fence, and waits
+			 * like everybody else. Handlers of fork(2) that run
+			 * there before ours would not: so it is kept out, but
+			 * for one that takes too long. */
 			bz_gate_enter(j->mm, j->walk);
 			why = bz_share_put(claim, j->content.from, lost,
 					   j->content.own_file);
@@ -361,7 +365,7 @@ static enum bez_outcome replace_shared(struct job *j)
 		if (j->hit->source[i].kind == BEZ_SOURCE_DEFERRED)
 			patience = bz_after(patience,
 					    j->hit->source[i].deadline_ns);
-	why = bz_share_lock(j->mm, j->hit->share, j->x,
+	why = bz_share_lock(j->mm, j->walk, j->hit->share, j->x,
 			    bz_after(j->fault->taken_ns, patience), &claim);
 	if (why != BEZ_OUTCOME_NONE)
 		return why;

@@ -61,6 +61,13 @@ static void say_what(const siginfo_t *info)
 	say("\n");
 }
 
+static atomic_int sent;			/* by the handler */
+
+int regions_sent(void)
+{
+	return atomic_load(&sent);
+}
+
 /*
  * The SIGBUS action that was there before bezoar: it gets what could not be
  * replaced, and what is not about our memory. The default would be to die
@@ -78,6 +85,11 @@ static void not_replaced(int sig, siginfo_t *info, void *context)
 		m->lost[page] = 1;
 	if (!atomic_exchange(&spoken, 1))
 		say_what(info);
+	/* to the process, and any thread may have got it */
+	if (info->si_code <= 0) {
+		atomic_store(&sent, 1);
+		return;
+	}
 	if (escape)
 		siglongjmp(*escape, 1);
 	_exit(1);

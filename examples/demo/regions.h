@@ -13,4 +13,7 @@
  */
 int regions_protect(const struct memory *m, int digests);
 
+/* Has somebody sent SIGBUS, which is about no page? Then it is time to end. */
+int regions_sent(void);
+
 #endif

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "progress.h"
+#include "regions.h"
 
 #define TICK_NS		1000000		/* between looks at the events */
 #define PATIENCE_S	60		/* without any page being taken */
@@ -49,6 +50,8 @@ static int lose(struct poison *p, uint64_t goal, uint64_t rate)
 		if (r < 0)
 			return -1;
 		tick(p);
+		if (regions_sent())
+			return -1;
 		if (poison_settled(p) != before) {
 			before = poison_settled(p);
 			moved = now();
@@ -83,10 +86,10 @@ static int take_turns(struct poison *p, uint64_t count, uint64_t rate,
 	length = now() - start;
 	before = workers_so_far().operations;
 	start = now();
-	while (now() - start < length)
+	while (now() - start < length && !regions_sent())
 		tick(p);
 	add(&run->clean, before, start);
-	return 0;
+	return regions_sent() ? -1 : 0;
 }
 
 int run(const struct options *o, struct poison *p, struct run *ret_run)

@@ -65,10 +65,11 @@ struct bez_shared {
  * userfaultfd of the program's has the range. -ENOSYS: no /proc. Or what the
  * system says; nothing was changed then.
  *
- * A child of fork(2) is a user of its own, and fenced before it runs. One that
- * was made by a bare clone(2) or _Fork() has no fence: its pages are refused
- * (BEZ_OUTCOME_REFUSED_SHARED). A child that can have no fence can not read the
- * memory. A program that closes descriptors that are not its own takes away the
+ * A child of fork(2) is a user of its own, and fenced before it runs; but not yet
+ * in handlers that were given to pthread_atfork(3) before bez_start(), which must
+ * not touch the memory. One that was made by a bare clone(2) or _Fork() has no
+ * fence: its pages are refused (BEZ_OUTCOME_REFUSED_SHARED). A child that can
+ * have no fence can not read the memory. A program that closes descriptors that are not its own takes away the
  * file (BEZ_OUTCOME_REFUSED_FILE), and its fence until its next fault there.
  */
 

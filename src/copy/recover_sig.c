@@ -124,6 +124,19 @@ static int inside(struct bz_mm *mm, uint64_t page, uint64_t end,
 	return bz_walk_leave(mm, w, ret_held);
 }
 
+/* A thread that blocks SIGBUS must not keep what kill(2) sent the process: there
+ * may be another that takes it. Of sigqueue(3) it is not known which it was. */
+static void send_on(const siginfo_t *info, uint64_t mask)
+{
+	long pid = bz_sys0(SYS_getpid);
+
+	if (info->si_code == SI_USER && (mask & bz_sigbit(SIGBUS)) &&
+	    !bz_sys(SYS_rt_sigqueueinfo, pid, SIGBUS, (long)info, 0, 0, 0))
+		return;
+	bz_sys(SYS_rt_tgsigqueueinfo, pid, bz_gettid(), SIGBUS, (long)info, 0,
+	       0);
+}
+
 int bez_recover(const void *addr, size_t len)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
@@ -145,7 +158,6 @@ int bez_recover(const void *addr, size_t len)
 	was_sent = inside(mm, start & -bz_core.page, end, &held, &r);
 	bz_sigmask(SIG_SETMASK, &was, NULL);
 	if (was_sent)
-		bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(),
-		       SIGBUS, (long)&held, 0, 0);
+		send_on(&held, was);
 	return r;
 }

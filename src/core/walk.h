@@ -18,6 +18,8 @@
  *	          until   0, or the time (ns) up to which its owner may be kept
  *	                  by a deferred source: no reason to give up on its
  *	                  claim. Written by the owner.
+ *	          lock[]  0, or what the owner has locked for its claim at that
+ *	          depth, so that it goes with that. Owner.
  *	          the rest is the owner's alone, but for the request that it
  *	                  shares with the worker (worker/defer.h).
  *	used      one bit a slot: set after the slot was taken and before it is
@@ -74,6 +76,13 @@ struct bz_request {
 	uint64_t mark;			/* the walker's, for the worker to hold */
 };
 
+/* A range of an open file that is locked (F_OFD_SETLK). */
+struct bz_file_lock {
+	int32_t fd;
+	uint64_t dev, ino;		/* of the file; 0 and 0: no lock */
+	uint64_t start, len;
+};
+
 struct bz_walk {
 	_Alignas(64) _Atomic uint64_t owner;
 	_Atomic uint32_t gen;
@@ -86,6 +95,8 @@ struct bz_walk {
 
 	_Alignas(64) uint64_t mask;	/* of signals, at depth 1 */
 	_Atomic uint64_t until;
+
+	struct bz_file_lock lock[BZ_DEPTH];
 
 	_Alignas(64) struct bz_request request;
 	uint32_t held;			/* a SIGBUS that was sent meanwhile */
@@ -124,7 +135,8 @@ struct bz_walk *bz_walk_of(struct bz_mm *mm, uint32_t tid);
 /* Is any slot in use? If not, the caller is not in a handler either. */
 int bz_walk_any(struct bz_mm *mm);
 
-/* Drop claim[@depth], the mark or placing of @w and tell who waits for that. */
+/* Drop claim[@depth] and its lock, the mark or placing of @w and tell who waits for
+ * that. */
 void bz_walk_unclaim(struct bz_walk *w, uint32_t depth);
 void bz_walk_placed(struct bz_walk *w);
 void bz_walk_unmark(struct bz_walk *w);

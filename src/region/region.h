@@ -21,6 +21,10 @@ int bz_region_mark(struct bz_walk *w);
 /* The region at @addr. 0 or -ENOENT. The caller holds a mark. */
 int bz_region_find(uint64_t addr, struct bz_hit *ret_hit);
 
+/* Is any page of the @width bytes at @start in a region? As bz_taken_fn
+ * (repair/repair.h) wants it. The caller holds a mark. */
+int bz_region_in(uint64_t start, uint64_t width);
+
 /* Count what happened in it. The caller still holds the mark under which @hit
  * was found. Context: handler-safe. */
 void bz_region_count(const struct bz_hit *hit, const struct bz_result *result,

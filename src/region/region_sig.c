@@ -54,6 +54,17 @@ int bz_region_find(uint64_t addr, struct bz_hit *ret_hit)
 	return 0;
 }
 
+int bz_region_in(uint64_t start, uint64_t width)
+{
+	uint64_t at;
+
+	/* neighbours are in one node, which is at hand after the first */
+	for (at = start; at - start < width; at += bz_core.page)
+		if (bz_table_find(at))
+			return 1;
+	return 0;
+}
+
 void bz_region_learn(struct bz_hit *hit, struct bz_memory memory)
 {
 	uint16_t to = (uint16_t)(memory.kind | memory.shift << 8), was = 0;

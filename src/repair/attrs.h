@@ -23,7 +23,6 @@ struct bz_attrs {
 	uint64_t dev, ino;		/* of the file; 0: none */
 	struct bz_memory memory;
 	uint8_t locked;
-	uint8_t present;		/* some page of it is */
 	uint8_t nameless;		/* hugetlb, and no file's */
 	uint8_t noreserve;
 	uint8_t advices;		/* entries in advice */

@@ -207,10 +207,6 @@ static int detail(const char *line, struct bz_attrs *a)
 		decimal(field(line), &n);
 		if (n)
 			a->memory.shift = (uint8_t)__builtin_ctzll(n * 1024);
-	} else if (begins(line, "Rss:") || begins(line, "Shared_Hugetlb:") ||
-		   begins(line, "Private_Hugetlb:")) {
-		decimal(field(line), &n);
-		a->present |= n != 0;
 	} else if (begins(line, "ProtectionKey:")) {
 		decimal(field(line), &n);
 		a->pkey = (int)n;

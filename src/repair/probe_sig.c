@@ -73,3 +73,33 @@ enum bz_probe bz_probe(struct bz_extent x, int patient)
 		bz_yield();
 	}
 }
+
+/* Present everywhere, by the page tables alone: PAGEMAP_SCAN (6.7). */
+static int is_present(struct bz_extent x)
+{
+	struct page_region all = { .start = 0 };
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.start = x.start,
+		.end = x.start + x.width,
+		.vec = (uint64_t)&all,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+	long fd = bz_openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return 0;
+	r = bz_ioctl((int)fd, PAGEMAP_SCAN, &scan);
+	bz_close((int)fd);
+	return r == 1 && all.start == x.start && all.end == x.start + x.width;
+}
+
+/* To populate what is there means to look at every page of it, which takes a
+ * fifth of the time that it takes to copy it. */
+int bz_probe_present(struct bz_extent x)
+{
+	return is_present(x) ||
+	       !bz_madvise(x.start, x.width, MADV_POPULATE_READ);
+}

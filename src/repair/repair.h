@@ -41,9 +41,13 @@ int bz_memory_read(uint64_t addr, void *scratch, struct bz_memory *ret_memory,
  * a page. Context: handler-safe. */
 int bz_memory_is_cut(uint64_t addr, void *scratch);
 
+/* Is there a region, or a hole of one, in the @width bytes at @start? */
+typedef int (*bz_taken_fn)(uint64_t start, uint64_t width);
+
 /* What is to be put in place, and how. */
 struct bz_placing {
 	struct bz_extent x;
+	bz_taken_fn taken;		/* where nothing may be built */
 	const void *stage;		/* x.width bytes */
 	void *scratch;			/* a page to work in */
 	struct bz_memory memory;	/* what it is; UNKNOWN: looks private and
@@ -77,10 +81,16 @@ struct bz_placing {
  */
 enum bez_outcome bz_place(struct bz_mm *mm, const struct bz_placing *p);
 
-/* A place to build what is wider than a page; wiped by the kernel when it is put
- * back. NULL: no memory. Context: handler-safe. */
-void *bz_stage_get(uint64_t width);
+/* A place to build what is wider than a page, not where @taken says; wiped by the
+ * kernel when it is put back. NULL: no memory. Context: handler-safe. */
+void *bz_stage_get(uint64_t width, bz_taken_fn taken);
 void bz_stage_put(void *stage, uint64_t width);
+
+/*
+ * Is all of @x there, so that the kernel can read it without a fault? Brings in
+ * what is not in memory. Context: handler-safe.
+ */
+int bz_probe_present(struct bz_extent x);
 
 /*
  * What is at @x, which a touch of has raised SIGSEGV: LOST; UNMAPPED; GOOD, if

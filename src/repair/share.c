@@ -289,8 +289,42 @@ static void own_file(struct bz_share *share)
 	share->ino = 0;			/* no file is this one */
 }
 
+/* Is anything mapped there? */
+static int is_free(uint64_t start, uint64_t len)
+{
+	long at = bz_mmap(start, len, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				  MAP_FIXED_NOREPLACE, -1);
+
+	if (at > 0 || at < -4095)
+		bz_munmap((uint64_t)at, len);
+	return at == (long)start;
+}
+
+/*
+ * No access to @pages of @width from @start on, without what is not there
+ * (MADV_DONTFORK): mprotect(2) goes no further than to a gap, so then each half
+ * is done by itself.
+ */
+static void close_all(uint64_t start, uint64_t pages, uint64_t width)
+{
+	uint64_t len = pages * width, half = pages / 2 * width;
+
+	if (!bz_sys(SYS_mprotect, (long)start, (long)len, PROT_NONE, 0, 0, 0) ||
+	    is_free(start, len))
+		return;
+	if (half) {
+		close_all(start, pages / 2, width);
+		close_all(start + half, pages - pages / 2, width);
+		return;
+	}
+	/* nothing else is left to hand out no wrong byte */
+	bz_sys(SYS_kill, bz_sys0(SYS_getpid), SIGKILL, 0, 0, 0, 0);
+}
+
 void bz_share_forked(struct bz_mm *mm)
 {
+	uint32_t shift;
 	struct bz_share *share;
 
 	bz_fence_close_inherited();
@@ -300,10 +334,11 @@ void bz_share_forked(struct bz_mm *mm)
 			continue;
 		/* Without a fence nobody here may read what may be no data. What
 		 * the child did not inherit is not there. */
+		shift = share->memory.shift;
 		if (bz_fence_raise(mm, share))
-			bz_sys(SYS_mprotect, (long)share->start,
-			       (long)(share->end - share->start), PROT_NONE, 0,
-			       0, 0);
+			close_all(share->start,
+				  (share->end - share->start) >> shift,
+				  (uint64_t)1 << shift);
 		share->owner = atomic_load(&mm->fence_first);
 	}
 }

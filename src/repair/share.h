@@ -52,6 +52,7 @@ void bz_share_forked(struct bz_mm *mm);
 /* A range of the file that this process has. */
 struct bz_share_claim {
 	struct bz_mm *mm;
+	struct bz_walk *walk;		/* where the lock is written down */
 	struct bz_share *share;
 	struct bz_extent x;
 	uint64_t in_file;		/* where x begins */
@@ -64,8 +65,9 @@ struct bz_share_claim {
  * Claim @x of the file for this process, at most until @deadline_ns of the
  * clock. BEZ_OUTCOME_NONE, or why not.
  */
-enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_share *share,
-			       struct bz_extent x, uint64_t deadline_ns,
+enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_walk *w,
+			       struct bz_share *share, struct bz_extent x,
+			       uint64_t deadline_ns,
 			       struct bz_share_claim *ret_claim);
 void bz_share_unlock(const struct bz_share_claim *claim);
 

@@ -49,6 +49,12 @@ static long set_lock(const struct bz_share_claim *claim, uint64_t far,
 		      0, 0);
 }
 
+/* A source may jump out of the handler: then it goes with the claim. */
+static struct bz_file_lock *noted(const struct bz_share_claim *claim)
+{
+	return &claim->walk->lock[claim->walk->depth - 1];
+}
+
 static enum bez_outcome wait_for_lock(const struct bz_share_claim *claim,
 				      uint64_t deadline_ns, int *said)
 {
@@ -70,8 +76,9 @@ static enum bez_outcome wait_for_lock(const struct bz_share_claim *claim,
 	}
 }
 
-enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_share *share,
-			       struct bz_extent x, uint64_t deadline_ns,
+enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_walk *w,
+			       struct bz_share *share, struct bz_extent x,
+			       uint64_t deadline_ns,
 			       struct bz_share_claim *ret_claim)
 {
 	struct bz_share_claim *c = ret_claim;
@@ -79,6 +86,7 @@ enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_share *share,
 	int said = 0;
 
 	c->mm = mm;
+	c->walk = w;
 	c->share = share;
 	c->x = x;
 	c->size = UINT64_MAX;
@@ -94,13 +102,21 @@ enum bez_outcome bz_share_lock(struct bz_mm *mm, struct bz_share *share,
 	why = wait_for_lock(c, deadline_ns, &said);
 	if (said)
 		set_lock(c, BZ_SHARE_SAID, F_UNLCK);
+	if (why == BEZ_OUTCOME_NONE)
+		*noted(c) = (struct bz_file_lock){ .fd = share->fd,
+						   .dev = share->dev,
+						   .ino = share->ino,
+						   .start = c->in_file,
+						   .len = x.width };
 	return why;
 }
 
 void bz_share_unlock(const struct bz_share_claim *claim)
 {
-	if (is_locked(claim))
-		set_lock(claim, 0, F_UNLCK);
+	if (!is_locked(claim))
+		return;
+	set_lock(claim, 0, F_UNLCK);
+	noted(claim)->dev = noted(claim)->ino = 0;
 }
 
 static long drop_entry(struct bz_extent x)

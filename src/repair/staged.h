@@ -17,4 +17,11 @@ enum bz_staged {
 enum bez_outcome bz_staged_place(const struct bz_placing *p,
 				 enum bz_staged how);
 
+/*
+ * Map @width bytes, private, readable and writable, where @taken says no. @flags,
+ * @fd, @offset: mmap(2). The address or a negative errno.
+ */
+long bz_map_aside(uint64_t width, int flags, int fd, uint64_t offset,
+		  bz_taken_fn taken);
+
 #endif

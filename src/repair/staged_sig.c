@@ -96,8 +96,8 @@ map_alike(const struct bz_placing *p, enum bz_staged how,
 		    how == BZ_STAGED_ALIKE)
 			flags |= MAP_HUGETLB |
 				 attrs->memory.shift << MAP_HUGE_SHIFT;
-		return bz_mmap(0, p->x.width, PROT_READ | PROT_WRITE,
-			       flags | MAP_ANONYMOUS, -1);
+		return bz_map_aside(p->x.width, flags | MAP_ANONYMOUS, -1, 0,
+				    p->taken);
 	}
 	fd = bz_attrs_open(p->x.start, p->scratch, attrs);
 	if (fd < 0)
@@ -108,8 +108,7 @@ map_alike(const struct bz_placing *p, enum bz_staged how,
 	if (!at && offset >= (uint64_t)st.st_size)
 		at = -ESTALE;
 	if (!at)
-		at = bz_sys(SYS_mmap, 0, (long)p->x.width,
-			    PROT_READ | PROT_WRITE, flags, fd, (long)offset);
+		at = bz_map_aside(p->x.width, flags, (int)fd, offset, p->taken);
 	bz_close((int)fd);
 	return at;
 }

@@ -12,7 +12,6 @@
 #include "repair/uffd.h"
 
 #include "core/core.h"
-#include "repair/attrs.h"
 #include "repair/staged.h"
 
 #define BUSY_WAIT_NS	1000000000u	/* another context holds the range */
@@ -302,18 +301,19 @@ static void close_page(int fd, struct bz_extent x)
  * it. Or a page that the program discarded and wrote anew after we had looked:
  * that one stays. pagemap(5) tells without a fault: one that found nothing
  * there would wait for ourselves. A process that has changed its user may not
- * read that of itself; but smaps(5), and what we watch is a mapping of its own.
- * -1: nobody says.
+ * read that of itself; then move_pages(2), that moves nothing. (smaps(5) counts a
+ * poison entry like a page.) -1: nobody says.
  */
-static __attribute__((noinline)) int is_resident(const struct bz_placing *p)
+static int is_resident(const struct bz_placing *p)
 {
-	struct bz_attrs attrs;
+	const void *page = (const void *)p->x.start;
+	int node = -EFAULT;
+	long r = bz_sys(SYS_move_pages, 0, 1, (long)&page, 0, (long)&node, 0);
 
-	if (bz_attrs_read(p->x.start, p->scratch, &attrs) ||
-	    attrs.start != p->x.start ||
-	    attrs.end != p->x.start + p->x.width)
+	if (r)				/* no NUMA, or a filter */
 		return -1;
-	return attrs.present;
+	/* EFAULT: the zero page, or no mapping any more */
+	return node >= 0 ? 1 : node == -ENOENT ? 0 : -1;
 }
 
 static int is_news(const struct bz_placing *p)

@@ -6,6 +6,7 @@
 #ifndef BEZOAR_SYS_UAPI_H
 #define BEZOAR_SYS_UAPI_H
 
+#include <linux/fs.h>
 #include <linux/ioctl.h>
 #include <linux/userfaultfd.h>
 #include <stdint.h>
@@ -54,6 +55,30 @@ struct uffdio_poison {
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4		/* 5.7 */
+#endif
+
+#ifndef PAGEMAP_SCAN			/* 6.7; linux/fs.h */
+struct page_region {
+	uint64_t start;
+	uint64_t end;
+	uint64_t categories;
+};
+struct pm_scan_arg {
+	uint64_t size;
+	uint64_t flags;
+	uint64_t start;
+	uint64_t end;
+	uint64_t walk_end;
+	uint64_t vec;
+	uint64_t vec_len;
+	uint64_t max_pages;
+	uint64_t category_inverted;
+	uint64_t category_mask;
+	uint64_t category_anyof_mask;
+	uint64_t return_mask;
+};
+#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#define PAGE_IS_PRESENT (1 << 3)
 #endif
 
 #ifndef MFD_NOEXEC_SEAL

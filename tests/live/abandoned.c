@@ -6,6 +6,8 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -15,6 +17,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <bezoar/shared.h>
 
 #include "chain_help.h"
 #include "live.h"
@@ -141,6 +145,52 @@ static void jump_out_of_a_source(void)
 	CHECK_EQ(bez_stop(), 0);
 }
 
+static int is_locked(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	CHECK_EQ(fcntl(fd, F_OFD_GETLK, &lock), 0);
+	return lock.l_type != F_UNLCK;
+}
+
+/* Other processes wait for the lock of a range of the file: it goes with what is
+ * left in the slot, at this thread's next fault, wherever that is. */
+static void jump_out_with_a_lock(void)
+{
+	struct bez_source from = bez_source_callback(slippery, NULL);
+	struct bez_shared shared = BEZ_SHARED_INIT;
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	unsigned char *memory;
+	bez_region_t region;
+
+	begin(&from);
+	shared.fd = memfd_create("abandoned", MFD_CLOEXEC);
+	shared.flags = BEZ_SHARED_FENCED;
+	CHECK_EQ(ftruncate(shared.fd, (off_t)(PAGES * page)), 0);
+	memory = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      shared.fd, 0);
+	CHECK(memory != MAP_FAILED);
+	live_fill(memory, PAGES * page, 0);
+	policy.source = &from;
+	policy.shared = &shared;
+	CHECK_EQ(bez_region_add(memory, PAGES * page, &policy, &region), 0);
+	signal(SIGSEGV, out_of_here);
+	CHECK_EQ(fallocate(shared.fd,
+			   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   (off_t)page, (off_t)page), 0);
+	slips = 1;
+	if (!sigsetjmp(back, 1)) {
+		live_read(memory + page);
+		CHECKF(0, "the source was not asked");
+	}
+	CHECK(is_locked(shared.fd));
+	live_poison(at);
+	CHECK_EQ(live_read(at), live_byte(0, 0));
+	CHECK(!is_locked(shared.fd));
+	CHECK_EQ(live_wrong(memory, PAGES * page, 0), 0);
+	CHECK(!is_locked(shared.fd));
+}
+
 /* ------------------------------------------------------- a worker that is late */
 
 static _Atomic int may_end, late_ones;
@@ -245,6 +295,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a child of vfork is killed, another thread", .data = &yes,
 	  .run = vfork_child_is_killed },
 	{ .name = "a jump out of a source", .run = jump_out_of_a_source },
+	{ .name = "a jump out of a source, with a lock",
+	  .run = jump_out_with_a_lock },
 	{ .name = "after a late answer", .run = after_a_late_answer },
 	{ .name = "a child shares descriptors", .data = &no,
 	  .run = child_shares_descriptors },

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "live.h"
 
 #define STEPS 100000u
@@ -130,43 +131,24 @@ static uint32_t share_of(const struct plan *p)
 	size_t i;
 
 	for (i = 0; i < PLANS; i++)
-		if (!camp_unusable(plans[i].kind))
-			all += plans[i].share;
+		all += plans[i].share;
 	return (uint32_t)((steps * p->share + all - 1) / all);
 }
 
-/* The library says that there is no huge page. They are the whole machine's,
- * and others use them, too. */
-static int none_left(int log)
+static void need_huge(enum camp_kind kind)
 {
-	const char *says = bez_outcome_name(BEZ_OUTCOME_REFUSED_HUGE);
-	char text[4096] = "";
+	struct camp_case c = { .kind = kind };
 
-	return pread(log, text, sizeof(text) - 1, 0) > 0 && strstr(text, says);
-}
-
-/* And again, if that was all. *@log is what the last run said. */
-static struct camp_end run(const struct camp_case *c, int *log)
-{
-	struct camp_end end = camp_run_apart(c, *log);
-	int i;
-
-	for (i = 0; i < 5 && end.failed == 1 && none_left(*log); i++) {
-		close(*log);
-		*log = new_log();
-		end = camp_run_apart(c, *log);
-	}
-	return end;
+	if (camp_is_huge(&c))
+		huge_need(HUGE_NEEDED);
 }
 
 static void campaign(void)
 {
-	const char *why = camp_unusable(plan()->kind);
 	uint32_t number, done = 0, share, losses = 0, refused = 0;
 	static struct camp_case c;
 
-	if (why)
-		tap_skip("%s", why);
+	need_huge(plan()->kind);
 	share = share_of(plan());
 	for (number = 0; done < share; number++) {
 		uint32_t left = share - done;
@@ -175,11 +157,7 @@ static void campaign(void)
 
 		camp_draw(seed, plan()->kind, number,
 			  left < plan()->steps ? left : plan()->steps, &c);
-		end = run(&c, &log);
-		if (end.failed == CAMP_NOT_HERE)
-			tap_skip("no such memory: vm.nr_hugepages is too low");
-		if (end.failed && camp_is_huge(&c) && camp_free_huge() < 4)
-			tap_skip("somebody else took the huge pages");
+		end = camp_run_apart(&c, log);
 		if (end.failed) {
 			printf("# seed %llu, case %u of kind '%s':\n",
 			       (unsigned long long)seed, number, plan()->name);
@@ -205,47 +183,14 @@ static void the_case(void)
 	int log = new_log();
 
 	CHECK_EQ(camp_parse(one_case, &c), 0);
+	need_huge(c.kind);
 	end = camp_run_apart(&c, log);
-	if (end.failed == CAMP_NOT_HERE)
-		tap_skip("no such memory: vm.nr_hugepages is too low");
 	if (end.failed) {
 		show_end(&c, &end);
 		show_log(log);
 	}
 	close(log);
 	CHECK(!end.failed);
-}
-
-/* ---------------------------------------------------------------- huge pages */
-
-static const char huge_pages[] = "/proc/sys/vm/nr_hugepages";
-
-static long huge_now(void)
-{
-	FILE *f = fopen(huge_pages, "re");
-	long n = -1;
-
-	if (f && fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	if (f)
-		fclose(f);
-	return n;
-}
-
-/* So many more, or less: others may have changed it meanwhile. */
-static long huge_add(long more)
-{
-	long was = huge_now();
-	FILE *f;
-
-	if (was < 0 || geteuid())
-		return 0;
-	f = fopen(huge_pages, "we");
-	if (!f)
-		return 0;
-	fprintf(f, "%ld", was + more < 0 ? 0 : was + more);
-	fclose(f);
-	return huge_now() - was;
 }
 
 /* ---------------------------------------------------------------------- main */
@@ -303,9 +248,7 @@ int main(int argc, char **argv)
 						  .timeout_s = 600 };
 	static struct tap_case cases[PLANS];
 	char *filter = NULL, *args[2] = { argv[0], NULL };
-	long added;
 	size_t i;
-	int r;
 
 	self = argv[0];
 	if (options(argc, argv, &filter))
@@ -316,12 +259,7 @@ int main(int argc, char **argv)
 					      .run = campaign,
 					      .timeout_s = 3600,
 					      .data = &plans[i] };
-	added = huge_add(HUGE_NEEDED);
 	if (one_case)
-		r = tap_main(&just_one, 1, 1, args);
-	else
-		r = tap_main(cases, PLANS, filter ? 2 : 1, args);
-	if (added > 0)
-		huge_add(-added);
-	return r;
+		return tap_main(&just_one, 1, 1, args);
+	return tap_main(cases, PLANS, filter ? 2 : 1, args);
 }

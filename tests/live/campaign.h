@@ -155,8 +155,6 @@ struct camp_progress {
 	_Atomic uint32_t losses, refused;
 };
 
-#define CAMP_NOT_HERE 77		/* exit status: no memory of that kind */
-
 /* The memory, its region, threads; and away with them. */
 void camp_open(struct camp *m);
 void camp_close(struct camp *m);
@@ -171,15 +169,11 @@ void camp_write(struct camp *m, size_t from, const unsigned char *bytes,
 /* MADV_DONTNEED, of locked memory as well. */
 void camp_drop(struct camp *m, size_t page);
 
-/* Why this machine has no memory of that kind; NULL: it has. */
-const char *camp_unusable(enum camp_kind kind);
-
 /* ------------------------------------------------- losing (campaign_lose.c) */
 
 /* 1: page @page is lost now. 0: it cannot be, just now. */
 int camp_lose(struct camp *m, size_t page);
 /* Huge pages that nobody has, nor was promised. */
-unsigned long camp_free_huge(void);
 /* Open what that needs, so that it is there before it is counted. */
 void camp_lose_ready(void);
 
@@ -235,7 +229,7 @@ extern struct camp_progress *camp_progress;
 /* ------------------------------------------- running (campaign_shrink.c) */
 
 struct camp_end {
-	int failed;			/* or CAMP_NOT_HERE */
+	int failed;
 	uint32_t step;			/* the last it was at */
 	uint32_t losses, refused;
 	char why[80];

@@ -18,69 +18,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "live.h"
-
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
-#define UFFD_FEATURE_POISON (1 << 14)
-#endif
+#include "uapi.h"
 
 /* Each loss of a huge page is one that the machine has no more. */
 #define SPARE_HUGE 6
 
-/* A descriptor works on the memory of the process that opened it: a child finds
- * the number wiped. */
-static int own_uffd(void)
-{
-	static int *kept;
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_POISON };
-
-	if (!kept) {
-		kept = mmap(NULL, live_page(), PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		CHECK(kept != MAP_FAILED);
-		CHECK_EQ(madvise(kept, live_page(), MADV_WIPEONFORK), 0);
-	}
-	if (!*kept) {
-		int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-		CHECKF(fd >= 0, "userfaultfd: %s", strerror(errno));
-		CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
-		*kept = fd;
-	}
-	return *kept;
-}
-
 void camp_lose_ready(void)
 {
 	if (!live_is_real())
-		own_uffd();
-}
-
-static void by_marker(struct camp *m, size_t page)
-{
-	unsigned long at = (unsigned long)m->at + page * m->width;
-	struct uffdio_register reg = {
-		.range = { at, m->width },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	struct uffdio_poison poison = { .range = reg.range };
-	int fd = own_uffd(), r;
-
-	r = ioctl(fd, UFFDIO_REGISTER, &reg);
-	CHECKF(!r, "UFFDIO_REGISTER: %s", strerror(errno));
-	camp_drop(m, page);
-	do	/* a mapping that changes elsewhere makes it try again */
-		r = ioctl(fd, UFFDIO_POISON, &poison);
-	while (r && errno == EAGAIN);
-	CHECKF(!r, "UFFDIO_POISON: %s", strerror(errno));
-	CHECK_EQ(ioctl(fd, UFFDIO_UNREGISTER, &reg.range), 0);
+		live_mark_ready();
 }
 
 static void by_hole(struct camp *m, size_t page)
@@ -120,26 +68,11 @@ static int by_cut(struct camp *m, size_t page)
 	return 1;
 }
 
-unsigned long camp_free_huge(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	unsigned long all = 0, taken = 0;
-	char line[256];
-
-	CHECK(f);
-	while (fgets(line, sizeof(line), f)) {
-		sscanf(line, "HugePages_Free: %lu", &all);
-		sscanf(line, "HugePages_Rsvd: %lu", &taken);
-	}
-	fclose(f);
-	return all > taken ? all - taken : 0;
-}
-
 static int by_poison(struct camp *m, size_t page)
 {
 	unsigned char *at = m->at + page * m->width;
 
-	if (camp_is_huge(&m->c) && camp_free_huge() < SPARE_HUGE)
+	if (camp_is_huge(&m->c) && huge_free() < SPARE_HUGE)
 		return 0;
 	/* it is written to first, to be there */
 	if (m->c.prot == CAMP_R)
@@ -165,7 +98,7 @@ int camp_lose(struct camp *m, size_t page)
 	} else if (camp_is_shared(&m->c)) {
 		by_hole(m, page);
 	} else {
-		by_marker(m, page);
+		live_mark(m->at + page * m->width, m->width);
 	}
 	m->lost[page] = 1;
 	atomic_fetch_add(&camp_progress->losses, 1);

@@ -19,13 +19,11 @@
 #include <unistd.h>
 
 #include "live.h"
+#include "uapi.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41		/* Linux 5.17 */
 #define PR_SET_VMA_ANON_NAME 0
-#endif
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24		/* Linux 5.18 */
 #endif
 
 #define HUGE ((size_t)2 << 20)
@@ -90,8 +88,6 @@ static void fill_file(struct camp *m)
 	unsigned char *at = mmap(NULL, m->len, PROT_READ | PROT_WRITE,
 				 MAP_SHARED, m->fd, 0);
 
-	if (at == MAP_FAILED && camp_is_huge(&m->c))
-		_exit(CAMP_NOT_HERE);
 	CHECKF(at != MAP_FAILED, "mmap: %s", strerror(errno));
 	camp_pattern(at, m->len, 1);
 	munmap(at, m->len);
@@ -134,8 +130,6 @@ static void map(struct camp *m)
 		flags |= MAP_HUGETLB;
 	m->at = mmap(at, m->len + m->above, PROT_READ | PROT_WRITE,
 		     flags | MAP_FIXED, m->fd, 0);
-	if (m->at == MAP_FAILED && camp_is_huge(&m->c))
-		_exit(CAMP_NOT_HERE);
 	CHECKF(m->at == at, "mmap: %s", strerror(errno));
 }
 
@@ -369,20 +363,4 @@ void camp_close(struct camp *m)
 		close(m->fd);
 	if (m->key >= 0)
 		CHECK_EQ(pkey_free(m->key), 0);
-}
-
-const char *camp_unusable(enum camp_kind kind)
-{
-	struct camp_case c = { .kind = kind };
-	void *at;
-
-	if (!camp_is_huge(&c))
-		return NULL;
-	at = mmap(NULL, 6 * HUGE, PROT_READ | PROT_WRITE,
-		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-	if (at == MAP_FAILED)
-		return "fewer than 6 huge pages are free: raise "
-		       "vm.nr_hugepages, or be root";
-	munmap(at, 6 * HUGE);
-	return NULL;
 }

@@ -51,10 +51,10 @@ static void judge(int status, int hung, struct camp_end *end)
 	else if (WIFSIGNALED(status))
 		snprintf(end->why, sizeof(end->why), "it died of %s",
 			 strsignal(WTERMSIG(status)));
-	else if (code && code != CAMP_NOT_HERE)
+	else if (code)
 		snprintf(end->why, sizeof(end->why), "%s", code == 99 ?
 			 "a check failed" : "it ended with a bad status");
-	end->failed = end->why[0] ? 1 : code == CAMP_NOT_HERE ? code : 0;
+	end->failed = end->why[0] != 0;
 }
 
 struct camp_end camp_run_apart(const struct camp_case *c, int log)

@@ -330,6 +330,35 @@ static void sources(void)
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), 1);
 }
 
+/*
+ * A copy that goes on after copies on top of it came to their end: it has its
+ * own way back again.
+ */
+static void below(void)
+{
+	const struct bz_copier *copier = NULL;
+	size_t page = begin();
+	struct bez_source from = bez_source_of(BEZ_SOURCE_CALLBACK);
+	unsigned char *to = live_pages(2);
+	struct field f, mirror;
+	unsigned int n = 0;
+
+	field_open(&lost, 4, 12, 1);
+	field_open(&f, 4, 14, 1);
+	field_open(&mirror, 3, 2, 1);
+	from.fill = copies_inside;
+	from.arg = mirror.at + page - 100;
+	live_region(f.at + page, page, &from, "asks");
+	while ((copier = next_copier(copier))) {
+		if (n++)
+			live_poison(f.at + page);
+		CHECK_EQ(copier->copy(to, f.at + page - 50, page + 150), 100);
+		CHECK_EQ(asked, n);
+		CHECK_EQ(memcmp(to, f.at + page - 50, page + 50), 0);
+	}
+	CHECK(n);
+}
+
 /* ------------------------------------------------------- what is not ours */
 
 static void plain(void)
@@ -479,6 +508,7 @@ static const struct tap_case cases[] = {
 	{ .name = "threads that nobody attached", .run = threads },
 	{ .name = "in signal handlers", .run = handlers },
 	{ .name = "in a source, callback", .run = sources, .data = &callback },
+	{ .name = "below a source that copies", .run = below },
 	{ .name = "in a source, deferred", .run = sources, .data = &deferred },
 	{ .name = "other code is not caught", .run = plain, .want_exit = 99 },
 	{ .name = "not started", .run = not_started, .want_signal = SIGBUS },

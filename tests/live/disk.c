@@ -21,13 +21,7 @@
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
-
-#ifndef EHWPOISON
-#define EHWPOISON 133
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22		/* Linux 5.14 */
-#endif
+#include "uapi.h"
 
 #define LOST	2		/* this page of the file */
 #define page	live_page()

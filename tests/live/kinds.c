@@ -14,9 +14,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
+#include "uapi.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41		/* Linux 5.17 */
@@ -24,9 +26,6 @@
 #endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102		/* Linux 6.13 */
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22		/* Linux 5.14 */
 #endif
 
 static const struct variant {
@@ -285,7 +284,7 @@ static void kept(void)
 
 	kinds_can_be_lost(kind);
 	if (kind->huge)		/* what is really lost does not come back */
-		kinds_pool(live_is_real() ? 28 : 16);
+		huge_need(live_is_real() ? 28 : 16);
 	see_install();
 	see_start(variant()->start);
 	for (i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
@@ -345,7 +344,7 @@ static void between(int (*fence)(void *, size_t))
 
 	kinds_can_be_lost(variant()->kind);
 	if (variant()->kind->huge)
-		kinds_pool(16);
+		huge_need(16);
 	see_install();
 	see_start(variant()->start);
 	kinds_make(variant()->kind, &m);

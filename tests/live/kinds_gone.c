@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fuse_eio.h"
+#include "huge.h"
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
@@ -58,7 +59,7 @@ static void make(void)
 		CHECKF(m.at != MAP_FAILED, "%s", strerror(errno));
 	} else {
 		if (variant()->kind->huge)
-			kinds_pool(12);
+			huge_need(12);
 		kinds_make(variant()->kind, &m);
 		if (variant()->shared)
 			CHECK(mmap(m.at, m.len, PROT_READ | PROT_WRITE,

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
@@ -40,7 +41,7 @@ static void begin(void)
 
 	kinds_can_be_lost(variant()->kind);
 	if (variant()->kind->huge)
-		kinds_pool(24);
+		huge_need(24);
 	kinds_make(variant()->kind, &m);
 	see_install();
 	see_start(variant()->start);

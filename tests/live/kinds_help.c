@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -19,25 +18,7 @@
 #include <unistd.h>
 
 #include "live.h"
-
-#ifndef EHWPOISON
-#define EHWPOISON 133
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22		/* Linux 5.14 */
-#endif
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24		/* Linux 5.18 */
-#endif
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
-#define UFFD_FEATURE_POISON (1 << 14)
-#endif
+#include "uapi.h"
 
 /* ------------------------------------------------------------------- making */
 
@@ -193,30 +174,6 @@ void kinds_can_be_lost(const struct kinds_kind *kind)
 			 "has no memory failure");
 }
 
-/* With the marker a userfaultfd is needed for a moment only. */
-static void mark(void *at, size_t len)
-{
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_POISON };
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)at, len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	struct uffdio_poison poison = { .range = reg.range };
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		fd = (int)syscall(SYS_userfaultfd,
-				  O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	CHECK(fd >= 0);
-	CHECKF(!ioctl(fd, UFFDIO_API, &api), "%s", strerror(errno));
-	CHECKF(!ioctl(fd, UFFDIO_REGISTER, &reg), "%s", strerror(errno));
-	CHECKF(!madvise(at, len, MADV_DONTNEED_LOCKED) ||
-	       !madvise(at, len, MADV_DONTNEED), "%s", strerror(errno));
-	CHECKF(!ioctl(fd, UFFDIO_POISON, &poison), "%s", strerror(errno));
-	close(fd);
-}
-
 /* As live_poison() does, and writes nothing first: a child has the same page.
  * Where it has not (DONTFORK), the signal comes here, and is not ours to see. */
 static void corrupt(void *at)
@@ -250,7 +207,7 @@ void kinds_lose(const struct kinds_memory *m, size_t offset)
 	if (live_is_real())
 		corrupt(m->at + (offset & -live_page()));
 	else
-		mark(m->at + start, m->width);
+		live_mark(m->at + start, m->width);
 	CHECKF(madvise(m->at + start, live_page(), MADV_POPULATE_READ) &&
 	       errno == EHWPOISON, "it is not lost");
 }
@@ -266,121 +223,9 @@ void kinds_lose_at_once(const struct kinds_memory *m, size_t offset,
 	aside = map(NULL, m, m->width, 0, m->fd < 0 ? 0 : start);
 	if (give)
 		CHECK_EQ(give(aside, m->width), 0);
-	mark(aside, m->width);
+	live_mark(aside, m->width);
 	CHECKF(mremap(aside, m->width, m->width, MREMAP_MAYMOVE | MREMAP_FIXED,
 		      m->at + start) == m->at + start, "%s", strerror(errno));
-}
-
-/* --------------------------------------------------------- the huge pages */
-
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-
-static size_t pool_read(const char *name)
-{
-	char path[96];
-	size_t n = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), POOL "%s", name);
-	f = fopen(path, "re");
-	if (!f)
-		tap_skip("no huge pages of 2 MiB on this machine");
-	CHECK_EQ(fscanf(f, "%zu", &n), 1);
-	fclose(f);
-	return n;
-}
-
-static void pool_write(size_t n)
-{
-	FILE *f = fopen(POOL "nr_hugepages", "we");
-
-	if (f) {
-		fprintf(f, "%zu\n", n);
-		fclose(f);
-	}
-}
-
-static size_t pool_free(void)
-{
-	size_t free = pool_read("free_hugepages");
-	size_t kept = pool_read("resv_hugepages");
-
-	return free > kept ? free - kept : 0;
-}
-
-/* What a case does to the pool, a process undoes that outlives it, whichever way
- * it ends: it holds the other end of a pipe; and the lock, until that is done. */
-static void undo_later(size_t was)
-{
-	int ends[2];
-
-	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
-	if (_Fork()) {
-		close(ends[0]);
-		return;			/* the other stays open until the end */
-	}
-	/* those of the case that is killed as a group must not reach us */
-	setsid();
-	close(ends[1]);
-	while (read(ends[0], &was, 0) < 0 && errno == EINTR)
-		continue;
-	while (read(ends[0], ends + 1, 1) < 0 && errno == EINTR)
-		continue;
-	pool_write(was);
-	_exit(0);
-}
-
-void kinds_pool(size_t free)
-{
-	size_t was = pool_read("nr_hugepages"), now;
-	static int turn = -1;
-
-	if (turn >= 0)
-		return;
-	/* one at a time on this machine; who is not root may have to do with
-	 * what there is */
-	turn = open("/tmp/.bezoar-huge", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	CHECK(turn >= 0);
-	CHECK_EQ(flock(turn, LOCK_EX), 0);
-	now = pool_free();
-	if (now < free) {
-		if (!geteuid()) {
-			undo_later(was);
-			pool_write(was + free - now);
-		}
-		if (pool_free() < free)
-			tap_skip("%zu free huge pages of 2 MiB, not %zu: as "
-				 "root they are set aside", pool_free(), free);
-	}
-}
-
-/* Each taken page holds the address of the one before. */
-static void **drained;
-
-void kinds_pool_drain(void)
-{
-	void **page;
-
-	/* one by one, as others may give some back meanwhile */
-	for (;;) {
-		page = mmap(NULL, KINDS_HUGE, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-		if (page == MAP_FAILED)
-			break;
-		*page = drained;
-		drained = page;
-	}
-	CHECK_EQ(errno, ENOMEM);
-}
-
-void kinds_pool_refill(void)
-{
-	while (drained) {
-		void *page = drained;
-
-		drained = *drained;
-		CHECK_EQ(munmap(page, KINDS_HUGE), 0);
-	}
 }
 
 /* ------------------------------------------------------------------- seeing */

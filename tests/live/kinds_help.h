@@ -66,14 +66,6 @@ void kinds_lose_at_once(const struct kinds_memory *m, size_t offset,
 /* Can kinds_lose() do anything to this kind here? Skips the case if not. */
 void kinds_can_be_lost(const struct kinds_kind *kind);
 
-/* At least @free free huge pages of 2 MiB; the pool is the test's until it ends,
- * and then as it was before. Skips the case where that cannot be. */
-void kinds_pool(size_t free);
-
-/* Take every free huge page; give them back. */
-void kinds_pool_drain(void);
-void kinds_pool_refill(void);
-
 /* What the kernel says of the mapping at @addr. */
 struct kinds_seen {
 	char perms[5];

@@ -17,9 +17,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
+#include "uapi.h"
 
 static struct kinds_memory m;
 static bez_region_t region;
@@ -35,7 +37,7 @@ static void begin(const struct kinds_kind *kind, uint32_t flags,
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	struct bez_source copy = bez_source_mirror(kinds_bytes(0));
 
-	kinds_pool(12);
+	huge_need(12);
 	kinds_make(kind, &m);
 	policy.source = from ? from : &copy;
 	policy.flags = flags;
@@ -63,22 +65,42 @@ static void closed(size_t offset)
 	}
 }
 
-/* None left: it stays as it is, its neighbours too; and comes when there is. */
-static void none_left(void)
+static int fill(void *dst, size_t len, uint64_t offset, void *arg)
 {
-	begin(&kinds_huge_unreserved, 0, NULL);
+	(void)arg;
+	memcpy(dst, kinds_bytes(0) + offset, len);
+	return 0;
+}
+
+/* None left: it stays as it is, its neighbours too; and comes when there is. */
+static void none_left_for(const struct bez_source *from)
+{
+	begin(&kinds_huge_unreserved, 0, from);
 	CHECK_EQ(mprotect(m.at, m.len, PROT_READ), 0);
 	kinds_lose(&m, m.width);
-	kinds_pool_drain();
+	huge_drain();
 	see_refused(m.at + m.width + 12345, BEZ_OUTCOME_REFUSED_HUGE);
 	CHECK_EQ(see_event(m.at + m.width + 12345).width, m.width);
 	closed(m.width);
 	CHECK(!kinds_wrong(&m, 0, m.width));
 	CHECK(!kinds_wrong(&m, 2 * m.width, m.len));
 	CHECK_EQ(replaced(), 0);
-	kinds_pool_refill();
+	huge_refill();
 	CHECK(!kinds_wrong(&m, 0, m.len));
 	CHECK_EQ(replaced(), 1);
+}
+
+/* What is used where it lies, and what is built first. */
+static void none_left(void)
+{
+	none_left_for(NULL);
+}
+
+static void none_left_built(void)
+{
+	struct bez_source from = bez_source_callback(fill, NULL);
+
+	none_left_for(&from);
 }
 
 /* The same, and base pages will do: with all that the huge one had. */
@@ -93,7 +115,7 @@ static void base_pages(void)
 	CHECK_EQ(mprotect(m.at, m.len, PROT_READ), 0);
 	kinds_see(m.at + lost, &before);
 	kinds_lose(&m, lost);
-	kinds_pool_drain();
+	huge_drain();
 	CHECK_EQ(live_read(m.at + lost), kinds_bytes(0)[lost]);
 	CHECK_EQ(see_event(m.at + lost).width, m.width);
 	CHECK(!kinds_wrong(&m, 0, m.len));
@@ -116,7 +138,7 @@ static void base_pages(void)
 	at = lost + live_page();
 	CHECK(!memcmp(m.at + at, kinds_bytes(1) + at, 2 * m.width - at));
 	/* and a huge one beside it still is one */
-	kinds_pool_refill();
+	huge_refill();
 	kinds_lose(&m, 0);
 	CHECK_EQ(live_read(m.at + 7), kinds_bytes(0)[7]);
 	CHECK_EQ(see_event(m.at + 7).width, m.width);
@@ -153,13 +175,6 @@ static void region_ends_inside(void)
 }
 
 /* ------------------------------------------------------------- each source */
-
-static int fill(void *dst, size_t len, uint64_t offset, void *arg)
-{
-	(void)arg;
-	memcpy(dst, kinds_bytes(0) + offset, len);
-	return 0;
-}
 
 static void each_source(void)
 {
@@ -230,7 +245,7 @@ static void mirror_is_lost(void)
 	CHECK_EQ(see_event(m.at + m.width).source, BEZ_SOURCE_CALLBACK);
 	/* and when base pages are to take its place */
 	kinds_lose(&m, m.width);
-	kinds_pool_drain();
+	huge_drain();
 	CHECK(!kinds_wrong(&m, 0, m.len));
 	CHECK_EQ(replaced(), 2);
 }
@@ -259,83 +274,34 @@ static void announced(void)
 /* ---------------------------------------------------------------- a gigabyte */
 
 #define GIB ((size_t)1 << 30)
-#define GIB_POOL "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
-
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
-#define UFFD_FEATURE_POISON (1 << 14)
-#endif
-
-static size_t gib_pool(void)
-{
-	FILE *f = fopen(GIB_POOL, "re");
-	size_t n = 0;
-
-	if (f && fscanf(f, "%zu", &n) != 1)
-		n = 0;
-	if (f)
-		fclose(f);
-	return n;
-}
-
-static void set_gib_pool(size_t n)
-{
-	FILE *f = fopen(GIB_POOL, "we");
-
-	if (f) {
-		fprintf(f, "%zu\n", n);
-		fclose(f);
-	}
-}
 
 /* As long as all of it is zeros, it takes no memory but its own. */
 static void gigabyte(void)
 {
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_POISON };
 	struct bez_source zero = bez_source_zero();
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_poison poison = { .mode = 0 };
-	size_t was = gib_pool();
 	unsigned char *at;
-	int fd;
 
-	kinds_pool(0);		/* one at a time */
-	if (was < 1 && see_memory() > 8 * GIB)
-		set_gib_pool(1);
+	if (see_memory() < 8 * GIB)
+		tap_skip("not memory enough for pages of 1 GiB");
+	huge_need_gib(1);
 	at = mmap(NULL, GIB, PROT_READ | PROT_WRITE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 30u << 26, -1, 0);
 	if (at == MAP_FAILED) {
-		set_gib_pool(was);
 		tap_skip("no huge page of 1 GiB: %s", strerror(errno));
 	}
 	at[77] = 77;
 	see_install();
 	see_start(start());
 	live_region(at, GIB, &zero, "a gigabyte");
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	poison.range.start = reg.range.start = (uintptr_t)at;
-	poison.range.len = reg.range.len = GIB;
-	if (live_is_real()) {
+	if (live_is_real())
 		live_poison(at);
-	} else {
-		CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
-		CHECK_EQ(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
-		CHECK_EQ(madvise(at, GIB, MADV_DONTNEED), 0);
-		CHECK_EQ(ioctl(fd, UFFDIO_POISON, &poison), 0);
-	}
-	close(fd);
+	else
+		live_mark(at, GIB);
 	CHECK_EQ(live_read(at + GIB / 2), 0);
 	CHECK_EQ(live_read(at + 77), 0);
 	CHECK_EQ(see_event(at + GIB / 2).width, GIB);
 	CHECK_EQ(replaced(), 1);
 	CHECK_EQ(munmap(at, GIB), 0);
-	set_gib_pool(was);
 }
 
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
@@ -348,6 +314,7 @@ static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 static const struct tap_case cases[] = {
 	BOTH("none left", none_left),
+	BOTH("none left for what was built", none_left_built),
 	BOTH("base pages", base_pages),
 	BOTH("a region that ends inside one", region_ends_inside),
 	BOTH("each source", each_source),

@@ -12,13 +12,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "huge.h"
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
-
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24		/* Linux 5.18 */
-#endif
+#include "uapi.h"
 
 #define SECONDS		3.0
 #define ROUNDS		3000
@@ -49,7 +47,7 @@ static void begin(const struct bez_source *from)
 	bez_region_t region;
 
 	if (variant()->kind->huge)
-		kinds_pool(16);
+		huge_need(16);
 	kinds_can_be_lost(variant()->kind);
 	kinds_make(variant()->kind, &m);
 	if (variant()->locked)

@@ -6,32 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#ifndef EHWPOISON
-#define EHWPOISON 133
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22		/* Linux 5.14 */
-#endif
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24		/* Linux 5.18 */
-#endif
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
-#define UFFD_FEATURE_POISON (1 << 14)
-#endif
+#include "uapi.h"
 
 size_t live_page(void)
 {
@@ -79,13 +64,18 @@ static int own_uffd(void)
 	return fd;
 }
 
-/* Registered for missing faults first: who touches the page while it is empty
- * waits. A repair that is at work on the page holds it for a moment. */
-static void poison_by_marker(void *addr)
+void live_mark_ready(void)
 {
-	unsigned long start = (unsigned long)addr;
+	own_uffd();
+}
+
+/* Registered for missing faults first: who touches the page while it is empty
+ * waits. A repair that is at work on the page holds it for a moment, and a
+ * mapping that changes elsewhere makes the kernel ask to try again. */
+void live_mark(void *addr, size_t width)
+{
 	struct uffdio_register reg = {
-		.range = { start, live_page() },
+		.range = { (unsigned long)addr, width },
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
 	struct uffdio_poison poison = { .range = reg.range };
@@ -95,12 +85,14 @@ static void poison_by_marker(void *addr)
 		r = ioctl(fd, UFFDIO_REGISTER, &reg);
 	while (r && errno == EBUSY);
 	CHECKF(!r, "UFFDIO_REGISTER: %s", strerror(errno));
-	r = madvise(addr, live_page(), MADV_DONTNEED);
+	r = madvise(addr, width, MADV_DONTNEED);
 	if (r && errno == EINVAL)	/* locked */
-		r = madvise(addr, live_page(), MADV_DONTNEED_LOCKED);
+		r = madvise(addr, width, MADV_DONTNEED_LOCKED);
 	CHECKF(!r, "MADV_DONTNEED: %s", strerror(errno));
-	CHECKF(!ioctl(fd, UFFDIO_POISON, &poison), "UFFDIO_POISON: %s",
-	       strerror(errno));
+	do
+		r = ioctl(fd, UFFDIO_POISON, &poison);
+	while (r && errno == EAGAIN);
+	CHECKF(!r, "UFFDIO_POISON: %s", strerror(errno));
 	CHECK_EQ(ioctl(fd, UFFDIO_UNREGISTER, &reg.range), 0);
 	/* who touched the page while it was empty, and looks only now whether
 	 * to wait, takes the marker for a hole and has missed the wake-ups */
@@ -144,7 +136,7 @@ void live_poison(void *addr)
 	if (live_is_real())
 		poison_by_kernel(addr);
 	else
-		poison_by_marker(addr);
+		live_mark(addr, live_page());
 }
 
 unsigned char live_byte(size_t offset, unsigned int seed)
@@ -213,4 +205,15 @@ size_t live_threads(void)
 		count++;
 	closedir(dir);
 	return count - 2;		/* . and .. */
+}
+
+size_t live_threads_soon(size_t count)
+{
+	time_t end = time(NULL) + 20 * (time_t)tap_patience();
+	size_t now;
+
+	do
+		now = live_threads();
+	while (now != count && time(NULL) < end && !sched_yield());
+	return now;
 }

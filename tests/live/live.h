@@ -23,6 +23,14 @@ size_t live_page(void);
  */
 void live_poison(void *addr);
 
+/*
+ * Lose @width bytes at @addr, one page of a mapping of any kind, by the marker
+ * alone. The library holds the place registered while it repairs; it is waited
+ * for. A descriptor stays open for it in each process: from _ready() on.
+ */
+void live_mark(void *addr, size_t width);
+void live_mark_ready(void);
+
 /* 1: live_poison() makes real poison, with AR, width and address. */
 int live_is_real(void);
 
@@ -50,6 +58,8 @@ bez_region_t live_region(void *addr, size_t len, const struct bez_source *from,
 /* Threads of this process. One that was joined may be seen for a moment still:
  * the kernel tells of its end before it takes it off the list. */
 size_t live_threads(void);
+/* So many, or how many there are if that does not come true. */
+size_t live_threads_soon(size_t count);
 
 /* Read a byte so that the compiler cannot leave it out. */
 static inline unsigned char live_read(const void *addr)

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -221,106 +220,6 @@ void lost_notice(size_t offset)
 			break;
 		sched_yield();
 	}
-}
-
-/* ------------------------------------------------------------- huge pages */
-
-static const char pool[] = "/proc/sys/vm/nr_hugepages";
-
-static long number_in(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	long n = -1;
-
-	if (f && fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	if (f)
-		fclose(f);
-	return n;
-}
-
-static void write_number(const char *path, long n)
-{
-	FILE *f = fopen(path, "we");
-
-	if (f) {
-		fprintf(f, "%ld", n);
-		fclose(f);
-	}
-}
-
-/* One case after the other: the child of the last one, which has the lock as
- * well, may still have to lower it. */
-static void have_alone(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd >= 0)
-		while (flock(fd, LOCK_EX) && errno == EINTR)
-			continue;
-}
-
-/* However the case ends, a child of it notices, by a pipe. */
-int lost_raise(const char *path, long by)
-{
-	int pipes[2];
-	char byte;
-	long was;
-	pid_t pid;
-
-	if (strcmp(path, pool))
-		have_alone(path);
-	was = number_in(path);
-	if (was < 0)
-		return -ENOENT;
-	if (geteuid())
-		return -EPERM;
-	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
-	pid = _Fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		signal(SIGTERM, SIG_IGN);
-		close(pipes[1]);
-		while (read(pipes[0], &byte, 1) < 0 && errno == EINTR)
-			continue;
-		/* others may have changed it meanwhile */
-		write_number(path, number_in(path) - by);
-		_exit(0);
-	}
-	close(pipes[0]);
-	write_number(path, was + by);
-	return number_in(path) >= was + by ? 0 : -ENOMEM;
-}
-
-static long pool_free(void)
-{
-	char line[128];
-	long free = 0, reserved = 0;
-	FILE *f = fopen("/proc/meminfo", "re");
-
-	CHECK(f);
-	while (fgets(line, sizeof(line), f)) {
-		sscanf(line, "HugePages_Free: %ld", &free);
-		sscanf(line, "HugePages_Rsvd: %ld", &reserved);
-	}
-	fclose(f);
-	return free - reserved;
-}
-
-void lost_need_huge(long pages)
-{
-	long missing;
-	int r;
-
-	have_alone(pool);
-	missing = pages - pool_free();
-	r = missing > 0 ? lost_raise(pool, missing) : 0;
-
-	if (r == -ENOMEM)
-		tap_skip("no room for %ld more huge pages", missing);
-	if (r)
-		tap_skip("%ld huge pages are missing: raise vm.nr_hugepages, "
-			 "or run as root", missing);
 }
 
 /* A userfaultfd that has the range for the moment. */

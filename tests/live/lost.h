@@ -46,14 +46,6 @@ void lost_notice(size_t offset);
 /* see_refused() of it, also where it is only marked; it is lost again after. */
 void lost_refused(size_t offset, enum bez_outcome why);
 
-/* So many free huge pages, or the case is skipped; the pool is as before when
- * the case has ended. */
-void lost_need_huge(long pages);
-
-/* Add to the number in a file of /proc or /sys until the case has ended. 0,
- * -ENOENT, -EPERM: who is not root; -ENOMEM: it stayed below. */
-int lost_raise(const char *path, long by);
-
 /* Run before the system call, if not NULL. In whichever process. */
 extern void (*lost_before)(long nr, const long arg[6]);
 

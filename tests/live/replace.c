@@ -202,6 +202,37 @@ static void wide_report(void)
 	CHECK_EQ(status().replaced, 1);
 }
 
+/* Lost to the fetch of an instruction, which runs again. */
+static void text(void)
+{
+#if defined(__x86_64__)
+	static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 };
+#elif defined(__aarch64__)
+	static const uint32_t code[] = { 0x52800540, 0xd65f03c0 };
+#else
+#error "write down here how this machine returns 42"
+#endif
+	size_t page = live_page();
+	unsigned char *at = live_pages(3), *copy = live_pages(3);
+	struct bez_source from = bez_source_mirror(copy);
+	int (*function)(void);
+
+	begin();
+	memcpy(at + 2 * page - 100, code, sizeof(code));
+	memcpy(copy + 2 * page - 100, code, sizeof(code));
+	__builtin___clear_cache((char *)at, (char *)at + 3 * page);
+	live_region(at, 3 * page, &from, "text");
+	live_poison(at + page);
+	CHECK_EQ(mprotect(at, 3 * page, PROT_READ | PROT_EXEC), 0);
+	/* ISO C has no other way from an object to a function */
+	memcpy(&function, &(unsigned char *){ at + 2 * page - 100 },
+	       sizeof(function));
+	CHECK_EQ(function(), 42);
+	CHECK_EQ(live_wrong(at, page, 0), 0);
+	CHECK_EQ(see_event(at + 2 * page - 100).outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(status().replaced, 1);
+}
+
 static const struct way by_uffd = { 0, 0 },
 			by_mremap = { BEZ_START_NO_UFFD, 0 },
 			as_nobody = { 0, 1 },
@@ -218,6 +249,9 @@ static const struct tap_case cases[] = {
 	EACH_WAY("mirror", from_mirror),
 	EACH_WAY("write and straddle", by_other_accesses),
 	EACH_WAY("huge page", in_a_huge_page),
+	{ .name = "generated text, userfaultfd", .run = text,
+	  .data = &by_uffd },
+	{ .name = "generated text, mremap", .run = text, .data = &by_mremap },
 	{ .name = "late report, userfaultfd", .run = late_report,
 	  .data = &by_uffd },
 	{ .name = "late report, mremap", .run = late_report,

@@ -16,22 +16,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "live.h"
 #include "replace_see.h"
+#include "uapi.h"
 
 #define PAGES 8
 #define HUGE ((size_t)2 << 20)
 
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON 100
-#endif
-#ifndef UFFDIO_POISON			/* Linux 6.6 */
-struct uffdio_poison {
-	struct uffdio_range range;
-	__u64 mode;
-	__s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
 #endif
 
 struct kind {
@@ -52,8 +46,6 @@ static unsigned char *map(size_t len, int flags, int fd)
 	unsigned char *at = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd,
 				 0);
 
-	if (at == MAP_FAILED && (flags & MAP_HUGETLB))
-		tap_skip("no huge pages are set aside");
 	CHECKF(at != MAP_FAILED, "mmap: %s", strerror(errno));
 	live_fill(at, len, 0);
 	return at;
@@ -121,6 +113,7 @@ static unsigned char *shared_file(size_t *ret_len)
 static unsigned char *huge(size_t *ret_len)
 {
 	*ret_len = 2 * HUGE;
+	huge_need(3);		/* and one to put in its place */
 	return map(*ret_len, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
 }
 
@@ -139,26 +132,10 @@ static void lose(unsigned char *page)
 /* All of it: less cannot be lost, nor marked. */
 static void lose_huge(unsigned char *page)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = 1 << 14 };
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)page & -HUGE, HUGE },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	struct uffdio_poison poison = { .range = reg.range };
-	int fd;
-
-	if (live_is_real()) {
+	if (live_is_real())
 		live_poison(page);
-		return;
-	}
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	CHECK(fd >= 0);
-	CHECK_EQ(ioctl(fd, UFFDIO_API, &api), 0);
-	CHECK_EQ(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
-	CHECK_EQ(madvise((void *)(uintptr_t)reg.range.start, HUGE,
-			 MADV_DONTNEED), 0);
-	CHECK_EQ(ioctl(fd, UFFDIO_POISON, &poison), 0);
-	close(fd);
+	else
+		live_mark((void *)((uintptr_t)page & -HUGE), HUGE);
 }
 
 static unsigned char *prepare(size_t *ret_len)

@@ -17,13 +17,8 @@
 #include <unistd.h>
 
 #include "live.h"
+#include "uapi.h"
 
-#ifndef EHWPOISON
-#define EHWPOISON 133
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22		/* Linux 5.14 */
-#endif
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON 100
 #endif

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "live.h"
 #include "lost.h"
 #include "replace_see.h"
@@ -85,7 +86,7 @@ static void protect(enum next next, uint32_t flags, const uint64_t *digests)
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	struct bez_source list[2], from;
 
-	lost_need_huge(2);
+	huge_need(2);
 	file = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
 	CHECK(file >= 0);
 	CHECK_EQ(ftruncate(file, (off_t)HUGE), 0);
@@ -255,8 +256,6 @@ static void digests(void)
 /* -------------------------------------------------------------------- 1 GiB */
 
 #define GIGA	((size_t)1 << 30)
-static const char giga_pool[] =
-	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages";
 
 static unsigned char giga_byte(size_t page)
 {
@@ -272,16 +271,7 @@ static void giga(void)
 
 	if (see_memory() < 8 * GIGA)
 		tap_skip("not memory enough for pages of 1 GiB");
-	switch (lost_raise(giga_pool, 2)) {
-	case 0:
-		break;
-	case -ENOENT:
-		tap_skip("no huge pages of 1 GiB on this machine");
-	case -EPERM:
-		tap_skip("huge pages of 1 GiB are set aside by root only");
-	default:
-		tap_skip("no two free pages of 1 GiB");
-	}
+	huge_need_gib(2);
 	file = memfd_create("giga", MFD_CLOEXEC | MFD_HUGETLB | 30u << 26);
 	CHECK(file >= 0);
 	CHECK_EQ(ftruncate(file, (off_t)GIGA), 0);

@@ -17,6 +17,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "live.h"
 #include "lost.h"
 #include "replace_see.h"
@@ -70,7 +71,7 @@ static int huge_file(size_t len)
 	int fd;
 
 	/* and one to put in its place */
-	lost_need_huge((long)(len / HUGE) + 1);
+	huge_need(len / HUGE + 1);
 	fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
 	CHECK(fd >= 0);
 	CHECK_EQ(ftruncate(fd, (off_t)len), 0);
@@ -85,7 +86,7 @@ static int no_file(size_t len)
 
 static int no_huge_file(size_t len)
 {
-	lost_need_huge((long)(len / HUGE) + 1);
+	huge_need(len / HUGE + 1);
 	return -1;
 }
 

@@ -293,7 +293,7 @@ struct holdings {
 
 static struct holdings holdings(void)
 {
-	struct holdings h = { descriptors(), (int)live_threads(), 0, 0 };
+	struct holdings h = { descriptors(), (int)live_threads_soon(1), 0, 0 };
 	char line[512];
 	FILE *f = fopen("/proc/self/maps", "r");
 

@@ -65,15 +65,6 @@ static void look_nearer(int first)
 	shift += step;
 }
 
-static void check_threads(size_t count)
-{
-	double end = see_seconds() + 10 * tap_patience();
-
-	while (live_threads() != count && see_seconds() < end)
-		sched_yield();
-	CHECK_EQ(live_threads(), count);
-}
-
 static struct bez_status status(void)
 {
 	struct bez_status s = { .size = sizeof(s) };
@@ -152,7 +143,7 @@ static void race(void (*act)(void), int (*judge)(int stopped))
 		look_nearer(was_first);
 		CHECK(!status().started && !status().worker_tid);
 		CHECK_EQ(bez_stop(), -ESRCH);
-		check_threads(was);
+		CHECK_EQ(live_threads_soon(was), was);
 		rounds++;
 	}
 	over = 1;

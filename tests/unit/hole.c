@@ -184,6 +184,34 @@ static void never_over_another(void)
 	CHECK(good > 3 && ours);
 }
 
+/* What was closed there when it was touched is gone by the time it is looked at:
+ * it is a hole, and comes in by the door. */
+static uint32_t opened;
+
+static void opens(long nr, const long arg[6])
+{
+	(void)nr;
+	(void)arg;
+	if (!opened++)
+		CHECK_EQ(munmap(hole(), unit_page()), 0);
+}
+
+static void closed_for_a_moment(void)
+{
+	unsigned char byte;
+
+	begin(0);
+	CHECK(mmap(hole(), unit_page(), PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == hole());
+	double_before(opens);
+	double_watch();
+	byte = live_read(hole() + 5);
+	double_rest();
+	CHECK(opened);
+	CHECK_EQ(byte, live_byte(HOLE * unit_page() + 5, 0));
+	CHECK_EQ(unit_state(at, HOLE), UNIT_GOOD);
+}
+
 static const int with_neighbours = 0, alone = 1;
 
 static const struct tap_case cases[] = {
@@ -192,5 +220,6 @@ static const struct tap_case cases[] = {
 	{ .name = "each call fails: nothing else is mapped", .run = every_call,
 	  .data = &alone },
 	{ .name = "never over another's mapping", .run = never_over_another },
+	{ .name = "closed for a moment", .run = closed_for_a_moment },
 };
 TAP_MAIN(cases)

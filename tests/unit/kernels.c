@@ -266,6 +266,41 @@ static void opening(void)
 	CHECK(opened && failed);
 }
 
+/* -------------------------------------------------------- what is all there */
+
+/* By the page tables, and on a kernel that cannot scan them. */
+static void present(void)
+{
+	const struct double_rule old = { .nr = SYS_ioctl,
+					 .what = (long)PAGEMAP_SCAN,
+					 .err = ENOTTY };
+	size_t page = unit_page();
+	unsigned char *at;
+	struct bz_extent x = { .width = 4 * page };
+	int i;
+
+	unit_need_poison();
+	double_watch();
+	for (i = 0; i < 2; i++) {
+		at = live_pages(8);
+		x.start = (uint64_t)at;
+		CHECK_EQ(bz_probe_present(x), 1);
+		/* it comes in, if it is only not there yet */
+		CHECK_EQ(madvise(at + page, page, MADV_DONTNEED), 0);
+		CHECK_EQ(bz_probe_present(x), 1);
+		live_poison(at + 4 * page);
+		CHECK_EQ(bz_probe_present(x), 1);
+		live_poison(at + 3 * page);
+		CHECK_EQ(bz_probe_present(x), 0);
+		CHECK_EQ(munmap(at, page), 0);
+		x = (struct bz_extent){ x.start, 2 * page };
+		CHECK_EQ(bz_probe_present(x), 0);
+		x.width = 4 * page;
+		double_rule(&old);
+	}
+	CHECK(double_count(SYS_madvise, MADV_POPULATE_READ));
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "placement: full", .run = placement, .data = &full },
 	{ .name = "placement: user mode", .run = placement, .data = &user },
@@ -303,6 +338,7 @@ static const struct tap_case cases[] = {
 	{ .name = "never wrong: mremap", .run = never_wrong,
 	  .data = &look_staged },
 	{ .name = "mremap fails half-way", .run = moved_half_way },
+	{ .name = "what is all there", .run = present },
 	{ .name = "opening fails at every call", .run = opening },
 };
 TAP_MAIN(cases)

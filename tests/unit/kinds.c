@@ -15,6 +15,7 @@
 
 #include "../live/kinds_help.h"
 #include "../live/live.h"
+#include "huge.h"
 #include "ladder.h"
 #include "unit.h"
 
@@ -55,7 +56,7 @@ static void make(void)
 	else
 		kinds_lose(&m, m.width);
 	if (variant()->empty_pool)
-		kinds_pool_drain();
+		huge_drain();
 }
 
 static void unmake(void)
@@ -66,7 +67,7 @@ static void unmake(void)
 	if (m.fd >= 0)
 		close(m.fd);
 	if (variant()->empty_pool)
-		kinds_pool_refill();
+		huge_refill();
 }
 
 static void climb(void)
@@ -175,7 +176,7 @@ static void every_call(void)
 	size_t e;
 
 	if (variant()->kind->huge)
-		kinds_pool(8);
+		huge_need(8);
 	unit_need_poison();
 	if (!variant()->cut)
 		kinds_can_be_lost(variant()->kind);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../live/live.h"
+#include "huge.h"
 #include "region/region.h"
 #include "unit.h"
 
@@ -275,11 +276,10 @@ static void huge_pages(void)
 	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
 
 	begin();
-	if (fd < 0 || ftruncate(fd, (off_t)HUGE))
-		tap_skip("no hugetlbfs: %s", strerror(errno));
+	huge_need(1);
+	CHECK(fd >= 0 && !ftruncate(fd, (off_t)HUGE));
 	p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		tap_skip("no free huge page: raise vm.nr_hugepages");
+	CHECK(p != MAP_FAILED);
 	REFUSED(-EINVAL, add(p, fd, BEZ_SHARED_FENCED));
 	REFUSED(-EINVAL, add_len(p + unit_page(), HUGE - unit_page(), fd,
 				 BEZ_SHARED_FENCED, unit_page()));

@@ -8,6 +8,7 @@
 #include <linux/falloc.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../live/live.h"
@@ -56,7 +57,7 @@ static struct bez_source from;
 static struct bz_mm *mm;
 static bez_region_t region;
 
-static void registered(uint32_t flags)
+static void registered_with(uint32_t flags, uint32_t how)
 {
 	begin();
 	mm = atomic_load(&bz_core.mm);
@@ -67,7 +68,13 @@ static void registered(uint32_t flags)
 	shared.flags = flags;
 	policy.shared = &shared;
 	policy.source = &from;
+	policy.flags = how;
 	CHECK_EQ(bez_region_add(at, length(), &policy, &region), 0);
+}
+
+static void registered(uint32_t flags)
+{
+	registered_with(flags, 0);
 }
 
 static void empty(void)
@@ -220,10 +227,42 @@ static void old_kernel(void)
 	CHECK_EQ(file_state(), UNIT_CLOSED);
 }
 
+/* The fence around it is our own, and no reason to leave it alone: the page
+ * becomes this process's, and what is beside it stays behind the fence. */
+static void cut_and_detached(void)
+{
+	size_t page = unit_page();
+	struct bz_result r;
+	struct stat st;
+
+	registered_with(BEZ_SHARED_FENCED, BEZ_POLICY_DETACH);
+	CHECK_EQ(ftruncate(file, (off_t)page), 0);
+	r = climb();
+	CHECK_EQ(r.outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(r.cause, BEZ_CAUSE_CUT);
+	CHECK(lock_is_free());
+	CHECK_EQ(unit_state(at, 1), UNIT_GOOD);
+	CHECK_EQ(unit_flag(at + page, "um"), 0);
+	CHECK_EQ(unit_flag(at, "um"), 1);
+	CHECK_EQ(unit_flag(at + 2 * page, "um"), 1);
+	/* the file does not come back, and what is written does not reach it */
+	CHECK_EQ(fstat(file, &st), 0);
+	CHECK_EQ(st.st_size, page);
+	CHECK_EQ(ftruncate(file, (off_t)length()), 0);
+	CHECK_EQ(unit_state(at, 1), UNIT_GOOD);
+	at[page] ^= 1;
+	CHECK_EQ(lseek(file, (off_t)page, SEEK_DATA), -1);
+	/* and is lost as memory of its own */
+	live_poison(at + page);
+	CHECK_EQ(climb().outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(unit_state(at, 1), UNIT_GOOD);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "each call of a repair fails", .run = repair_fails,
 	  .timeout_s = 110 },
 	{ .name = "poison", .run = poison },
 	{ .name = "old kernel", .run = old_kernel },
+	{ .name = "cut and detached", .run = cut_and_detached },
 };
 TAP_MAIN(cases)

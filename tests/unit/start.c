@@ -47,19 +47,11 @@ static void remember(struct before *b)
 	b->layout = unit_layout();
 }
 
-static void until_gone(uint32_t threads)
-{
-	uint64_t end = bz_now_ns() + 20000000000u;
-
-	while (live_threads() > threads && bz_now_ns() < end)
-		sched_yield();
-}
-
 static void unchanged(const struct before *b, const char *when, uint32_t more)
 {
 	struct before now;
 
-	until_gone(b->threads);
+	live_threads_soon(b->threads);
 	remember(&now);
 	CHECKF(now.action.sa_handler == b->action.sa_handler &&
 	       now.action.sa_flags == b->action.sa_flags &&
@@ -121,7 +113,7 @@ static uint32_t refused, did_without;
 /* With this thread alone: a worker that has stopped may still be seen. */
 static void remember_alone(void)
 {
-	until_gone(1);
+	live_threads_soon(1);
 	remember(&b);
 }
 

@@ -15,6 +15,7 @@
 
 #include "../live/kinds_help.h"
 #include "../live/live.h"
+#include "huge.h"
 #include "ladder.h"
 #include "unit.h"
 
@@ -40,7 +41,7 @@ static void begin_with(uint32_t flags)
 	bez_region_t region;
 
 	if (variant()->kind->huge)
-		kinds_pool(8);
+		huge_need(8);
 	unit_need_poison();
 	kinds_can_be_lost(variant()->kind);
 	kinds_make(variant()->kind, &m);
@@ -208,7 +209,7 @@ static void overtaken(void)
 	size_t at;
 
 	begin_with(BEZ_POLICY_BASE_PAGES);
-	kinds_pool_drain();
+	huge_drain();
 	/* so that each fault asks what is there */
 	kinds_lose(&m, 0);
 	lost = 0;

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Huge pages of 2 MiB for a case. The system has one pool of them: what one
+ * case takes, another has not, and some look at what happens when it is empty.
+ * So it is one case's at a time, and as it was before when that has ended,
+ * whichever way it ends.
+ */
+#ifndef BEZOAR_TESTS_HUGE_H
+#define BEZOAR_TESTS_HUGE_H
+
+#include <stddef.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* At least @pages free ones. Skips the case where that cannot be: who is not
+ * root has to do with what there is. */
+void huge_need(size_t pages);
+
+/* So many are free, and promised to nobody. */
+size_t huge_free(void);
+
+/* Take every free one; give them back. */
+void huge_drain(void);
+void huge_refill(void);
+
+/* The same for those of 1 GiB. */
+void huge_need_gib(size_t pages);
+
+#endif
