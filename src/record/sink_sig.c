@@ -32,6 +32,7 @@ static void take_back(int sig)
 static long put(const struct bz_sink *sink, const void *bytes, uint64_t len)
 {
 	struct iovec all = { (void *)bytes, len };
+	long r;
 
 	switch (sink->kind) {
 	case BZ_SINK_SOCKET:
@@ -42,8 +43,11 @@ static long put(const struct bz_sink *sink, const void *bytes, uint64_t len)
 			break;
 		/* at its end, however it was opened: threads write at once, and
 		 * a memory file does not order them. Linux 4.16 */
-		return bz_sys(SYS_pwritev2, sink->fd, (long)&all, 1, -1, -1,
-			      RWF_APPEND);
+		r = bz_sys(SYS_pwritev2, sink->fd, (long)&all, 1, -1, -1,
+			   RWF_APPEND);
+		if (r != -ENOSYS && r != -EOPNOTSUPP)
+			return r;
+		break;
 	default:
 		break;
 	}
