@@ -33,6 +33,8 @@ void begin(struct bez_options *options)
 	bez_region_t region;
 
 	options = options ? options : &usual;
+	/* a notice leaves records of its own */
+	options->flags |= BEZ_START_NO_EARLY_KILL;
 	options->record_fd = records;
 	CHECK_EQ(bez_start(options), 0);
 	policy.actions[0] = BEZ_ACTION_REPLACE;

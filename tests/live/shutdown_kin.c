@@ -33,7 +33,7 @@ static void begin(uint32_t rate)
 	bez_region_t region;
 
 	page = live_page();
-	options.flags = BEZ_START_SHUTDOWN_EXIT;
+	options.flags = BEZ_START_SHUTDOWN_EXIT | BEZ_START_NO_EARLY_KILL;
 	options.shutdown_status = STATUS;
 	options.kin_fd = his;
 	if (rate) {
