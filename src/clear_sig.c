@@ -45,12 +45,26 @@ static int claim(struct bz_mm *mm, struct bz_walk *w, struct bz_extent x)
 	return -EAGAIN;
 }
 
+/* Memory without a file in the place of what is there. */
+static enum bez_outcome detach(struct bz_mm *mm, struct bz_walk *w,
+			       struct bz_hit *hit, struct bz_extent x)
+{
+	static const struct bz_memory mixed = { .kind = BZ_MEMORY_MIXED };
+	enum bez_outcome did =
+		bz_uncover(x, bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth),
+			   bz_region_in);
+
+	if (did != BEZ_OUTCOME_NONE)
+		return did;
+	bz_region_learn(hit, mixed);
+	return BEZ_OUTCOME_REPLACED;
+}
+
 static enum bez_outcome reopen(struct bz_mm *mm, struct bz_walk *w,
 			       const struct bz_fault *fault, struct bz_hit *hit,
 			       const struct bz_lost_at *at,
 			       struct bz_result *result)
 {
-	static const struct bz_memory mixed = { .kind = BZ_MEMORY_MIXED };
 	struct bz_loss loss = { .x = at->x, .memory = hit->memory };
 	enum bez_outcome did;
 
@@ -59,12 +73,7 @@ static enum bez_outcome reopen(struct bz_mm *mm, struct bz_walk *w,
 		if (bz_lost_cover(at) == BZ_COVERED_SHARED &&
 		    !(hit->flags & BEZ_POLICY_DETACH))
 			return BEZ_OUTCOME_REFUSED_SHARED;
-		did = bz_uncover(at->x, bz_mm_page(mm, w, BZ_PAGE_SCRATCH,
-						   w->depth), bz_region_in);
-		if (did != BEZ_OUTCOME_NONE)
-			return did;
-		bz_region_learn(hit, mixed);
-		return BEZ_OUTCOME_REPLACED;
+		return detach(mm, w, hit, at->x);
 	}
 	hit->source = &zeros;
 	hit->sources = 1;
@@ -73,7 +82,12 @@ static enum bez_outcome reopen(struct bz_mm *mm, struct bz_walk *w,
 	if (loss.memory.kind == BZ_MEMORY_UNKNOWN ||
 	    loss.memory.kind == BZ_MEMORY_MIXED)
 		bz_learn(mm, w, at->x.start, hit, &loss.memory);
-	return bz_replace(mm, w, fault, hit, &loss, result);
+	did = bz_replace(mm, w, fault, hit, &loss, result);
+	/* its owner writes all of it anew, and only here: no need of the file */
+	if (did == BEZ_OUTCOME_REFUSED_FILE && at->x.width == bz_core.page &&
+	    loss.memory.kind == BZ_MEMORY_PRIVATE)
+		return detach(mm, w, hit, at->x);
+	return did;
 }
 
 static int to_errno(enum bez_outcome did)
