@@ -54,6 +54,11 @@ const struct entry catalogue[] = {
 		"back with the count of bytes up to there.",
 		"The program was told; what lies behind that count is lost.",
 		"Give the region a source, and the copy goes through."),
+	OUTCOME(UNWOUND,
+		"A page was lost that could not be replaced, and the thread that "
+		"touched it has left by a jump to its scope.",
+		"The program was told what is lost, and goes on without it. The "
+		"page stays lost until its owner clears it.", MEMORY),
 
 	OUTCOME(SHUTDOWN_BEGUN,
 		"A page was lost that the program can not do without, and its "
@@ -137,6 +142,16 @@ const struct entry catalogue[] = {
 		"error of the memory.",
 		"Look at the disk, or at who truncates the file."),
 
+	OUTCOME(REFUSED_NO_SCOPE,
+		"A page was entered as lost, and the thread that touched it had "
+		"no scope to leave to.",
+		"The next action of the region's ladder was tried. The page stays "
+		"lost.",
+		"Enter a scope around what touches the region, or name an action "
+		"behind it in the ladder."),
+	OUTCOME(REFUSED_INVENTORY,
+		"A page was lost, and the inventory had no room to note it.",
+		"The next action of the region's ladder was tried.", MEMORY),
 	OUTCOME(SHUTDOWN_TWICE,
 		"A hook of a shutdown met a loss that asks for a shutdown.",
 		"There is one already: the hook was ended, the next one run.",
@@ -212,8 +227,11 @@ const struct entry catalogue[] = {
 		"the process. The record's \"why\" has the reason.",
 		"See the reason's own entry."),
 	OUTCOME(DEGRADED,
-		"The program was told what is lost and goes on without it.",
-		"Not in this release.", NOTHING),
+		"A page could not be replaced and is entered as lost; nobody had to "
+		"leave by a jump.",
+		"An early notice was about it, or bez_recover() or a copy has met "
+		"it and said so. It stays lost until its owner clears it.",
+		MEMORY),
 	OUTCOME(SHUTDOWN,
 		"The process has ended because of a lost page, in good order.",
 		"The region's ladder says that the program can not do without "
