@@ -47,8 +47,13 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 	/* another process behind the fence may have the bytes, and fill it */
 	*ret_stays = probe == BZ_PROBE_LOST &&
 		     !(hit->share && (hit->share->flags & BEZ_SHARED_FENCED));
-	if (fault->cause == BEZ_CAUSE_SEGV && probe == BZ_PROBE_OTHER)
-		return BEZ_OUTCOME_REFUSED_KIND;	/* a guard page */
+	/* a guard page; or the kernel does not say that it is lost */
+	if (probe == BZ_PROBE_OTHER ||
+	    (probe == BZ_PROBE_FAULT && memory.kind != BZ_MEMORY_PRIVATE &&
+	     memory.kind != BZ_MEMORY_SHARED))
+		return BEZ_OUTCOME_REFUSED_KIND;
+	if (probe == BZ_PROBE_UNMAPPED && fault->cause != BEZ_CAUSE_SEGV)
+		return BEZ_OUTCOME_REFUSED_UNMAPPED;
 	if (probe != BZ_PROBE_GOOD || is_lost_anyway(fault, hit, x))
 		return BEZ_OUTCOME_NONE;
 	return bz_good_again(mm, x, fault->taken_ns) ?
@@ -97,6 +102,8 @@ static enum bez_outcome enter(struct bz_mm *mm, struct bz_walk *w,
 			       scratch(mm, w), bz_region_in, &shared);
 	if (why != BEZ_OUTCOME_NONE) {
 		bz_lost_give_up(at);
+		/* who tells of losses may have waited for this one */
+		bz_ring(mm);
 		return why;
 	}
 	lost.addr = (void *)loss->x.start;
@@ -128,7 +135,7 @@ static enum bez_outcome leave(struct bz_walk *w, const struct bz_fault *fault,
 	if (w->depth > 1)
 		return BEZ_OUTCOME_REFUSED_NO_SCOPE;
 	lost->touched = (void *)fault->addr;
-	result->scope = bz_scope_find(w, x, lost);
+	result->scope = bz_scope_find(w, fault, x, lost);
 	return result->scope ? BEZ_OUTCOME_UNWOUND :
 			       BEZ_OUTCOME_REFUSED_NO_SCOPE;
 }
@@ -146,8 +153,11 @@ enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
 		why = enter(mm, w, fault, outermost, hit, loss, result, &at);
 	else if (!bz_lost_find(fault->addr, &at))
 		return BEZ_OUTCOME_ASKED_AGAIN;
-	if (why != BEZ_OUTCOME_NONE)
+	if (why != BEZ_OUTCOME_NONE) {
+		bz_walk_done(w, 0);	/* the next action claims anew */
 		return why;
+	}
+	loss->known = 1;
 	/* it may have been cleared since */
 	if (!bz_lost_read(&at, &lost))
 		return BEZ_OUTCOME_ASKED_AGAIN;

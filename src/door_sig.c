@@ -191,7 +191,7 @@ int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	fault.taken_ns = bz_now_ns();
 	bz_decode_segv(info, &fault);
 	if (fault.cause == BEZ_CAUSE_SEGV)
-		fault.ip = bz_context_ip(context);
+		bz_decode_context(context, &fault);
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
 	verdict = decide(mm, w, &fault, &result);

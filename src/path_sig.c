@@ -461,7 +461,7 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
 	if (was_raised(&fault))
-		fault.ip = bz_context_ip(context);
+		bz_decode_context(context, &fault);
 	if (was_raised(&fault) && fault.cause != BEZ_CAUSE_SENT)
 		fault.fix = bz_copy_fix(context, fault.addr);
 	did = decide(mm, w, &fault, &recorded, ret_scope);

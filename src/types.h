@@ -57,6 +57,8 @@ struct bz_fault {
 	int32_t si_code;
 	uint8_t lsb;		/* 0: the kernel gave no width */
 	uint64_t ip;		/* of the instruction; 0: none is to blame */
+	uint64_t sp;		/* its stack; 0: likewise */
+	uint64_t alt, alt_len;	/* the alternate stack of that thread */
 	uint64_t fix;		/* where a copy goes on that this interrupts,
 				 * copy/copy.h; 0: none is */
 };

@@ -22,11 +22,12 @@ extern __thread struct bez_scope *volatile bz_scope_now
 
 /*
  * The innermost scope of the calling thread, with @lost in it; NULL: there is
- * none, or it is gone with @x, or what is there is no scope any more. Context:
+ * none, or it is gone with @x, or what is there is no scope any more; those of
+ * frames that are gone are passed over. Context:
  * handler-safe; @w is the thread's own.
  */
-struct bez_scope *bz_scope_find(struct bz_walk *w, struct bz_extent x,
-				const struct bez_lost *lost);
+struct bez_scope *bz_scope_find(struct bz_walk *w, const struct bz_fault *fault,
+				struct bz_extent x, const struct bez_lost *lost);
 
 /*
  * Out of the handler: cut the stack, put back what @context had (the mask, the

@@ -286,14 +286,42 @@ int bez_scope_cleanup_done(struct bez_scope_cleanup *cleanup)
 
 struct filling {
 	struct bez_scope *scope;
+	const struct bz_fault *fault;
 	const struct bez_lost *lost;
 };
 
+static int is_on_alt(const struct bz_fault *fault, uint64_t at)
+{
+	return at - fault->alt < fault->alt_len;
+}
+
+/*
+ * Left by a jump, or by the end of a thread: below the stack of the code that runs
+ * now nothing lives. On another stack than that there is no telling; but the
+ * alternate one is free if the code is not on it.
+ */
+static int is_dead(const struct bz_fault *fault, const struct bez_scope *s)
+{
+	uint64_t at = (uint64_t)s;
+
+	if (!fault->sp)
+		return 0;
+	if (is_on_alt(fault, at) != is_on_alt(fault, fault->sp))
+		return is_on_alt(fault, at);
+	return at < fault->sp;
+}
+
 static int fill(void *arg)
 {
-	const struct filling *f = arg;
+	struct filling *f = arg;
 
-	if (!is_active(f->scope))
+	for (; f->scope; f->scope = f->scope->outer) {
+		if (!is_active(f->scope))
+			return -ENOENT;
+		if (!is_dead(f->fault, f->scope))
+			break;
+	}
+	if (!f->scope)
 		return -ENOENT;
 	f->scope->lost = *f->lost;
 	return 0;
@@ -304,11 +332,11 @@ static int is_in(struct bz_extent x, uint64_t at, uint64_t bytes)
 	return at < x.start + x.width && x.start < at + bytes;
 }
 
-struct bez_scope *bz_scope_find(struct bz_walk *w, struct bz_extent x,
-				const struct bez_lost *lost)
+struct bez_scope *bz_scope_find(struct bz_walk *w, const struct bz_fault *fault,
+				struct bz_extent x, const struct bez_lost *lost)
 {
 	uint64_t at = bz_thread_pointer() + (uint64_t)bz_core.scope_at;
-	struct filling f = { .lost = lost };
+	struct filling f = { .fault = fault, .lost = lost };
 
 	if (is_in(x, at, sizeof(f.scope)) || !may_jump())
 		return NULL;

@@ -45,6 +45,7 @@ static void before_fork(void)
 	if (!bz_lock_fork()) {
 		pthread_mutex_lock(&lock);
 		bz_region_fork_prepare();
+		bz_hooks_fork_prepare();
 	}
 	mm = atomic_load(&bz_core.mm);
 	if (mm)
@@ -59,6 +60,7 @@ static void after_fork(void)
 		bz_gate_open(mm);
 	if (bz_unlock_fork())
 		return;
+	bz_hooks_fork_done();
 	bz_region_fork_done();
 	pthread_mutex_unlock(&lock);
 }

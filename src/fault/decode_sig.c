@@ -12,6 +12,9 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->addr = 0;
 	f->lsb = 0;
 	f->ip = 0;
+	f->sp = 0;
+	f->alt = 0;
+	f->alt_len = 0;
 	f->fix = 0;
 	switch (info->si_code) {
 	case BUS_MCEERR_AR:
@@ -57,6 +60,9 @@ void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->addr = 0;
 	f->lsb = 0;
 	f->ip = 0;
+	f->sp = 0;
+	f->alt = 0;
+	f->alt_len = 0;
 	f->fix = 0;
 	/* codes of the kernel are positive; sigaction(2) */
 	f->cause = info->si_code > 0 ? BEZ_CAUSE_SEGV : BEZ_CAUSE_SENT;
@@ -64,15 +70,21 @@ void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault)
 		f->addr = (uint64_t)info->si_addr;
 }
 
-uint64_t bz_context_ip(const void *context)
+void bz_decode_context(const void *context, struct bz_fault *f)
 {
 	const ucontext_t *uc = context;
 
 #if defined(__x86_64__)
-	return (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+	f->ip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+	f->sp = (uint64_t)uc->uc_mcontext.gregs[REG_RSP];
 #else
-	return uc->uc_mcontext.pc;
+	f->ip = uc->uc_mcontext.pc;
+	f->sp = uc->uc_mcontext.sp;
 #endif
+	if (!((uint32_t)uc->uc_stack.ss_flags & SS_DISABLE)) {
+		f->alt = (uint64_t)uc->uc_stack.ss_sp;
+		f->alt_len = uc->uc_stack.ss_size;
+	}
 }
 
 /*

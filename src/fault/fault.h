@@ -19,8 +19,8 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault);
  * that is 0. */
 void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault);
 
-/* The instruction that was interrupted. */
-uint64_t bz_context_ip(const void *context);
+/* The instruction that was interrupted, and the stacks of its thread. */
+void bz_decode_context(const void *context, struct bz_fault *fault);
 
 /* What of it is lost: see the comment at its definition. */
 struct bz_extent bz_extent_of(const struct bz_fault *fault,

@@ -43,7 +43,7 @@ static long put(const struct bz_sink *sink, const void *bytes, uint64_t len)
 			break;
 		/* at its end, however it was opened: threads write at once, and
 		 * a memory file does not order them. Linux 4.16 */
-		r = bz_sys(SYS_pwritev2, sink->fd, (long)&all, 1, -1, -1,
+		r = bz_sys(SYS_pwritev2, sink->fd, (long)&all, 1, 0, 0,
 			   RWF_APPEND);
 		if (r != -ENOSYS && r != -EOPNOTSUPP)
 			return r;

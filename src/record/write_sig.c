@@ -229,8 +229,8 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 		return;
 	noted = (struct noted){ fault, hit, result, width, seq, bz_now_ns(),
 				bz_walk_tid(w), (uint16_t)w->depth };
-	if (result->action != BEZ_ACTION_SHUTDOWN &&
-	    !may_write(mm, noted.now)) {
+	if (result->outcome != BEZ_OUTCOME_SHUTDOWN_BEGUN &&
+	    !bz_is_end(result->outcome) && !may_write(mm, noted.now)) {
 		drop(mm);
 		return;
 	}

@@ -68,10 +68,15 @@ void bz_lost_forget(bez_region_t region)
 void bz_lost_forked(void)
 {
 	uint32_t i, slots = atomic_load(&bz_inventory.slots);
+	uint64_t word = atomic_load(&bz_lost_word) >> 32, ready = 0;
 
 	for (i = 0; i < slots; i++)
 		if ((atomic_load(key_of(i)) & STATE) == BUSY)
 			atomic_store(key_of(i), 0);
+		else
+			ready += (atomic_load(key_of(i)) & STATE) == READY;
+	/* another thread may have been between a key and the count */
+	atomic_store(&bz_lost_word, (word + 1) << 32 | ready);
 	atomic_store(&bz_inventory.telling, 0);
 }
 
@@ -104,10 +109,10 @@ static void look(struct untold *u)
 		uint64_t key = atomic_load(key_of(i)), seq;
 
 		u->busy += (key & STATE) == BUSY;
-		if ((key & STATE) != READY || atomic_load(&slot_of(i)->told))
+		if ((key & STATE) != READY)
 			continue;
 		seq = atomic_load(&slot_of(i)->seq);
-		if (seq < u->seq) {
+		if (seq != atomic_load(&slot_of(i)->told) && seq < u->seq) {
 			u->slot = i;
 			u->key = key;
 			u->seq = seq;
@@ -175,7 +180,8 @@ int bz_tell_losses(struct bz_mm *mm)
 		at = (struct bz_lost_at){ .slot = u.slot, .key = u.key };
 		if (!bz_lost_read(&at, &lost) || lost.seq != u.seq)
 			continue;
-		atomic_store(&slot_of(u.slot)->told, 1);
+		/* by its number: the slot may be another's by now */
+		atomic_store(&slot_of(u.slot)->told, u.seq);
 		fn = listener(mm, lost.region, &arg);
 		if (!fn)
 			continue;

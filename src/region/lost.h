@@ -39,7 +39,8 @@ enum bz_lost_cover {
 struct bz_lost_slot {
 	_Atomic uint64_t seq;		/* who enters it */
 	struct bez_lost lost;		/* likewise; seq aside */
-	_Atomic uint32_t told;		/* 0: who enters it; 1: the worker */
+	_Atomic uint64_t told;		/* seq of the last one that its owner was
+					 * told of; worker */
 	_Atomic uint32_t cover;		/* enum bz_lost_cover; who enters it, and a
 					 * child of fork(2) before it runs */
 };

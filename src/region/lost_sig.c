@@ -119,6 +119,8 @@ int bz_lost_take(struct bz_extent x, struct bz_lost_at *ret)
 		    !atomic_compare_exchange_strong(key_of(i), &was,
 						    word_of(x, BUSY)))
 			continue;
+		/* BUSY before the content: pairs with bz_lost_read() */
+		atomic_thread_fence(memory_order_release);
 		raise_top(i + 1);
 		ret->slot = i;
 		ret->key = word_of(x, READY);
@@ -134,7 +136,6 @@ void bz_lost_enter(const struct bz_lost_at *at, const struct bez_lost *lost,
 	struct bz_lost_slot *s = slot_of(at->slot);
 
 	s->lost = *lost;
-	atomic_store_explicit(&s->told, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->cover, cover, memory_order_relaxed);
 	/* while the key is BUSY: pairs with next_untold() in lost.c */
 	atomic_store_explicit(&s->seq,

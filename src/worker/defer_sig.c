@@ -73,8 +73,10 @@ int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
 	int r;
 
 	/* the worker cannot wait for itself. Looking after an early notice it
-	 * is in normal context and calls; in a fault of its own it may not */
-	if ((uint32_t)worker == bz_walk_tid(w) && w->depth == 1) {
+	 * is in normal context and calls; in a fault of its own it may not:
+	 * then a frame was interrupted, core/walk.h */
+	if ((uint32_t)worker == bz_walk_tid(w) && w->depth == 1 &&
+	    !(atomic_load_explicit(&w->owner, memory_order_relaxed) >> 32)) {
 		atomic_store(&w->until, end);
 		r = s->fill(*from, len, offset, s->arg) ? -EIO : 0;
 		atomic_store(&w->until, 0);

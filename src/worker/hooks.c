@@ -32,6 +32,16 @@ int bez_shutdown_hook(bez_hook_fn fn, void *arg)
 	return n < BEZ_HOOKS_MAX ? 0 : -ENOSPC;
 }
 
+void bz_hooks_fork_prepare(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void bz_hooks_fork_done(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
 void bz_hooks_forget(void)
 {
 	atomic_store(&bz_hooks.count, 0);

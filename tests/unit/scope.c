@@ -18,10 +18,11 @@ static struct bez_scope *find(struct bz_extent x)
 	struct bz_mm *mm = unit_mm();
 	struct bz_walk *w = unit_enter(mm);
 	struct bez_scope *scope;
+	struct bz_fault from = { .cause = BEZ_CAUSE_ADRERR };
 
 	bz_core.scope_at = (int64_t)((uint64_t)&bz_scope_now -
 				     bz_thread_pointer());
-	scope = bz_scope_find(w, x, &said);
+	scope = bz_scope_find(w, &from, x, &said);
 	bz_walk_leave(mm, w, NULL);
 	return scope;
 }
