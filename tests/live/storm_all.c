@@ -49,6 +49,7 @@ static uint64_t seed;
 static const struct kind *kind;
 static struct area area[AREAS];
 static _Atomic int stop;
+static _Atomic size_t lost_last;	/* area * AREA_PAGES + page */
 
 /* -------------------------------------------------------------------- threads */
 
@@ -74,11 +75,20 @@ static void *loses(void *arg)
 
 		if (area_take(a, page)) {
 			area_lose(a, page);
+			lost_last = (size_t)(a - area) * AREA_PAGES + page;
 			area_give(a, page);
 		}
 		touch_it(a, page, me % 2, area_random(&state), ends);
-		a = &area[which(area_random(&state))];
-		page = area_random(&state) % a->pages;
+		/* any other; or together with all the rest */
+		if (area_random(&state) % 2) {
+			size_t both = lost_last;
+
+			a = &area[both / AREA_PAGES];
+			page = both % AREA_PAGES;
+		} else {
+			a = &area[which(area_random(&state))];
+			page = area_random(&state) % a->pages;
+		}
 		touch_it(a, page, me % 2, area_random(&state), ends);
 	}
 	close(ends[0]);
@@ -243,6 +253,7 @@ static void run_threads(uint64_t wanted)
 	CHECK_EQ(pthread_attr_init(&attr), 0);
 	CHECK_EQ(pthread_attr_setstacksize(&attr, STACK), 0);
 	stop = 0;
+	lost_last = 0;
 	for (i = 0; i < THREADS + OTHERS; i++)
 		CHECK_EQ(pthread_create(&thread[i], &attr, i < THREADS ? loses :
 					other[i - THREADS], (void *)i), 0);

@@ -158,15 +158,25 @@ static void move_over(struct area *a, size_t n)
 	       strerror(errno));
 }
 
+/* Somebody else gives the file zeros where it has a hole. */
+static void fill_hole(struct area *a, size_t n)
+{
+	if (a->kind == AREA_SHARED && !a->page[n].detached)
+		CHECK_EQ(fallocate(a->fd, FALLOC_FL_KEEP_SIZE,
+				   (off_t)(n * a->width), (off_t)a->width), 0);
+}
+
 void area_lose(struct area *a, size_t n)
 {
 	struct area_page *page = &a->page[n];
 	unsigned char byte;
 
-	/* it is lost already; and who is about to replace it would work on the
-	 * mapping that comes over it */
-	if (bez_lost_in(a->at + n * a->width, 1) ||
-	    bez_copy(&byte, a->at + n * a->width, 1))
+	/* who is about to replace it would work on the mapping that comes over it */
+	if (bez_lost_in(a->at + n * a->width, 1)) {
+		fill_hole(a, n);
+		return;
+	}
+	if (bez_copy(&byte, a->at + n * a->width, 1))
 		return;
 	page->lost++;
 	if (a->kind == AREA_SHARED && !page->detached)
