@@ -364,8 +364,8 @@ static struct bez_status whole(uint64_t wanted)
 		if (k == AREA_SHARED && kind->flags & BEZ_START_NO_UFFD)
 			k = AREA_ANON;
 		area_make(&area[i], i < AREAS - 2 ? k : AREA_HUGE);
-		area_add(&area[i], i < AREA_POLICIES ? i :
-			 area_random(&state) % AREA_POLICIES, on_lost);
+		area_add(&area[i], (enum area_policy)(i < AREA_POLICIES ? i :
+			 area_random(&state) % AREA_POLICIES), on_lost);
 	}
 	run_threads(wanted);
 	all_back();
