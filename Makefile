@@ -32,11 +32,12 @@ help:
 	@echo 'make check      build and run all tests; a count at the end'
 	@echo 'make bench      measure; the figures go to $(BUILD)/bench.json'
 	@echo 'make campaign   random losses on every kind of memory (ARGS="--seed 7")'
+	@echo 'make storm      1,000,000 losses by eight threads at once (ARGS="--seed 7")'
 	@echo 'make fuzz       bytes that the reader of records gets wrong (ARGS=600: seconds)'
 	@echo 'make lab        real poison on real kernels, in virtual machines'
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
 	@echo 'make clean      remove the build folders'
-	@echo 'ARGS="..." is passed on by demo, campaign, bench, fuzz and lab (lab: ARGS=--short)'
+	@echo 'ARGS="..." is passed on by demo, campaign, storm, bench, fuzz and lab (lab: ARGS=--short)'
 
 demo:
 	@build-aux/install-packages --for demo
@@ -64,6 +65,12 @@ campaign:
 	@ninja --quiet -C $(BUILD) tests/live/live_campaign
 	@$(BUILD)/tests/live/live_campaign $(ARGS)
 
+storm:
+	@build-aux/install-packages --for check
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja --quiet -C $(BUILD) tests/live/live_storm_all
+	@$(BUILD)/tests/live/live_storm_all --faults 1000000 $(ARGS)
+
 fuzz:
 	@build-aux/install-packages --for ci
 	@tests/tool/fuzz $(ARGS)
@@ -85,4 +92,4 @@ clean:
 	rm -rf $(BUILD) $(LAB) build-ci build-clang build-asan build-tsan \
 		build-aarch64
 
-.PHONY: build help demo check bench campaign fuzz lab install clean
+.PHONY: build help demo check bench campaign storm fuzz lab install clean
