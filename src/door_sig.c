@@ -90,6 +90,8 @@ static enum verdict own_memory(struct bz_mm *mm, struct bz_walk *w,
 		if ((r && r != -EAGAIN) || bz_is_end(result->outcome))
 			return NOT_SAVED;
 		verdict = GOES_ON;
+		if (result->outcome == BEZ_OUTCOME_SHUTDOWN_WAITS)
+			break;
 	}
 	return verdict;
 }
@@ -202,7 +204,7 @@ int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 	if (verdict == GOES_ON) {
 		if (result.outcome == BEZ_OUTCOME_UNWOUND)
 			*ret_scope = result.scope;
-		return bz_leave(mm, w) ? SIGBUS : 0;
+		return bz_leave_or_park(mm, w, result.outcome) ? SIGBUS : 0;
 	}
 	if (verdict == FOREIGN)
 		bz_count(mm, w, BEZ_OUTCOME_FOREIGN);

@@ -69,6 +69,7 @@ int bz_learn(struct bz_mm *mm, struct bz_walk *w, uint64_t addr,
  * can go on, -ENOENT if the address is in no region, -EAGAIN if its region was
  * removed meanwhile, -EFAULT if every action failed (then @ret_result is
  * DEFAULT), or it was entered as lost by who has nowhere to jump (DEGRADED).
+ * After SHUTDOWN_WAITS the caller parks, when it has left.
  * Context: handler-safe; @w at depth
  * >= 1 without a mark; all protection keys open (core/keys.h).
  */
@@ -105,6 +106,12 @@ void bz_ladder_record(struct bz_mm *mm, struct bz_walk *w,
 /* Out of the walk; what was sent to the thread meanwhile is sent again. 1: then
  * SIGBUS is blocked, and has to stay so until the handler has returned. */
 int bz_leave(struct bz_mm *mm, struct bz_walk *w);
+
+/* The same after @outcome; who has to wait for another thread's shutdown does it
+ * here, with nothing that the hooks could want: there may be more such threads
+ * than slots. */
+int bz_leave_or_park(struct bz_mm *mm, struct bz_walk *w,
+		     enum bez_outcome outcome);
 
 /*
  * SIGSEGV: src/door_sig.c. @keys: as the kernel set them. Returns the signal

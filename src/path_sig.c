@@ -286,8 +286,6 @@ int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	r = walk_extent(mm, w, fault, outermost, ret_result);
 	if (outermost)
 		bz_walk_unmark(w);
-	if (ret_result->outcome == BEZ_OUTCOME_SHUTDOWN_WAITS)
-		bz_shutdown_park(mm);
 	return r;
 }
 
@@ -409,6 +407,16 @@ int bz_leave(struct bz_mm *mm, struct bz_walk *w)
 	return 1;
 }
 
+int bz_leave_or_park(struct bz_mm *mm, struct bz_walk *w,
+		     enum bez_outcome outcome)
+{
+	int closed = bz_leave(mm, w);
+
+	if (outcome == BEZ_OUTCOME_SHUTDOWN_WAITS)
+		bz_shutdown_park(mm);
+	return closed;
+}
+
 /*
  * Not ours, or not saved. A fault inside guarded code ends that code only. One
  * that was sent while a fault is being served waits, like a blocked signal,
@@ -479,7 +487,7 @@ static int serve(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		bz_keys_set(keys);
 		return pass_on(mm, w, &fault, info, context);
 	}
-	return bz_leave(mm, w);
+	return bz_leave_or_park(mm, w, did);
 }
 
 void bz_on_signal(int sig, siginfo_t *info, void *context)

@@ -11,6 +11,7 @@
 #define SLOT_WAIT_NS	1000000000u
 #define CHUNK		512u		/* pages that are asked about at once */
 #define TRIES		8		/* for a page that is lost again */
+#define PARKS		1		/* until another thread's shutdown ends */
 
 static int readable(uint64_t addr)
 {
@@ -26,7 +27,7 @@ static int all_good(uint64_t addr, uint64_t len)
 	return !bz_madvise(addr, len, MADV_POPULATE_READ);
 }
 
-/* 0: the page can be read now. */
+/* 0: the page can be read now; or PARKS. */
 static int climb(struct bz_mm *mm, struct bz_walk *w, uint64_t page)
 {
 	struct bz_fault fault = {
@@ -37,6 +38,8 @@ static int climb(struct bz_mm *mm, struct bz_walk *w, uint64_t page)
 	struct bz_result result;
 	int r = bz_ladder(mm, w, &fault, &result);
 
+	if (result.outcome == BEZ_OUTCOME_SHUTDOWN_WAITS)
+		return PARKS;
 	if (r == -ENOENT) {
 		bz_ladder_record(mm, w, &fault, BEZ_OUTCOME_LEFT);
 		return -EFAULT;
@@ -143,7 +146,7 @@ int bez_recover(const void *addr, size_t len)
 	uint64_t all = bz_handler_mask() | bz_sigbit(SIGBUS), was = 0;
 	uint64_t start = (uint64_t)addr, end = start + len;
 	siginfo_t held;
-	int r = 0, was_sent;
+	int r = 0, was_sent = 0;
 
 	if (!mm)
 		return -ESRCH;
@@ -155,7 +158,11 @@ int bez_recover(const void *addr, size_t len)
 		return 0;
 	end = (end + bz_core.page - 1) & -bz_core.page;
 	bz_sigmask(SIG_SETMASK, &all, &was);
-	was_sent = inside(mm, start & -bz_core.page, end, &held, &r);
+	do {
+		if (r == PARKS)
+			bz_shutdown_park(mm);
+		was_sent |= inside(mm, start & -bz_core.page, end, &held, &r);
+	} while (r == PARKS);
 	bz_sigmask(SIG_SETMASK, &was, NULL);
 	if (was_sent)
 		send_on(&held, was);

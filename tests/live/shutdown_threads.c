@@ -177,6 +177,65 @@ static void second(void)
 	expect_record(records, BEZ_OUTCOME_SHUTDOWN, &r);
 }
 
+#define MANY	300			/* more than can be inside at once */
+
+static void *waits_too(void *how)
+{
+	CHECK_EQ(bez_thread_attach(), 0);
+	while (!atomic_load(&told->go))
+		sched_yield();
+	if (how)
+		bez_recover(at + page, page);
+	else
+		live_read(at + page);
+	_exit(4);
+}
+
+/* Goes on only when each of them has met its loss. */
+static void hook_for_all(const struct bez_event *loss, void *arg)
+{
+	hook(loss, arg);
+	atomic_store(&told->go, 1);
+	while (bez_outcome_count(BEZ_OUTCOME_SHUTDOWN_WAITS) < MANY)
+		sched_yield();
+}
+
+static void many_losses(void)
+{
+	struct bez_options options = BEZ_OPTIONS_INIT;
+	uintptr_t i;
+	pthread_t t;
+
+	options.shutdown_ns = 20000000000 * tap_patience();
+	options.record_rate = 1;
+	begin(&options);
+	add(hook_for_all, 1);
+	add(hook, 2);
+	live_poison(at + page);
+	for (i = 0; i < MANY; i++)
+		CHECK_EQ(pthread_create(&t, NULL, waits_too,
+					tap_data() ? (void *)1 : NULL), 0);
+	lose();
+}
+
+/* More threads than there are slots wait, and the hooks run all the same. */
+static void more_than_slots(void)
+{
+	struct bez_record r, last = { 0 };
+	int status;
+
+	prepare();
+	status = end_of(many_losses);
+	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%x",
+	       status);
+	lseek(records, 0, SEEK_SET);
+	while (read(records, &r, sizeof(r)) == sizeof(r))
+		last = r;
+	CHECKF(last.outcome == BEZ_OUTCOME_SHUTDOWN, "%s",
+	       bez_outcome_name(last.outcome));
+	CHECK_EQ(told->hooks, 12);
+}
+
 /* A child of vfork(2) shares all of this, and dies alone. */
 static void in_vfork(void)
 {
@@ -252,6 +311,10 @@ static const struct tap_case cases[] = {
 	{ .name = "other threads are stuck", .run = others_are_stuck },
 	{ .name = "the worker is stuck", .run = busy_worker },
 	{ .name = "a second loss", .run = second },
+	{ .name = "300 more losses", .run = more_than_slots,
+	  .timeout_s = 120 },
+	{ .name = "300 more losses in bez_recover()", .run = more_than_slots,
+	  .timeout_s = 120, .data = "" },
 	{ .name = "a child of vfork", .run = vforked },
 	{ .name = "a child of fork", .run = forked },
 };
