@@ -206,7 +206,7 @@ static void many_losses(void)
 	uintptr_t i;
 	pthread_t t;
 
-	options.shutdown_ns = 20000000000 * tap_patience();
+	options.shutdown_ns = 10000000000 * tap_patience();
 	options.record_rate = 1;
 	begin(&options);
 	add(hook_for_all, 1);
