@@ -113,8 +113,9 @@ struct bez_options {
 					 * is dropped and counted; 0: 1,000;
 					 * UINT32_MAX: no limit */
 	int32_t kin_fd;			/* who is told of a shutdown: a pipe,
-					 * socket or file gets its last record,
-					 * an eventfd(2) a 1; 0: none */
+					 * socket or file gets both records of
+					 * it, an eventfd(2) a 1 for each;
+					 * 0: none */
 	uint64_t shutdown_ns;		/* for all hooks of a shutdown together,
 					 * see <bezoar/shutdown.h>; 0: 5 s */
 	uint32_t shutdown_status;	/* exit status of a shutdown, 0 to 255 */

@@ -4,12 +4,13 @@
  * it could help, and the process comes to an orderly end. Once in a process; the
  * thread that met the loss sees to it and waits for no other:
  *
- *  1. a record of the loss is written (BEZ_OUTCOME_SHUTDOWN_BEGUN);
+ *  1. the next of kin is told (bez_options.kin_fd gets a record of the loss,
+ *     BEZ_OUTCOME_SHUTDOWN_BEGUN, $NOTIFY_SOCKET a word), and then that record is
+ *     written;
  *  2. the hooks are run on the worker, in the order in which they were
  *     registered, until bez_options.shutdown_ns is over for all of them;
  *  3. a second record says how that went (BEZ_OUTCOME_SHUTDOWN, _LATE, _HURT,
- *     _BARE), bez_options.kin_fd gets it, and $NOTIFY_SOCKET a word; then both
- *     are on the disk;
+ *     _BARE), and goes the same ways; then both are on the disk;
  *  4. the process dies of the signal, with the siginfo and at the instruction
  *     of the loss, as one without bezoar, core dump included; or exits with
  *     bez_options.shutdown_status, if BEZ_START_SHUTDOWN_EXIT asks for that.

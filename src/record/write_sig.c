@@ -150,24 +150,26 @@ static void fill(struct bez_record *r, struct bz_mm *mm,
 	r->digest = bez_digest(r, sizeof(*r) - sizeof(r->digest));
 }
 
-/* The last one of the process is told to others, too, before anything is waited
- * for: a disk can be as broken as memory. */
+/* The next of kin is told of it. */
+static int is_shutdown(uint32_t outcome)
+{
+	return outcome == BEZ_OUTCOME_SHUTDOWN_BEGUN || bz_is_end(outcome);
+}
+
+/* Those of a shutdown are told to others first, and only then written: a file may
+ * be on a disk that is as broken as the memory. */
 static __attribute__((noinline)) int put_record(struct bz_mm *mm,
 						const struct noted *noted)
 {
 	struct bz_recorder *me = &bz_recorder;
 	struct bez_record r;
-	int bad;
 
 	fill(&r, mm, noted);
-	bad = me->sink.kind && bz_sink_put(&me->sink, &r, sizeof(r));
-	if (bz_is_end(r.outcome)) {
-		bz_tell_kin(&r);
+	if (is_shutdown(r.outcome)) {
 		bz_notify(&r);
-		bz_sink_settle(&me->sink);
-		bz_sink_settle(&me->kin);
+		bz_tell_kin(&r);
 	}
-	return bad;
+	return me->sink.kind && bz_sink_put(&me->sink, &r, sizeof(r));
 }
 
 /* bezoar: replaced: 4096 bytes at 0x7f5c8a4d2000, "table" + 0x2000, poison,
@@ -223,24 +225,31 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 		     uint64_t seq)
 {
 	struct bz_recorder *me = &bz_recorder;
+	int last = is_shutdown(result->outcome);
 	struct noted noted;
 
-	if (!me->on && !bz_is_end(result->outcome))
+	if (!me->on && !last)
 		return;
 	noted = (struct noted){ fault, hit, result, width, seq, bz_now_ns(),
 				bz_walk_tid(w), (uint16_t)w->depth };
-	if (result->outcome != BEZ_OUTCOME_SHUTDOWN_BEGUN &&
-	    !bz_is_end(result->outcome) && !may_write(mm, noted.now)) {
+	if (!last && !may_write(mm, noted.now)) {
 		drop(mm);
 		return;
 	}
-	if (me->text.kind)
+	/* what may wait comes last */
+	if (me->text.kind && me->text.kind != BZ_SINK_FILE)
 		put_line(&noted);
-	if (me->sink.kind || bz_is_end(result->outcome)) {
+	if (me->sink.kind || last) {
 		if (put_record(mm, &noted))
 			drop(mm);
 		else if (me->sink.kind)
 			atomic_fetch_add_explicit(&mm->records, 1,
 						  memory_order_relaxed);
+	}
+	if (me->text.kind == BZ_SINK_FILE)
+		put_line(&noted);
+	if (bz_is_end(result->outcome)) {
+		bz_sink_settle(&me->sink);
+		bz_sink_settle(&me->kin);
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * FUSE, spoken to /dev/fuse without a library: one file system with one file, of
- * which the second half is on a bad disk. Served by a child, which ends when the
- * case does.
+ * which the second half is on a bad disk, or that hangs. Served by a child, which
+ * ends when the case does.
  */
 #define _GNU_SOURCE
 #include "fuse_eio.h"
@@ -17,11 +17,14 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tap.h"
 
 static size_t file_len, file_bad;
+static int file_hangs;
+static pid_t server;
 static const unsigned char *file_bytes;
 
 static struct {
@@ -110,7 +113,8 @@ static void serve(int fuse)
 			continue;
 		if (n < (ssize_t)sizeof(*in))
 			_exit(0);	/* unmounted */
-		if (in->opcode == FUSE_FORGET)
+		if (in->opcode == FUSE_FORGET ||
+		    (in->opcode == FUSE_WRITE && file_hangs))
 			continue;
 		r = one(in, in + 1);
 		answer.head.unique = in->unique;
@@ -128,7 +132,6 @@ int fuse_eio_open(size_t len, size_t bad, const unsigned char *bytes)
 	static const char folder[] = "/tmp/.bezoar-fuse";
 	char option[96];
 	int fuse, fd;
-	pid_t pid;
 
 	file_len = len;
 	file_bad = bad;
@@ -147,9 +150,9 @@ int fuse_eio_open(size_t len, size_t bad, const unsigned char *bytes)
 		 "group_id=0", fuse);
 	CHECKF(!mount("bezoar", folder, "fuse", MS_NOSUID | MS_NODEV, option),
 	       "mount: %s", strerror(errno));
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
+	server = fork();
+	CHECK(server >= 0);
+	if (!server) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		serve(fuse);
 	}
@@ -157,4 +160,16 @@ int fuse_eio_open(size_t len, size_t bad, const unsigned char *bytes)
 	fd = open("/tmp/.bezoar-fuse/file", O_RDWR | O_CLOEXEC);
 	CHECKF(fd >= 0, "open: %s", strerror(errno));
 	return fd;
+}
+
+int fuse_hang_open(void)
+{
+	file_hangs = 1;
+	return fuse_eio_open(0, 0, NULL);
+}
+
+void fuse_gone(void)
+{
+	CHECK_EQ(kill(server, SIGKILL), 0);
+	CHECK_EQ(waitpid(server, NULL, 0), server);
 }

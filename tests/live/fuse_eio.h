@@ -11,4 +11,9 @@
  */
 int fuse_eio_open(size_t len, size_t bad, const unsigned char *bytes);
 
+/* An empty file of the same sort, to which a write does not come back before
+ * fuse_gone(). */
+int fuse_hang_open(void);
+void fuse_gone(void);
+
 #endif

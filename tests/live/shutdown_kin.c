@@ -5,6 +5,7 @@
 #include <bezoar/record.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fuse_eio.h"
 #include "live.h"
 
 #define STATUS 71
@@ -94,6 +96,7 @@ static void by_pipe(void)
 	ours = ends[0];
 	his = ends[1];
 	expect_end(die);
+	expect_record(BEZ_OUTCOME_SHUTDOWN_BEGUN);
 	expect_record(BEZ_OUTCOME_SHUTDOWN);
 }
 
@@ -105,6 +108,7 @@ static void by_socket(void)
 	ours = ends[0];
 	his = ends[1];
 	expect_end(die);
+	expect_record(BEZ_OUTCOME_SHUTDOWN_BEGUN);
 	expect_record(BEZ_OUTCOME_SHUTDOWN);
 }
 
@@ -116,7 +120,7 @@ static void by_eventfd(void)
 	CHECK(his > 0);
 	expect_end(die);
 	CHECK_EQ(read(his, &n, sizeof(n)), sizeof(n));
-	CHECK_EQ(n, 1);
+	CHECK_EQ(n, 2);		/* it began, it came to its end */
 }
 
 /* A pipe that nobody empties keeps nobody. */
@@ -132,12 +136,66 @@ static void full_pipe(void)
 	expect_end(die);
 }
 
+static int disk;
+
+static void lose_on_a_disk(void)
+{
+	struct bez_options options = BEZ_OPTIONS_INIT;
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	bez_region_t region;
+
+	options.flags = BEZ_START_SHUTDOWN_EXIT | BEZ_START_NO_EARLY_KILL;
+	options.shutdown_status = STATUS;
+	options.kin_fd = his;
+	if (tap_data())
+		options.record_text_fd = disk;
+	else
+		options.record_fd = disk;
+	CHECK_EQ(bez_start(&options), 0);
+	policy.actions[0] = BEZ_ACTION_SHUTDOWN;
+	policy.name = "the \"heart\"\n";
+	at = live_pages(1);
+	CHECK_EQ(bez_region_add(at, live_page(), &policy, &region), 0);
+	lose();
+}
+
+/* He hears of it while the disk of the record hangs; and the end waits for the
+ * record. */
+static void a_disk_that_hangs(void)
+{
+	int ends[2], status;
+	struct pollfd told;
+	pid_t pid;
+
+	disk = fuse_hang_open();
+	CHECK_EQ(pipe(ends), 0);
+	ours = ends[0];
+	his = ends[1];
+	pid = fork();
+	if (!pid) {
+		tap_apart();
+		lose_on_a_disk();
+	}
+	close(his);
+	told = (struct pollfd){ .fd = ours, .events = POLLIN };
+	CHECKF(poll(&told, 1, 10000 * (int)tap_patience()) == 1,
+	       "he was not told");
+	expect_record(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	CHECK_EQ(waitpid(pid, &status, WNOHANG), 0);
+	fuse_gone();			/* and now a write fails */
+	expect_record(BEZ_OUTCOME_SHUTDOWN);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECKF(WIFEXITED(status) && WEXITSTATUS(status) == STATUS, "%x",
+	       status);
+}
+
 /* $NOTIFY_SOCKET: @name, at an abstract address if it begins with @. */
 static void by_notify(void)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	char name[100], text[512] = "", want[64];
+	char name[100], text[512], want[64];
 	size_t len;
+	int i;
 
 	snprintf(name, sizeof(name), "%s-%d", (const char *)tap_data(),
 		 (int)getpid());
@@ -155,12 +213,17 @@ static void by_notify(void)
 	expect_end(die);
 	if (name[0] != '@')
 		unlink(name);
-	CHECK(recv(ours, text, sizeof(text) - 1, 0) > 0);
-	CHECKF(!strncmp(text, "STOPPING=1\nERRNO=133\n"
-			"STATUS=lost memory at 0x", 45), "%s", text);
-	snprintf(want, sizeof(want), ", region \"the ?heart??\": shutdown\n");
-	CHECKF(strstr(text, want) &&
-	       strlen(strstr(text, want)) == strlen(want), "%s", text);
+	for (i = 0; i < 2; i++) {
+		memset(text, 0, sizeof(text));
+		CHECK(recv(ours, text, sizeof(text) - 1, 0) > 0);
+		CHECKF(!strncmp(text, "STOPPING=1\nERRNO=133\n"
+				"STATUS=lost memory at 0x", 45), "%s", text);
+		snprintf(want, sizeof(want), ", region \"the ?heart??\": %s\n",
+			 bez_outcome_name(i ? BEZ_OUTCOME_SHUTDOWN :
+					      BEZ_OUTCOME_SHUTDOWN_BEGUN));
+		CHECKF(strstr(text, want) &&
+		       strlen(strstr(text, want)) == strlen(want), "%s", text);
+	}
 	CHECK_EQ(recv(ours, text, sizeof(text), 0), -1);
 }
 
@@ -312,6 +375,9 @@ static const struct tap_case cases[] = {
 	{ .name = "by a socket", .run = by_socket },
 	{ .name = "by an eventfd", .run = by_eventfd },
 	{ .name = "a full pipe", .run = full_pipe },
+	{ .name = "a disk that hangs", .run = a_disk_that_hangs },
+	{ .name = "a disk that hangs, for the text", .run = a_disk_that_hangs,
+	  .data = "" },
 	{ .name = "by $NOTIFY_SOCKET", .run = by_notify,
 	  .data = "/tmp/bezoar-notify" },
 	{ .name = "by $NOTIFY_SOCKET, abstract", .run = by_notify,
