@@ -52,7 +52,9 @@ void bz_notify(const struct bez_record *r)
 	struct bz_line l;
 	long fd;
 
-	if (!bz_recorder.notify_bytes)
+	/* a child of vfork(2) or of a bare clone(2) is not the service either */
+	if (!bz_recorder.notify_bytes ||
+	    bz_sys0(SYS_getpid) != bz_recorder.notify_pid)
 		return;
 	l.len = 0;
 	add_notice(&l, r);

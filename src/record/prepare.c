@@ -169,6 +169,7 @@ static void find_notify(void)
 		to->sun_path[0] = '\0';
 	bz_recorder.notify_bytes =
 		(uint32_t)(offsetof(struct sockaddr_un, sun_path) + len);
+	bz_recorder.notify_pid = (int32_t)bz_sys0(SYS_getpid);
 }
 
 int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
@@ -211,6 +212,8 @@ void bz_record_forked(struct bz_mm *mm)
 {
 	if (!bz_recorder.prepared.bytes)
 		return;
+	/* that socket is the service's, which our parent is */
+	bz_recorder.notify_bytes = 0;
 	/* that is about our parent's memory */
 	bz_sink_close(&bz_recorder.pagemap);
 	prepare(mm);

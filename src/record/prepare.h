@@ -20,6 +20,7 @@ struct bz_recorder {
 	struct bz_sink kin;		/* is told of a shutdown */
 	struct sockaddr_un notify;	/* likewise; $NOTIFY_SOCKET */
 	uint32_t notify_bytes;		/* 0: there is none */
+	int32_t notify_pid;		/* the service: who started the library */
 	struct bez_record prepared;
 };
 

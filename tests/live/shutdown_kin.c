@@ -189,17 +189,36 @@ static void a_disk_that_hangs(void)
 	       status);
 }
 
-/* $NOTIFY_SOCKET: @name, at an abstract address if it begins with @. */
-static void by_notify(void)
+enum how { FORK, VFORK, CLONE };
+
+static const enum how by_fork = FORK, by_vfork = VFORK, by_clone = CLONE;
+
+/* The service is who called bez_start(). */
+static void child_dies(void)
+{
+	int status;
+	enum how how = *(const enum how *)tap_data();
+	pid_t pid;
+
+	begin(0);
+	live_poison(at);
+	pid = how == FORK ? fork() : how == VFORK ? vfork() : _Fork();
+	if (!pid) {
+		live_read(at + 7);
+		_exit(1);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, STATUS << 8);
+	CHECK_EQ(recv(ours, &status, sizeof(status), MSG_DONTWAIT), -1);
+	live_read(at + 7);
+	_exit(1);
+}
+
+static void listen_at(const char *name)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	char name[100], text[512], want[64];
-	size_t len;
-	int i;
+	size_t len = strlen(name);
 
-	snprintf(name, sizeof(name), "%s-%d", (const char *)tap_data(),
-		 (int)getpid());
-	len = strlen(name);
 	memcpy(to.sun_path, name, len);
 	if (name[0] == '@')
 		to.sun_path[0] = '\0';
@@ -209,6 +228,32 @@ static void by_notify(void)
 		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
 				  len)), 0);
 	CHECK_EQ(setenv("NOTIFY_SOCKET", name, 1), 0);
+}
+
+/* A child that ends is not the end of the service. */
+static void not_of_a_child(void)
+{
+	char name[64], text[512];
+
+	snprintf(name, sizeof(name), "@bezoar-child-%d", (int)getpid());
+	listen_at(name);
+	his = 0;
+	expect_end(child_dies);
+	/* but its parent's is */
+	CHECK(recv(ours, text, sizeof(text), 0) > 0);
+	CHECK(recv(ours, text, sizeof(text), 0) > 0);
+	CHECK_EQ(recv(ours, text, sizeof(text), 0), -1);
+}
+
+/* $NOTIFY_SOCKET: @name, at an abstract address if it begins with @. */
+static void by_notify(void)
+{
+	char name[100], text[512], want[64];
+	int i;
+
+	snprintf(name, sizeof(name), "%s-%d", (const char *)tap_data(),
+		 (int)getpid());
+	listen_at(name);
 	his = 0;
 	expect_end(die);
 	if (name[0] != '@')
@@ -382,6 +427,12 @@ static const struct tap_case cases[] = {
 	  .data = "/tmp/bezoar-notify" },
 	{ .name = "by $NOTIFY_SOCKET, abstract", .run = by_notify,
 	  .data = "@bezoar-notify" },
+	{ .name = "not by a child of fork", .run = not_of_a_child,
+	  .data = &by_fork },
+	{ .name = "not by a child of vfork", .run = not_of_a_child,
+	  .data = &by_vfork },
+	{ .name = "not by a child of a bare clone", .run = not_of_a_child,
+	  .data = &by_clone },
 	{ .name = "nobody listens", .run = nobody_listens },
 	{ .name = "beyond the rate", .run = beyond_the_rate },
 	{ .name = "bad options", .run = bad_options },
