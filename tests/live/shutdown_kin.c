@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -189,9 +190,10 @@ static void a_disk_that_hangs(void)
 	       status);
 }
 
-enum how { FORK, VFORK, CLONE };
+enum how { FORK, VFORK, CLONE, NAMESPACE };
 
-static const enum how by_fork = FORK, by_vfork = VFORK, by_clone = CLONE;
+static const enum how by_fork = FORK, by_vfork = VFORK, by_clone = CLONE,
+		      by_namespace = NAMESPACE;
 
 /* The service is who called bez_start(). */
 static void child_dies(void)
@@ -202,7 +204,10 @@ static void child_dies(void)
 
 	begin(0);
 	live_poison(at);
-	pid = how == FORK ? fork() : how == VFORK ? vfork() : _Fork();
+	/* it has the number of its parent then, 1 */
+	if (how == NAMESPACE)
+		CHECK_EQ(unshare(CLONE_NEWPID), 0);
+	pid = how == FORK || how == NAMESPACE ? fork() : how == VFORK ? vfork() : _Fork();
 	if (!pid) {
 		live_read(at + 7);
 		_exit(1);
@@ -212,6 +217,22 @@ static void child_dies(void)
 	CHECK_EQ(recv(ours, &status, sizeof(status), MSG_DONTWAIT), -1);
 	live_read(at + 7);
 	_exit(1);
+}
+
+/* As the first process of a container. */
+static void as_init(void)
+{
+	int status;
+	pid_t pid;
+
+	CHECK_EQ(unshare(CLONE_NEWPID), 0);
+	pid = fork();
+	if (!pid) {
+		CHECK_EQ(getpid(), 1);
+		child_dies();
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
 }
 
 static void listen_at(const char *name)
@@ -238,7 +259,10 @@ static void not_of_a_child(void)
 	snprintf(name, sizeof(name), "@bezoar-child-%d", (int)getpid());
 	listen_at(name);
 	his = 0;
-	expect_end(child_dies);
+	if (*(const enum how *)tap_data() == NAMESPACE && geteuid())
+		tap_skip("pid namespaces are root's");
+	expect_end(*(const enum how *)tap_data() == NAMESPACE ? as_init :
+								child_dies);
 	/* but its parent's is */
 	CHECK(recv(ours, text, sizeof(text), 0) > 0);
 	CHECK(recv(ours, text, sizeof(text), 0) > 0);
@@ -433,6 +457,8 @@ static const struct tap_case cases[] = {
 	  .data = &by_vfork },
 	{ .name = "not by a child of a bare clone", .run = not_of_a_child,
 	  .data = &by_clone },
+	{ .name = "not by a child that is called 1, too", .run = not_of_a_child,
+	  .data = &by_namespace },
 	{ .name = "nobody listens", .run = nobody_listens },
 	{ .name = "beyond the rate", .run = beyond_the_rate },
 	{ .name = "bad options", .run = bad_options },
