@@ -24,6 +24,7 @@
 #define DEFAULT_CLAIM_WAIT_NS	2000000000u
 #define DEFAULT_MISSING_ROUNDS	8
 #define DEFAULT_SHUTDOWN_NS	5000000000u
+#define LOOK_NS			1000000000u
 #define MOST_MISSING_ROUNDS	254	/* bz_missing_again() counts that far */
 
 #define ALL_FLAGS (BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL | \
@@ -33,6 +34,9 @@
 /* Orders bez_start(), bez_stop() and fork(2). */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int watching;			/* forks, from the first start on */
+/* bez_stop() waits for the worker, and not under the lock: what runs there may
+ * fork(2). Futex; under the lock. */
+static _Atomic uint32_t stopping;
 
 /* Kept from the first start on: a handler that began before bez_stop() may
  * still stand on it. */
@@ -52,7 +56,7 @@ static void before_fork(void)
 		bz_gate_close(mm);
 }
 
-static void after_fork(void)
+static void leave_fork(int is_child)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 
@@ -60,9 +64,19 @@ static void after_fork(void)
 		bz_gate_open(mm);
 	if (bz_unlock_fork())
 		return;
+	/* who was about to stop the library stayed behind */
+	if (is_child && atomic_load(&stopping)) {
+		atomic_store(&stopping, 0);
+		bz_region_fork_open();
+	}
 	bz_hooks_fork_done();
 	bz_region_fork_done();
 	pthread_mutex_unlock(&lock);
+}
+
+static void after_fork(void)
+{
+	leave_fork(0);
 }
 
 static void after_fork_in_child(void)
@@ -77,7 +91,7 @@ static void after_fork_in_child(void)
 		bz_lost_forked();
 		bz_degrade_forked(mm);
 	}
-	after_fork();
+	leave_fork(1);
 }
 
 /* The lock is held. */
@@ -226,9 +240,28 @@ int bz_worker_ensure(struct bz_mm *mm)
 	if (r)
 		return r;
 	/* bez_stop() may have come in between */
-	r = atomic_load(&bz_core.mm) == mm ? bz_worker_start(mm) : -ESRCH;
+	r = atomic_load(&bz_core.mm) == mm && !atomic_load(&stopping) ?
+	    bz_worker_start(mm) : -ESRCH;
 	bz_unlock(&lock);
 	return r;
+}
+
+/* In a callback of the program's that the worker runs. */
+static int on_worker(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+
+	return mm && atomic_load(&mm->worker_tid) == bz_gettid();
+}
+
+/* The lock is held before and after. */
+static void wait_for_stop(void)
+{
+	while (atomic_load(&stopping)) {
+		pthread_mutex_unlock(&lock);
+		bz_futex_wait(&stopping, 1, LOOK_NS);
+		pthread_mutex_lock(&lock);
+	}
 }
 
 int bez_start(const struct bez_options *options)
@@ -237,9 +270,13 @@ int bez_start(const struct bez_options *options)
 
 	if (bz_inside())
 		return -EDEADLK;
+	/* bez_stop() may be waiting for us */
+	if (on_worker())
+		return -EALREADY;
 	r = bz_lock(&lock);
 	if (r)
 		return r;
+	wait_for_stop();
 	r = start(options);
 	bz_unlock(&lock);
 	return r;
@@ -260,14 +297,14 @@ static int stop(void)
 
 	if (!mm)
 		return -ESRCH;
-	/* from its own callback: nobody could wait for it */
-	if (atomic_load(&mm->worker_tid) == bz_gettid())
-		return -EDEADLK;
 	if (!installed() || bz_region_close())
 		return -EBUSY;
 	/* the worker first: an early notice that is on its way to it must not
 	 * meet the default action */
+	atomic_store(&stopping, 1);
+	pthread_mutex_unlock(&lock);
 	bz_worker_stop(mm);
+	pthread_mutex_lock(&lock);
 	uninstall();
 	bz_thread_detach_all();
 	atomic_store(&bz_core.mm, NULL);
@@ -281,6 +318,8 @@ static int stop(void)
 	bz_record_close();
 	bz_hooks_forget();
 	bz_region_reset();
+	atomic_store(&stopping, 0);
+	bz_futex_wake(&stopping);
 	return 0;
 }
 
@@ -288,11 +327,13 @@ int bez_stop(void)
 {
 	int r;
 
-	if (bz_inside())
+	/* the worker could not be waited for by itself */
+	if (bz_inside() || on_worker())
 		return -EDEADLK;
 	r = bz_lock(&lock);
 	if (r)
 		return r;
+	wait_for_stop();
 	r = stop();
 	bz_unlock(&lock);
 	return r;

@@ -31,6 +31,11 @@ void bz_region_fork_prepare(void)
 	pthread_mutex_lock(&lock);
 }
 
+void bz_region_fork_open(void)
+{
+	closed = 0;
+}
+
 void bz_region_fork_done(void)
 {
 	pthread_mutex_unlock(&lock);

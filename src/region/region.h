@@ -52,6 +52,8 @@ int bz_missing_again(struct bz_mm *mm, uint64_t now_ns, uint32_t limit);
 /* Normal context: the writers' lock around fork(2); regions registered. */
 void bz_region_fork_prepare(void);
 void bz_region_fork_done(void);
+/* In a child, that lock held: registrations are open, whoever had closed them. */
+void bz_region_fork_open(void);
 uint64_t bz_region_total(void);
 
 /* No more registrations until it is opened again. -EBUSY: there are some. */

@@ -4,12 +4,17 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -217,6 +222,93 @@ static void may_remove(void)
 	CHECK_EQ(bez_stop(), 0);
 }
 
+static _Atomic int stoppers[2];		/* tids of who calls bez_stop() */
+static int forked, started;
+
+/* Has thread @tid gone to sleep? */
+static int sleeps(int tid)
+{
+	char path[64], text[256] = "", *end;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK(read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	end = strrchr(text, ')');
+	return end && end[2] == 'S';
+}
+
+/* The child is as if nobody had begun to stop anything. */
+static int child(void)
+{
+	bez_region_t r;
+
+	tap_apart();
+	alarm(20 * tap_patience());
+	CHECK_EQ(bez_thread_attach(), 0);
+	CHECK_EQ(add(at, 3, &r), 0);
+	CHECK_EQ(bez_region_remove(r), 0);
+	CHECK_EQ(bez_stop(), 0);
+	return 33;
+}
+
+static void while_stopped(const struct bez_lost *lost)
+{
+	int status;
+	pid_t pid;
+
+	removed = bez_region_remove(lost->region);
+	sem_post(&entered);
+	while (!stoppers[0] || !stoppers[1] || !sleeps(stoppers[0]) ||
+	       !sleeps(stoppers[1]))
+		sched_yield();
+	stopped = bez_stop();
+	started = bez_start(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(child());
+	forked = waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+static void *stops_too(void *arg)
+{
+	stoppers[1] = (int)syscall(SYS_gettid);
+	*(int *)arg = bez_stop();
+	return NULL;
+}
+
+/* bez_stop() waits for the call, and that may do what it likes meanwhile. */
+static void stop_waits(void)
+{
+	pthread_t thread;
+	int r = 1, r2;
+
+	begin(3, 0);
+	sem_init(&entered, 0, 0);
+	then = while_stopped;
+	live_poison(at + page);
+	CHECK_EQ(touch(1), 1);
+	sem_wait(&entered);
+	CHECK_EQ(pthread_create(&thread, NULL, stops_too, &r), 0);
+	while (!stoppers[1])
+		sched_yield();
+	stoppers[0] = (int)syscall(SYS_gettid);
+	r2 = bez_stop();
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	/* one of them, and the other came too late */
+	CHECK_EQ(r + r2, -ESRCH);
+	CHECK(!r || !r2);
+	CHECK_EQ(removed, 0);
+	CHECK_EQ(stopped, -EDEADLK);
+	CHECK_EQ(started, -EALREADY);
+	CHECK_EQ(forked, 33 << 8);
+	CHECK_EQ(count, 1);
+	see_start(0);
+	CHECK_EQ(bez_stop(), 0);
+}
+
 /* What the kernel says in advance is told before anybody touches it. */
 static void in_advance(void)
 {
@@ -292,6 +384,7 @@ static const struct tap_case cases[] = {
 	  .run = places_again },
 	{ .name = "it may clear what was lost", .run = may_clear },
 	{ .name = "it may remove the region", .run = may_remove },
+	{ .name = "a stop waits for it", .run = stop_waits, .timeout_s = 30 },
 	{ .name = "a removal waits for it", .run = removal_waits },
 	{ .name = "an early notice", .run = in_advance },
 	{ .name = "it needs degrade and a worker", .run = needs },
