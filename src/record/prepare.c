@@ -183,7 +183,9 @@ int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
 	if (!r)
 		r = bz_sink_open(options->kin_fd, &me->kin);
 	if (!r && (me->sink.kind == BZ_SINK_EVENT ||
-		   me->text.kind == BZ_SINK_EVENT))
+		   me->text.kind == BZ_SINK_EVENT ||
+		   me->sink.kind == BZ_SINK_TERMINAL ||
+		   me->kin.kind == BZ_SINK_TERMINAL))
 		r = -EINVAL;
 	if (r) {
 		bz_record_close();

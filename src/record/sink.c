@@ -2,6 +2,9 @@
 #include "record/sink.h"
 
 #include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <termios.h>
 
 #include "core/core.h"
 
@@ -27,6 +30,12 @@ static long open_again(int fd, int flags)
 	return r == -ENOENT ? -ENOSYS : r;	/* it is open: no /proc */
 }
 
+/* Unless it is told not to. */
+static int waits(enum bz_sink_kind kind)
+{
+	return kind == BZ_SINK_PIPE || kind == BZ_SINK_TERMINAL;
+}
+
 /* The program's own, where there is no other way: a socket, or one that may be
  * written to and not be opened. */
 static long take(int fd, enum bz_sink_kind kind, long flags, uint32_t *marked)
@@ -34,14 +43,16 @@ static long take(int fd, enum bz_sink_kind kind, long flags, uint32_t *marked)
 	long r = -EBADF;
 
 	*marked = 0;
-	if (kind == BZ_SINK_FILE || kind == BZ_SINK_PIPE)
-		r = open_again(fd, kind == BZ_SINK_FILE ? O_APPEND : O_NONBLOCK);
+	if (kind == BZ_SINK_FILE)
+		r = open_again(fd, O_APPEND);
+	else if (waits(kind))
+		r = open_again(fd, O_NONBLOCK);
 	if (r >= 0) {
 		*marked = !bz_sys(SYS_fcntl, r, F_SETSIG, BZ_SINK_MARK, 0, 0,
 				  0);
 		return r;
 	}
-	if (kind == BZ_SINK_PIPE && !(flags & O_NONBLOCK))
+	if (waits(kind) && !(flags & O_NONBLOCK))
 		return r;
 	return dup_high(fd);
 }
@@ -65,14 +76,35 @@ int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink)
 	return 0;
 }
 
-static enum bz_sink_kind kind_of(mode_t mode)
+#define MEMORY_DEVICES 1			/* null, full, kmsg and so on */
+
+/*
+ * The master of a pseudo-terminal can not be opened anew: that makes another one,
+ * at whose end nobody is. Many a device is like that, so they are no sinks; who
+ * reads from a master can as well read from a pipe.
+ */
+static enum bz_sink_kind kind_of_device(int fd, dev_t device)
 {
-	switch (mode & S_IFMT) {
+	struct termios now;
+	uint32_t number;
+
+	if (major(device) == MEMORY_DEVICES)
+		return BZ_SINK_PIPE;
+	if (bz_sys(SYS_ioctl, fd, TCGETS, (long)&now, 0, 0, 0) ||
+	    !bz_sys(SYS_ioctl, fd, TIOCGPTN, (long)&number, 0, 0, 0))
+		return BZ_SINK_NONE;
+	return BZ_SINK_TERMINAL;
+}
+
+static enum bz_sink_kind kind_of(int fd, const struct stat *st)
+{
+	switch (st->st_mode & S_IFMT) {
 	case S_IFREG:
 		return BZ_SINK_FILE;
 	case S_IFIFO:
-	case S_IFCHR:
 		return BZ_SINK_PIPE;
+	case S_IFCHR:
+		return kind_of_device(fd, st->st_rdev);
 	case S_IFSOCK:
 		return BZ_SINK_SOCKET;
 	default:
@@ -95,7 +127,7 @@ int bz_sink_open(int fd, struct bz_sink *ret_sink)
 	if (flags < 0 || bz_sys(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) ||
 	    (flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
 		return -EBADF;
-	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : kind_of(st.st_mode);
+	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : kind_of(fd, &st);
 	if (kind == BZ_SINK_NONE)
 		return -EINVAL;
 	own = take(fd, kind, flags, &marked);

@@ -19,10 +19,12 @@
 enum bz_sink_kind {
 	BZ_SINK_NONE = 0,
 	BZ_SINK_FILE = 1,	/* appends by itself if it is marked */
-	BZ_SINK_PIPE = 2,	/* or a terminal: does not wait */
+	BZ_SINK_PIPE = 2,	/* or /dev/null and its like: does not wait */
 	BZ_SINK_SOCKET = 3,	/* asked not to wait each time */
 	BZ_SINK_READ = 4,	/* nothing is written to it */
-	BZ_SINK_EVENT = 5	/* eventfd(2); bz_sink_put() is not for it */
+	BZ_SINK_EVENT = 5,	/* eventfd(2); bz_sink_put() is not for it */
+	BZ_SINK_TERMINAL = 6	/* does not wait either; for text: it makes
+				 * something else of other bytes */
 };
 
 struct bz_sink {

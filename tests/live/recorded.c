@@ -7,11 +7,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -446,6 +448,52 @@ static void line(void)
 	CHECK_EQ(strchr(text, '\n') - text + 1, strlen(text));
 }
 
+/* A process in the background, whose terminal stops those that write. */
+static void in_the_background(int slave)
+{
+	struct bez_source from;
+
+	CHECK_EQ(setpgid(0, 0), 0);
+	CHECK(tcgetpgrp(slave) != getpgrp());
+	at = live_pages(1);
+	copy = live_pages(1);
+	from = bez_source_mirror(copy);
+	CHECK_EQ(start(slave), 0);
+	live_region(at, page, &from, "table");
+	live_poison(at);
+	CHECK_EQ(live_wrong(at, page, 0), 0);
+	CHECK_EQ(status_now().replaced, 1);
+}
+
+static void background(void)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave, status;
+	struct termios t;
+	char text[512] = "";
+	pid_t pid;
+
+	page = live_page();
+	if (master < 0 || grantpt(master) || unlockpt(master))
+		tap_skip("no pseudo-terminals here: %s", strerror(errno));
+	CHECK(setsid() > 0);
+	slave = open(ptsname(master), O_RDWR);
+	CHECK(slave > 0);
+	CHECK_EQ(tcgetpgrp(slave), getpgrp());
+	CHECK_EQ(tcgetattr(slave, &t), 0);
+	t.c_lflag |= TOSTOP;
+	CHECK_EQ(tcsetattr(slave, TCSANOW, &t), 0);
+	pid = fork();
+	if (!pid) {
+		tap_apart();
+		in_the_background(slave);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	CHECKF(status == 0, "%x", status);
+	CHECK(read(master, text, sizeof(text) - 1) > 0);
+	CHECKF(strstr(text, "bezoar: replaced: "), "%s", text);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "replaced, file", .run = replaced, .data = &to_file },
 	{ .name = "replaced, pipe", .run = replaced, .data = &to_pipe },
@@ -465,5 +513,6 @@ static const struct tap_case cases[] = {
 	{ .name = "start and stop", .run = start_and_stop },
 	{ .name = "options of an older header", .run = old_options },
 	{ .name = "a line of text", .run = line },
+	{ .name = "a line of text, in the background", .run = background },
 };
 TAP_MAIN(cases)

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "writing.h"
@@ -72,6 +73,71 @@ static int pending(int sig)
 
 	CHECK_EQ(sigpending(&set), 0);
 	return sigismember(&set, sig);
+}
+
+static int opens(int record, int text, int kin)
+{
+	struct bez_options o = BEZ_OPTIONS_INIT;
+	int r;
+
+	o.record_fd = record;
+	o.record_text_fd = text;
+	o.kin_fd = kin;
+	r = bz_record_open(mm, &o);
+	if (!r)
+		bz_record_close();
+	return r;
+}
+
+/* Of a terminal only the text, of its master nothing: that one, opened anew, is
+ * another. */
+static void terminals(void)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave, null, before;
+
+	if (master < 0 || grantpt(master) || unlockpt(master))
+		tap_skip("no pseudo-terminals here: %s", strerror(errno));
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	CHECK(slave > 0);
+	null = open("/dev/null", O_WRONLY);
+	CHECK(null > 0);
+	mm = unit_mm();
+	before = (int)unit_fds();
+	CHECK_EQ(opens(master, 0, 0), -EINVAL);
+	CHECK_EQ(opens(0, master, 0), -EINVAL);
+	CHECK_EQ(opens(0, 0, master), -EINVAL);
+	CHECK_EQ(opens(slave, 0, 0), -EINVAL);
+	CHECK_EQ(opens(0, 0, slave), -EINVAL);
+	CHECK_EQ(opens(open("/dev/ptmx", O_RDWR | O_NOCTTY), 0, 0), -EINVAL);
+	before++;
+	CHECK_EQ(opens(0, slave, 0), 0);
+	CHECK_EQ(opens(null, null, null), 0);
+	CHECK_EQ(unit_fds(), before);
+}
+
+/* The line comes through, and one that is held up is not waited for, by ours. */
+static void terminal_held(void)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+	char text[512] = "";
+
+	if (master < 0 || grantpt(master) || unlockpt(master))
+		tap_skip("no pseudo-terminals here: %s", strerror(errno));
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	CHECK(slave > 0);
+	open_to(0, slave, UINT32_MAX);
+	block_all();
+	write_one(1);
+	CHECK(read(master, text, sizeof(text) - 1) > 100);
+	CHECK(strchr(text, '\n'));
+	CHECK(!(fcntl(slave, F_GETFL) & O_NONBLOCK));
+	CHECK_EQ(tcflow(slave, TCOOFF), 0);
+	write_one(2);
+	CHECK_EQ(fcntl(master, F_SETFL, O_NONBLOCK), 0);
+	CHECK_EQ(read(master, text, sizeof(text)), -1);
+	close(master);			/* hung up */
+	write_one(3);
+	CHECK(!pending(SIGHUP));
 }
 
 /* A pipe that is full, one that nobody reads: counted, and no signal is left. */
@@ -251,6 +317,8 @@ static void race(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "what can be written to", .run = sinks },
+	{ .name = "terminals, and their masters", .run = terminals },
+	{ .name = "a terminal that is held up", .run = terminal_held },
 	{ .name = "a full pipe is not waited for", .run = pipe_end },
 	{ .name = "a pipe that nobody reads", .run = no_reader },
 	{ .name = "a file at its limit", .run = file_limit },
