@@ -318,7 +318,8 @@ static void race(void)
 static const struct tap_case cases[] = {
 	{ .name = "what can be written to", .run = sinks },
 	{ .name = "terminals, and their masters", .run = terminals },
-	{ .name = "a terminal that is held up", .run = terminal_held },
+	{ .name = "a terminal that is held up", .run = terminal_held,
+	  .timeout_s = 20 },
 	{ .name = "a full pipe is not waited for", .run = pipe_end },
 	{ .name = "a pipe that nobody reads", .run = no_reader },
 	{ .name = "a file at its limit", .run = file_limit },
