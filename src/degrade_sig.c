@@ -25,20 +25,24 @@ static void *scratch(struct bz_mm *mm, struct bz_walk *w)
 
 /* ----------------------------------------------------- into the inventory */
 
+#define WAITS	3
+
 /* Bad, and mapped all the same: a huge page that did not split, which only its
- * first report tells. Or consumed by an instruction that must not run again. */
+ * first report tells. Or consumed by an instruction that must not run again, and
+ * nobody has put another page there @meanwhile. */
 static int is_lost_anyway(const struct bz_fault *fault,
-			  const struct bz_hit *hit, struct bz_extent x)
+			  const struct bz_hit *hit, struct bz_extent x,
+			  int meanwhile)
 {
 	return (fault->lsb > bz_core.page_shift && x.width == bz_core.page) ||
-	       (fault->cause == BEZ_CAUSE_POISON_AR &&
-		(hit->flags & BEZ_POLICY_NO_RESTART));
+	       (bz_no_restart(fault, hit) && !meanwhile);
 }
 
 /* NONE: it is lost, and *@ret_stays, if the kernel itself keeps it closed. */
 static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 			     const struct bz_hit *hit, struct bz_extent x,
-			     struct bz_memory memory, int *ret_stays)
+			     struct bz_memory memory, int meanwhile,
+			     int *ret_stays)
 {
 	enum bz_probe probe = fault->cause == BEZ_CAUSE_SEGV ?
 			      bz_probe_hole(x) :
@@ -54,7 +58,8 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 		return BEZ_OUTCOME_REFUSED_KIND;
 	if (probe == BZ_PROBE_UNMAPPED && fault->cause != BEZ_CAUSE_SEGV)
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
-	if (probe != BZ_PROBE_GOOD || is_lost_anyway(fault, hit, x))
+	if (probe != BZ_PROBE_GOOD ||
+	    is_lost_anyway(fault, hit, x, meanwhile))
 		return BEZ_OUTCOME_NONE;
 	return bz_good_again(mm, x, fault->taken_ns) ?
 	       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;
@@ -82,17 +87,40 @@ static enum bez_outcome claim(struct bz_mm *mm, struct bz_walk *w,
 	return bz_claim_for(mm, w, fault, outermost, hit, loss->x);
 }
 
+static struct bez_lost describe(struct bz_walk *w, const struct bz_fault *fault,
+				const struct bz_hit *hit,
+				const struct bz_loss *loss,
+				const struct bz_result *result)
+{
+	return (struct bez_lost){
+		.addr = (void *)loss->x.start,
+		.width = loss->x.width,
+		.touched = (void *)fault->addr,
+		.region = hit->id,
+		.time_ns = fault->taken_ns,
+		.cause = result->cause ? result->cause :
+					 (uint16_t)fault->cause,
+		.why = result->why,
+		.tid = (int32_t)bz_walk_tid(w),
+	};
+}
+
 static enum bez_outcome enter(struct bz_mm *mm, struct bz_walk *w,
 			      const struct bz_fault *fault, int outermost,
 			      struct bz_hit *hit, struct bz_loss *loss,
 			      struct bz_result *result, struct bz_lost_at *at)
 {
 	enum bez_outcome why = claim(mm, w, fault, outermost, hit, loss);
-	struct bez_lost lost = { .time_ns = fault->taken_ns };
-	int stays, shared = 0;
+	int stays, shared = 0, waits = 0;
+	struct bez_lost lost;
 
+	/* who has waited for another's repair runs again; but not this one */
+	while (why == BEZ_OUTCOME_WAITED && bz_no_restart(fault, hit) &&
+	       waits++ < WAITS)
+		why = claim(mm, w, fault, outermost, hit, loss);
 	if (why == BEZ_OUTCOME_NONE)
-		why = look(mm, fault, hit, loss->x, loss->memory, &stays);
+		why = look(mm, fault, hit, loss->x, loss->memory, waits,
+			   &stays);
 	if (why != BEZ_OUTCOME_NONE)
 		return why;
 	if (bz_lost_take(loss->x, at))
@@ -106,13 +134,7 @@ static enum bez_outcome enter(struct bz_mm *mm, struct bz_walk *w,
 		bz_ring(mm);
 		return why;
 	}
-	lost.addr = (void *)loss->x.start;
-	lost.width = loss->x.width;
-	lost.touched = (void *)fault->addr;
-	lost.region = hit->id;
-	lost.cause = result->cause ? result->cause : (uint16_t)fault->cause;
-	lost.why = result->why;
-	lost.tid = (int32_t)bz_walk_tid(w);
+	lost = describe(w, fault, hit, loss, result);
 	bz_lost_enter(at, &lost, stays ? BZ_AS_IT_WAS :
 				 shared ? BZ_COVERED_SHARED : BZ_COVERED);
 	bz_ring(mm);
@@ -140,28 +162,41 @@ static enum bez_outcome leave(struct bz_walk *w, const struct bz_fault *fault,
 			       BEZ_OUTCOME_REFUSED_NO_SCOPE;
 }
 
+static int runs_again(enum bez_outcome why)
+{
+	return why == BEZ_OUTCOME_WAITED || why == BEZ_OUTCOME_ALREADY_GOOD ||
+	       why == BEZ_OUTCOME_ASKED_AGAIN;
+}
+
 enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
 			    const struct bz_fault *fault, int outermost,
 			    struct bz_hit *hit, struct bz_loss *loss,
 			    struct bz_result *result)
 {
-	enum bez_outcome why = BEZ_OUTCOME_NONE;
+	int never = bz_no_restart(fault, hit);
+	enum bez_outcome why = BEZ_OUTCOME_ASKED_AGAIN;
 	struct bez_lost lost;
 	struct bz_lost_at at;
 
 	if (!loss->known)
 		why = enter(mm, w, fault, outermost, hit, loss, result, &at);
-	else if (!bz_lost_find(fault->addr, &at))
-		return BEZ_OUTCOME_ASKED_AGAIN;
-	if (why != BEZ_OUTCOME_NONE) {
-		bz_walk_done(w, 0);	/* the next action claims anew */
-		return why;
-	}
-	loss->known = 1;
+	else if (bz_lost_find(fault->addr, &at))
+		why = BEZ_OUTCOME_NONE;
 	/* it may have been cleared since */
-	if (!bz_lost_read(&at, &lost))
-		return BEZ_OUTCOME_ASKED_AGAIN;
-	result->why = lost.why;
+	if (why == BEZ_OUTCOME_NONE && !bz_lost_read(&at, &lost))
+		why = BEZ_OUTCOME_ASKED_AGAIN;
+	if (why == BEZ_OUTCOME_NONE) {
+		loss->known = 1;
+		result->why = lost.why;
+		return leave(w, fault, &lost, result);
+	}
+	bz_walk_done(w, 0);		/* the next action claims anew */
+	/* the region may be gone, and with it who wants that */
+	if (!never || !runs_again(why) || bz_region_find(fault->addr, hit))
+		return why;
+	/* good by now, or entered by another: it leaves all the same */
+	if (!bz_lost_find(fault->addr, &at) || !bz_lost_read(&at, &lost))
+		lost = describe(w, fault, hit, loss, result);
 	return leave(w, fault, &lost, result);
 }
 

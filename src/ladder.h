@@ -19,6 +19,17 @@ struct bz_loss {
 };
 
 /*
+ * Must what met @fault not run again? Whether a machine check has interrupted it,
+ * or it came to the page later, the signal is the same.
+ */
+static inline int bz_no_restart(const struct bz_fault *fault,
+				const struct bz_hit *hit)
+{
+	return fault->cause == BEZ_CAUSE_POISON_AR &&
+	       (hit->flags & BEZ_POLICY_NO_RESTART);
+}
+
+/*
  * The action REPLACE on @loss, which the caller has claimed: source, look,
  * place. Returns REPLACED, ALREADY_GOOD, or why not: REFUSED_KIND also if the
  * memory is not what @loss says. src/replace_sig.c. Context: handler-safe; the

@@ -118,8 +118,7 @@ static enum bez_outcome act_replace(struct bz_mm *mm, struct bz_walk *w,
 {
 	enum bez_outcome why;
 
-	if (fault->cause == BEZ_CAUSE_POISON_AR &&
-	    (hit->flags & BEZ_POLICY_NO_RESTART))
+	if (bz_no_restart(fault, hit))
 		return BEZ_OUTCOME_REFUSED_RESTART;
 	why = bz_claim_for(mm, w, fault, outermost, hit, loss->x);
 	if (why != BEZ_OUTCOME_NONE)
@@ -376,6 +375,9 @@ static enum bez_outcome decide(struct bz_mm *mm, struct bz_walk *w,
 	default:
 		return BEZ_OUTCOME_FOREIGN;
 	}
+	/* to find out where it was it would have to run again */
+	if (bz_region_no_restarts())
+		return BEZ_OUTCOME_FOREIGN;
 	return bz_missing_again(mm, fault->taken_ns, bz_core.missing_rounds) ?
 	       BEZ_OUTCOME_ASKED_AGAIN : BEZ_OUTCOME_FOREIGN;
 }

@@ -46,10 +46,14 @@ uint64_t bz_region_total(void)
 	return atomic_load_explicit(&total, memory_order_relaxed);
 }
 
-/* The lock is held. */
-static void set_total(uint64_t now)
+/* One more, or one less. The lock is held. */
+static void count(const struct bz_region *r, int step)
 {
-	atomic_store_explicit(&total, now, memory_order_relaxed);
+	atomic_store_explicit(&total, bz_region_total() + (uint64_t)step,
+			      memory_order_relaxed);
+	if (r->flags & BEZ_POLICY_NO_RESTART)
+		atomic_fetch_add_explicit(&bz_region_strict, (uint32_t)step,
+					  memory_order_relaxed);
 }
 
 int bz_region_close(void)
@@ -151,7 +155,7 @@ static int add(uint64_t start, uint64_t len, const struct bz_said *said,
 	ret = bz_table_insert(r);
 	if (!ret) {
 		bz_share_list(share);
-		set_total(bz_region_total() + 1);
+		count(r, 1);
 		*ret_region = bz_region_id(r);
 		return 0;
 	}
@@ -305,9 +309,9 @@ int bez_region_remove(bez_region_t region)
 		bz_share_unlist(r->share);
 		bz_share_close(mm, r->share);
 		bz_pool_put_list(r->list);
+		count(r, -1);
 		r->end = 0;
 		bz_pool_put(r);
-		set_total(bz_region_total() - 1);
 	} else {
 		ret = -ENOENT;
 	}

@@ -49,6 +49,15 @@ int bz_good_again(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns);
 /* May this fault without an address be tried again? Counts it in. */
 int bz_missing_again(struct bz_mm *mm, uint64_t now_ns, uint32_t limit);
 
+/* How many regions there are with BEZ_POLICY_NO_RESTART. Written under the
+ * writers' lock; read anywhere. */
+extern _Atomic uint32_t bz_region_strict;
+
+static inline uint32_t bz_region_no_restarts(void)
+{
+	return atomic_load_explicit(&bz_region_strict, memory_order_relaxed);
+}
+
 /* Normal context: the writers' lock around fork(2); regions registered. */
 void bz_region_fork_prepare(void);
 void bz_region_fork_done(void);

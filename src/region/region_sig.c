@@ -4,6 +4,8 @@
 #include "core/core.h"
 #include "region/table.h"
 
+_Atomic uint32_t bz_region_strict;
+
 int bz_region_mark(struct bz_walk *w)
 {
 	/* an older mark keeps all that a newer one would, and more */

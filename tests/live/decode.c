@@ -320,6 +320,70 @@ static void no_restart(void)
 	CHECK(forge_lost(at));
 }
 
+/* A region that wants it, and pages that are in none. */
+static bez_region_t strict_region(unsigned char **ret_at)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct bez_source from = bez_source_mirror(live_pages(2));
+	bez_region_t region;
+
+	*ret_at = live_pages(2);
+	policy.flags = BEZ_POLICY_NO_RESTART;
+	policy.source = &from;
+	CHECK_EQ(bez_region_add(*ret_at, 2 * live_page(), &policy, &region), 0);
+	return region;
+}
+
+/* A report that names no address, or another mapping perhaps, may be about it: to
+ * ask again is to run it again. */
+static void no_second_look(void)
+{
+	unsigned char *at, *nobodys = live_pages(2);
+	bez_region_t region, other;
+
+	forge_former();
+	live_start(BEZ_START_NO_WORKER);
+	region = strict_region(&at);
+	forge_region(1, &other);
+	CHECK_EQ(forge(SI_KERNEL, NULL, 0), 0);
+	CHECK_EQ(forge_calls, 1);
+	CHECK_EQ(forge(BUS_MCEERR_AR, NULL, 12), 0);
+	CHECK_EQ(forge_calls, 2);
+	CHECK_EQ(forge(BUS_MCEERR_AR, nobodys, 12), 0);
+	CHECK_EQ(forge_calls, 3);
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_FOREIGN), 3);
+	/* when it is gone, others are asked again as ever */
+	CHECK_EQ(bez_region_remove(region), 0);
+	CHECK_EQ(forge(SI_KERNEL, NULL, 0), 0);
+	CHECK_EQ(forge(BUS_MCEERR_AR, nobodys + live_page(), 12), 0);
+	CHECK_EQ(forge_calls, 3);
+	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_ASKED_AGAIN), 2);
+}
+
+/* Whatever is no such instruction: an emulated loss, a call, a copy. */
+static void restarts(void)
+{
+	unsigned char *at, byte;
+
+	forge_former();
+	live_start(BEZ_START_NO_WORKER);
+	strict_region(&at);
+	live_poison(at);
+	CHECK_EQ(forge(BUS_ADRERR, at + 8, 0), 0);
+	CHECK_EQ(forge_last().outcome, BEZ_OUTCOME_REPLACED);
+	live_poison(at);
+	CHECK_EQ(bez_recover(at, 2 * live_page()), 0);
+	CHECK_EQ(forge_last().outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(live_wrong(at, 2 * live_page(), 0), 0);
+	CHECK_EQ(forge_calls, 0);
+	/* a copy is not run again where its kernel would forbid it, it ends */
+	live_poison(at + live_page());
+	CHECK_EQ(bez_copy(&byte, at + live_page(), 1), live_is_real());
+	CHECK_EQ(forge_last().why, live_is_real() ?
+		 BEZ_OUTCOME_REFUSED_RESTART : BEZ_OUTCOME_NONE);
+	CHECK_EQ(forge_calls, 0);
+}
+
 #define W(what, fn, ...) { .name = what, .run = fn, \
 			   .data = &(const struct width_case){ __VA_ARGS__ } }
 #define AR(fn, name, lsb) W(name, fn, BUS_MCEERR_AR, lsb, BEZ_CAUSE_POISON_AR)
@@ -354,5 +418,7 @@ static const struct tap_case cases[] = {
 	{ .name = "missing address: dies", .run = missing_dies },
 	{ .name = "alias", .run = alias },
 	{ .name = "no restart", .run = no_restart },
+	{ .name = "no restart, and no second look", .run = no_second_look },
+	{ .name = "no restart, and what is none", .run = restarts },
 };
 TAP_MAIN(cases)

@@ -6,11 +6,15 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "../live/live.h"
+#include "fault/fault.h"
 #include "ladder.h"
 #include "region/lost.h"
+#include "region/region.h"
 #include "unit.h"
 
 #define PAGES	3
@@ -176,6 +180,114 @@ static void twice(void)
 	CHECK_EQ(bez_lost_generation(), 1ull << 32 | 1);
 }
 
+/* ------------------------------------------- what must not run again, and others */
+
+static struct bz_walk *other;
+static int mends;
+
+/* Another thread repairs the page, and is done when this one waits for it. */
+static void other_repairs(long nr, const long arg[6])
+{
+	if (nr != SYS_futex || arg[1] != FUTEX_WAIT_PRIVATE ||
+	    !atomic_load(&other->claim[0]))
+		return;
+	if (mends) {
+		CHECK_EQ(madvise(lost_page(), unit_page(), MADV_DONTNEED), 0);
+		live_fill(at, PAGES * unit_page(), 0);
+	}
+	bz_walk_unclaim(other, 1);
+}
+
+static void begin_with_other(void)
+{
+	struct bz_extent x = { 0, unit_page() };
+	struct bz_conflict conflict;
+	struct bz_mm *mm;
+
+	begin(BEZ_POLICY_NO_RESTART);
+	live_poison(lost_page());
+	mm = atomic_load(&bz_core.mm);
+	other = bz_walk_enter(mm, BZ_WALK_ANYBODY, NULL, 0);
+	CHECK(other);
+	x.start = (uint64_t)lost_page();
+	CHECK_EQ(bz_claim(mm, other, x, &conflict), BZ_CLAIMED);
+	double_before(other_repairs);
+}
+
+static void climb_in_a_scope(void)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	volatile int caught = 0;
+
+	BEZ_TRY {
+		struct bz_walk *w = unit_enter(mm);
+		struct bz_fault fault = {
+			.taken_ns = bz_now_ns(),
+			.addr = (uint64_t)lost_page() + 5,
+			.cause = BEZ_CAUSE_POISON_AR,
+		};
+
+		double_watch();
+		r = bz_ladder(mm, w, &fault, &result);
+		double_rest();
+		CHECK(!w->mark && !w->placing && !w->claim[0]);
+		bz_walk_leave(mm, w, NULL);
+		CHECKF(result.outcome == BEZ_OUTCOME_UNWOUND, "%s",
+		       bez_outcome_name(result.outcome));
+		CHECK(result.scope->lost.addr == lost_page());
+		CHECK_EQ(result.scope->lost.width, unit_page());
+		CHECK(result.scope->lost.touched == lost_page() + 5);
+		CHECK(result.scope->lost.region != 0);
+	} BEZ_CATCH(lost) {
+		caught += lost != NULL;
+	}
+	CHECK_EQ(caught, 0);
+}
+
+/* It is good when this one has waited: out all the same, but it is not lost. */
+static void waited(void)
+{
+	mends = *(const int *)tap_data();
+	begin_with_other();
+	climb_in_a_scope();
+	CHECK_EQ(atomic_load(&other->claim[0]), 0);
+	CHECK_EQ(entered(), !mends);
+	CHECK_EQ(unit_state(at, LOST), mends ? UNIT_GOOD : UNIT_CLOSED);
+	bz_walk_leave(atomic_load(&bz_core.mm), other, NULL);
+}
+
+/* Its owner clears it while this one comes to it. */
+static void cleared(void)
+{
+	struct bz_mm *mm;
+	struct bz_walk *w;
+	struct bz_hit hit;
+	struct bz_fault fault = { .cause = BEZ_CAUSE_POISON_AR };
+	struct bz_loss loss = { .known = 1 };
+	enum bez_outcome did;
+
+	begin(BEZ_POLICY_NO_RESTART);
+	mm = atomic_load(&bz_core.mm);
+	fault.taken_ns = bz_now_ns();
+	fault.addr = (uint64_t)lost_page() + 5;
+	loss.x.start = (uint64_t)lost_page();
+	loss.x.width = unit_page();
+	memset(&result, 0, sizeof(result));
+	BEZ_TRY {
+		w = unit_enter(mm);
+		CHECK_EQ(bz_region_mark(w), 1);
+		CHECK_EQ(bz_region_find(fault.addr, &hit), 0);
+		did = bz_degrade(mm, w, &fault, 1, &hit, &loss, &result);
+		bz_walk_unmark(w);
+		bz_walk_leave(mm, w, NULL);
+		CHECK_EQ(did, BEZ_OUTCOME_UNWOUND);
+		CHECK(result.scope->lost.addr == lost_page());
+	} BEZ_CATCH(lost) {
+		CHECK(!lost);
+	}
+	CHECK(!entered());
+}
+
 static const int covered = 1, kept;
 
 static const struct tap_case cases[] = {
@@ -185,6 +297,11 @@ static const struct tap_case cases[] = {
 	{ .name = "a page that is good", .run = good },
 	{ .name = "a page that is bad though it can be read", .run = wide },
 	{ .name = "another thread was quicker", .run = twice },
+	{ .name = "no restart, and another repairs it", .run = waited,
+	  .data = &covered },
+	{ .name = "no restart, and another could not", .run = waited,
+	  .data = &kept },
+	{ .name = "no restart, and it was cleared", .run = cleared },
 };
 
 TAP_MAIN(cases)
