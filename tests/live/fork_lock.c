@@ -6,11 +6,14 @@
  * other.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,6 +143,71 @@ static void mallocs_lock(void)
 	free(above);
 }
 
+/* ---------------------------------------------------------- the hooks' lock */
+
+static _Atomic int tid, registered, early;
+
+static void nothing(const struct bez_event *loss, void *arg)
+{
+	(void)loss;
+	(void)arg;
+}
+
+static void *registers(void *arg)
+{
+	tid = (int)syscall(SYS_gettid);
+	while (!closed)
+		sched_yield();
+	CHECK_EQ(bez_shutdown_hook(nothing, arg), 0);
+	registered = 1;
+	return NULL;
+}
+
+static int sleeps(void)
+{
+	char path[64], text[256] = "", *end;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK(read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	end = strrchr(text, ')');
+	return end && end[2] == 'S';
+}
+
+/* After bezoar's own: whoever registers one now has to wait. */
+static void while_forking(void)
+{
+	closed = 1;
+	while (!registered && !sleeps())
+		sched_yield();
+	early = registered;
+}
+
+/* A child that was made while a hook is registered can register one. */
+static void hooks_lock(void)
+{
+	pthread_t thread;
+	int status;
+	pid_t pid;
+
+	CHECK_EQ(pthread_atfork(while_forking, NULL, NULL), 0);
+	live_start(0);
+	CHECK_EQ(pthread_create(&thread, NULL, registers, NULL), 0);
+	while (!tid)
+		sched_yield();
+	pid = fork();
+	if (!pid)
+		_exit(bez_shutdown_hook(nothing, NULL) ? 1 : 7);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 7 << 8);
+	pthread_join(thread, NULL);
+	CHECK_EQ(registered, 1);
+	CHECK_EQ(early, 0);
+}
+
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 #define EACH_WAY(what, function)					\
@@ -149,5 +217,6 @@ static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 static const struct tap_case cases[] = {
 	EACH_WAY("a lock that fork wants", held_lock),
 	EACH_WAY("malloc's own lock", mallocs_lock),
+	{ .name = "the hooks' lock", .run = hooks_lock, .timeout_s = 20 },
 };
 TAP_MAIN(cases)

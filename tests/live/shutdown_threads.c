@@ -177,6 +177,51 @@ static void second(void)
 	expect_record(records, BEZ_OUTCOME_SHUTDOWN, &r);
 }
 
+static void touches(const struct bez_lost *lost, void *arg)
+{
+	(void)lost;
+	(void)arg;
+	live_read(at + 7);
+	_exit(4);
+}
+
+/* It tells of another loss, and runs into this one. */
+static void on_the_worker(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct bez_options options = BEZ_OPTIONS_INIT;
+	unsigned char *other = live_pages(1);
+	bez_region_t region;
+
+	options.shutdown_ns = 600000000000;	/* not waited for */
+	begin(&options);
+	add(hook, 1);
+	policy.actions[0] = BEZ_ACTION_DEGRADE;
+	policy.on_lost = touches;
+	CHECK_EQ(bez_region_add(other, page, &policy, &region), 0);
+	live_poison(other);
+	live_poison(at);
+	CHECK_EQ(bez_recover(other, page), -EFAULT);
+	for (;;)
+		pause();
+}
+
+static void worker_meets_it(void)
+{
+	struct bez_record r;
+	int status;
+
+	prepare();
+	status = end_of(on_the_worker);
+	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%x",
+	       status);
+	CHECK_EQ(told->hooks, 0);
+	/* that of the other page may come between */
+	lseek(records, -(off_t)sizeof(r), SEEK_END);
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BARE, &r);
+	CHECK_EQ(r.tid, told->worker);
+}
+
 #define MANY	300			/* more than can be inside at once */
 
 static void *waits_too(void *how)
@@ -310,6 +355,8 @@ static void forked(void)
 static const struct tap_case cases[] = {
 	{ .name = "other threads are stuck", .run = others_are_stuck },
 	{ .name = "the worker is stuck", .run = busy_worker },
+	{ .name = "the worker itself meets it", .run = worker_meets_it,
+	  .timeout_s = 20 },
 	{ .name = "a second loss", .run = second },
 	{ .name = "300 more losses", .run = more_than_slots,
 	  .timeout_s = 120 },

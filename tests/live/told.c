@@ -222,6 +222,48 @@ static void may_remove(void)
 	CHECK_EQ(bez_stop(), 0);
 }
 
+static int fills;
+
+static int fill(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)offset;
+	(void)arg;
+	memset(dst, 1, len);
+	return fills++;
+}
+
+static unsigned char *another;
+static int was_lost;
+
+static void meets_another(const struct bez_lost *lost)
+{
+	unsigned char byte;
+
+	(void)lost;
+	was_lost = see_lost(another, &byte);
+}
+
+/* Its own faults are served, but by no deferred source: that would run on top of
+ * it, in the handler. */
+static void deferred(void)
+{
+	struct bez_source from = bez_source_deferred(fill, NULL, 1000000000);
+
+	begin(3, 0);
+	another = live_pages(1);
+	live_region(another, page, &from, "another");
+	live_poison(another);
+	then = meets_another;
+	live_poison(at + page);
+	CHECK_EQ(touch(1), 1);
+	wait_for(1);
+	CHECK_EQ(fills, 0);
+	CHECK_EQ(was_lost, 1);
+	CHECK_EQ(see_event(another).why, BEZ_OUTCOME_SOURCE_WORKER);
+	CHECK_EQ(live_read(another), 1);
+	CHECK_EQ(fills, 1);
+}
+
 static _Atomic int stoppers[2];		/* tids of who calls bez_stop() */
 static int forked, started;
 
@@ -384,6 +426,7 @@ static const struct tap_case cases[] = {
 	  .run = places_again },
 	{ .name = "it may clear what was lost", .run = may_clear },
 	{ .name = "it may remove the region", .run = may_remove },
+	{ .name = "a deferred source is not for it", .run = deferred },
 	{ .name = "a stop waits for it", .run = stop_waits, .timeout_s = 30 },
 	{ .name = "a removal waits for it", .run = removal_waits },
 	{ .name = "an early notice", .run = in_advance },

@@ -235,6 +235,33 @@ static void nobody(void)
 	CHECK_EQ(mm->bell, 0);
 }
 
+static int calls;
+
+static int counts(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)offset, (void)arg;
+	memset(dst, 1, len);
+	return calls++;
+}
+
+/* The worker calls by itself in normal context, and not in its handler: there it
+ * has interrupted on_lost, which may hold anything. */
+static void itself(void)
+{
+	begin();
+	source.fill = counts;
+	atomic_store(&mm->worker_tid, (int32_t)bz_walk_tid(w));
+	CHECK_EQ(defer(), 0);
+	CHECK_EQ(calls, 1);
+	bz_walk_leave(mm, w, NULL);
+	w = bz_walk_enter(mm, (uint32_t)bz_gettid(), __builtin_frame_address(0),
+			  0);
+	CHECK(w);
+	CHECK_EQ(w->depth, 1);
+	CHECK_EQ(defer(), -EBUSY);
+	CHECK_EQ(calls, 1);
+}
+
 /* ----------------------------------------------------------------- notices */
 
 static void notices(void)
@@ -422,6 +449,7 @@ static const struct tap_case cases[] = {
 	{ .name = "too late", .run = too_late },
 	{ .name = "the futex fails", .run = futex_fails },
 	{ .name = "nobody to ask", .run = nobody },
+	{ .name = "the worker asks", .run = itself },
 	{ .name = "early notices", .run = notices },
 	{ .name = "the worker serves all", .run = served_all },
 	{ .name = "a callback that hangs", .run = forgotten },

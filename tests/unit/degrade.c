@@ -51,13 +51,13 @@ static void climb(uint32_t cause, uint8_t lsb)
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	struct bz_walk *w = unit_enter(mm);
 	struct bz_fault fault = {
-		.taken_ns = bz_now_ns(),
 		.addr = (uint64_t)lost_page() + 5,
 		.cause = cause,
 		.lsb = lsb,
 	};
 
 	double_watch();
+	fault.taken_ns = bz_now_ns();
 	r = bz_ladder(mm, w, &fault, &result);
 	double_rest();
 	CHECK(!w->mark && !w->placing && !w->claim[0]);
@@ -126,6 +126,7 @@ static void good(void)
 	uint32_t i;
 
 	begin(0);
+	double_stop_clock();		/* however slow the machine is */
 	for (i = 0; i < 4000; i++) {
 		climb(BEZ_CAUSE_POISON_AR, 12);
 		CHECK_EQ(result.outcome, BEZ_OUTCOME_ALREADY_GOOD);
@@ -178,6 +179,39 @@ static void twice(void)
 	climb(BEZ_CAUSE_RECOVER, 0);
 	CHECK_EQ(result.outcome, BEZ_OUTCOME_DEGRADED);
 	CHECK_EQ(bez_lost_generation(), 1ull << 32 | 1);
+}
+
+/* Where it fails, the next action is not in its way: [DEGRADE, REPLACE]. */
+static void then_replace(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct bez_source from;
+	uint32_t n, calls, did = 0;
+	bez_region_t region;
+
+	unit_need_poison();
+	at = live_pages(PAGES);
+	from = bez_source_mirror(live_pages(PAGES));
+	live_start(BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL);
+	policy.source = &from;
+	policy.actions[0] = BEZ_ACTION_DEGRADE;
+	policy.actions[1] = BEZ_ACTION_REPLACE;
+	CHECK_EQ(bez_region_add(at, PAGES * unit_page(), &policy, &region), 0);
+	live_poison(lost_page());
+	climb(BEZ_CAUSE_RECOVER, 0);
+	calls = double_calls();
+	CHECK(entered());
+	for (n = 1; n <= calls; n++) {
+		CHECK_EQ(bez_lost_clear(at, PAGES * unit_page()), 0);
+		live_poison(lost_page());
+		double_reset();
+		double_fail(n, ENOSYS);
+		climb(BEZ_CAUSE_RECOVER, 0);
+		CHECKF(result.why != BEZ_OUTCOME_OWN_CLAIM, "call %u", n);
+		did += result.outcome == BEZ_OUTCOME_REPLACED;
+		CHECK(entered() || unit_state(at, LOST) == UNIT_GOOD);
+	}
+	CHECKF(did, "of %u calls", calls);
 }
 
 /* ------------------------------------------- what must not run again, and others */
@@ -297,6 +331,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a page that is good", .run = good },
 	{ .name = "a page that is bad though it can be read", .run = wide },
 	{ .name = "another thread was quicker", .run = twice },
+	{ .name = "it fails, and the next action does it",
+	  .run = then_replace },
 	{ .name = "no restart, and another repairs it", .run = waited,
 	  .data = &covered },
 	{ .name = "no restart, and another could not", .run = waited,

@@ -140,6 +140,30 @@ static void not_yet(void)
 	CHECK_EQ(at.slot, 1);
 }
 
+/* Another thread was between a key and the count when the child was made. */
+static void half_counted(void)
+{
+	struct bz_lost_at one;
+	uint64_t was;
+
+	begin();
+	enter(extent(0, 0x1000), 1);
+	one = enter(extent(0x1000, 0x1000), 1);
+	/* it is not counted in yet */
+	atomic_fetch_sub(&bz_lost_word, 1);
+	was = bez_lost_generation();
+	bz_lost_forked();
+	CHECK_EQ((uint32_t)bez_lost_generation(), 2);
+	CHECK(bez_lost_generation() >> 32 != was >> 32);
+	/* nor out */
+	CHECK_EQ(bz_lost_remove(&one), 1);
+	atomic_fetch_add(&bz_lost_word, 1);
+	bz_lost_forked();
+	CHECK_EQ((uint32_t)bez_lost_generation(), 1);
+	CHECK_EQ(in(0x1000, 1), 0);
+	CHECK_EQ(in(0, 1), 1);
+}
+
 /* As enter() does, without the search for a place each time. */
 static void enter_at(uint32_t i)
 {
@@ -184,6 +208,8 @@ static const struct tap_case cases[] = {
 	{ .name = "an address, a range, any width", .run = finds },
 	{ .name = "in, out, in again", .run = comes_and_goes },
 	{ .name = "not before it is entered", .run = not_yet },
+	{ .name = "a child that was made between two stores",
+	  .run = half_counted },
 	{ .name = "room", .run = full },
 };
 

@@ -249,6 +249,23 @@ static void not_again(void)
 	double_watch();
 }
 
+/* The description is the program's, and so is the place where it reads. */
+static void own_offset(void)
+{
+	int fd = memory_file();
+
+	need_append(fd);
+	not_again();
+	CHECK_EQ(write(fd, "0123456789", 10), 10);
+	CHECK_EQ(lseek(fd, 3, SEEK_SET), 3);
+	open_to(fd, 0, UINT32_MAX);
+	write_one(1);
+	CHECK_EQ(lseek(fd, 0, SEEK_CUR), 3);
+	write_one(2);
+	CHECK_EQ(lseek(fd, 0, SEEK_CUR), 3);
+	CHECK_EQ(length(fd), 10 + 2 * BEZ_RECORD_BYTES);
+}
+
 /* The program has closed all, and opened something else under the number. */
 static void not_ours(void)
 {
@@ -327,6 +344,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a number that stands for another file", .run = not_ours },
 	{ .name = "a number that stands for another file, the program's own",
 	  .run = not_ours, .data = "" },
+	{ .name = "the program's own file, and its place in it",
+	  .run = own_offset },
 	{ .name = "threads", .run = race },
 	{ .name = "threads, the program's own file", .run = race, .data = "" },
 };

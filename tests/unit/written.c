@@ -216,6 +216,34 @@ static void rate(void)
 	CHECK_EQ(r.dropped, 15);
 }
 
+/* Threads that wait for a shutdown, which may be many; not the shutdown's own. */
+static void rate_of_waits(void)
+{
+	struct bz_result waits = { .outcome = BEZ_OUTCOME_SHUTDOWN_WAITS,
+				   .action = BEZ_ACTION_SHUTDOWN };
+	static const uint16_t own[] = {
+		BEZ_OUTCOME_SHUTDOWN_BEGUN, BEZ_OUTCOME_SHUTDOWN,
+		BEZ_OUTCOME_SHUTDOWN_LATE, BEZ_OUTCOME_SHUTDOWN_HURT,
+		BEZ_OUTCOME_SHUTDOWN_BARE,
+	};
+	uint32_t i;
+
+	open_to(memory_file(), 0, 3);
+	double_watch();
+	double_stop_clock();
+	for (i = 0; i < 10; i++)
+		bz_record_write(mm, &mm->walk[0], &fault, 4096, &hit, &waits,
+				i);
+	CHECK_EQ(mm->records, 3);
+	CHECK_EQ(mm->records_dropped, 7);
+	for (i = 0; i < COUNT_OF(own); i++) {
+		waits.outcome = own[i];
+		bz_record_write(mm, &mm->walk[0], &fault, 4096, &hit, &waits,
+				i);
+	}
+	CHECK_EQ(mm->records, 3 + COUNT_OF(own));
+}
+
 /* ----------------------------------------------------------------- the text */
 
 static void line(void)
@@ -315,6 +343,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a name that looks like numbers", .run = strange_name },
 	{ .name = "a child of a bare clone", .run = bare_child },
 	{ .name = "no more than the rate", .run = rate },
+	{ .name = "no more than the rate of those that wait",
+	  .run = rate_of_waits },
 	{ .name = "the line", .run = line },
 	{ .name = "both", .run = both },
 	{ .name = "nobody waits for it", .run = nobody_waits },
