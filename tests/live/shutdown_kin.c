@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -69,6 +70,8 @@ static void expect_end(void (*child)(void))
 	pid_t pid = fork();
 
 	if (!pid) {
+		/* one that does not end goes with us */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		tap_apart();
 		child();
 		_exit(2);
@@ -174,6 +177,7 @@ static void a_disk_that_hangs(void)
 	his = ends[1];
 	pid = fork();
 	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		tap_apart();
 		lose_on_a_disk();
 	}

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Fifth room: the record, byte by byte. */
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -193,6 +195,43 @@ static void bare_child(void)
 	CHECK(r.flags & BEZ_RECORD_BARE_CHILD);
 }
 
+/* What $NOTIFY_SOCKET may be: a path, or a name that is in no file system. */
+static void notified(void)
+{
+	static const char *const none[] = {
+		"", "/", "@", "x", "run/notify", "vsock:2:1",
+	};
+	const struct sockaddr_un *to = &bz_recorder.notify;
+	const size_t room = sizeof(to->sun_path);
+	char name[300];
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(none); i++) {
+		CHECK_EQ(setenv("NOTIFY_SOCKET", none[i], 1), 0);
+		open_to(0, 0, 0);
+		CHECKF(!bz_recorder.notify_bytes, "%s", none[i]);
+	}
+	memset(name, 'n', sizeof(name));
+	for (i = 2; i < sizeof(name); i++) {
+		name[0] = i % 2 ? '/' : '@';
+		name[i] = '\0';
+		CHECK_EQ(setenv("NOTIFY_SOCKET", name, 1), 0);
+		name[i] = 'n';
+		open_to(0, 0, 0);
+		if (i > room - 1) {
+			CHECKF(!bz_recorder.notify_bytes, "%zu bytes", i);
+			continue;
+		}
+		CHECK_EQ(bz_recorder.notify_bytes,
+			 offsetof(struct sockaddr_un, sun_path) + i);
+		CHECK_EQ(to->sun_path[0], i % 2 ? '/' : '\0');
+		CHECK(!memcmp(to->sun_path + 1, name + 1, i - 1));
+	}
+	CHECK_EQ(unsetenv("NOTIFY_SOCKET"), 0);
+	open_to(0, 0, 0);
+	CHECK_EQ(bz_recorder.notify_bytes, 0);
+}
+
 /* ----------------------------------------------------------------- the rate */
 
 static void rate(void)
@@ -342,6 +381,7 @@ static const struct tap_case cases[] = {
 	{ .name = "who it is", .run = who },
 	{ .name = "a name that looks like numbers", .run = strange_name },
 	{ .name = "a child of a bare clone", .run = bare_child },
+	{ .name = "the service manager's address", .run = notified },
 	{ .name = "no more than the rate", .run = rate },
 	{ .name = "no more than the rate of those that wait",
 	  .run = rate_of_waits },
