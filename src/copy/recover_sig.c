@@ -12,6 +12,7 @@
 #define CHUNK		512u		/* pages that are asked about at once */
 #define TRIES		8		/* for a page that is lost again */
 #define PARKS		1		/* until another thread's shutdown ends */
+#define WAITED		2		/* for another thread; it is no try */
 
 static int readable(uint64_t addr)
 {
@@ -27,7 +28,7 @@ static int all_good(uint64_t addr, uint64_t len)
 	return !bz_madvise(addr, len, MADV_POPULATE_READ);
 }
 
-/* 0: the page can be read now; or PARKS. */
+/* 0: the page can be read now; or PARKS, or WAITED. */
 static int climb(struct bz_mm *mm, struct bz_walk *w, uint64_t page)
 {
 	struct bz_fault fault = {
@@ -40,6 +41,8 @@ static int climb(struct bz_mm *mm, struct bz_walk *w, uint64_t page)
 
 	if (result.outcome == BEZ_OUTCOME_SHUTDOWN_WAITS)
 		return PARKS;
+	if (result.outcome == BEZ_OUTCOME_WAITED)
+		return WAITED;
 	if (r == -ENOENT) {
 		bz_ladder_record(mm, w, &fault, BEZ_OUTCOME_LEFT);
 		return -EFAULT;
@@ -62,7 +65,9 @@ static int recover_page(struct bz_mm *mm, struct bz_walk *w, uint64_t page)
 		case BZ_PROBE_LOST:
 		case BZ_PROBE_FAULT:
 			r = climb(mm, w, page);
-			if (r)
+			if (r == WAITED)
+				tries--;
+			else if (r)
 				return r;
 			break;
 		case BZ_PROBE_GOOD:

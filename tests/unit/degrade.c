@@ -322,6 +322,40 @@ static void cleared(void)
 	CHECK(!entered());
 }
 
+#define OFTEN	20
+
+static uint32_t waits;
+
+/* Another thread has it whenever this one comes, and can not mend it. */
+static void other_is_quicker(long nr, const long arg[6])
+{
+	struct bz_extent x = { (uint64_t)lost_page(), unit_page() };
+	struct bz_conflict conflict;
+
+	if (nr == SYS_madvise && waits < OFTEN && !atomic_load(&other->claim[0]))
+		CHECK_EQ(bz_claim(atomic_load(&bz_core.mm), other, x,
+				  &conflict), BZ_CLAIMED);
+	if (nr != SYS_futex || arg[1] != FUTEX_WAIT_PRIVATE ||
+	    !atomic_load(&other->claim[0]))
+		return;
+	waits++;
+	bz_walk_unclaim(other, 1);
+}
+
+/* bez_recover() has tried when it has had the page for itself. */
+static void recover_waits(void)
+{
+	begin_with_other();
+	double_before(other_is_quicker);
+	double_watch();
+	r = bez_recover(lost_page(), unit_page());
+	double_rest();
+	CHECK_EQ(waits, OFTEN);
+	CHECK_EQ(r, -EFAULT);
+	CHECK(entered());
+	bz_walk_leave(atomic_load(&bz_core.mm), other, NULL);
+}
+
 static const int covered = 1, kept;
 
 static const struct tap_case cases[] = {
@@ -338,6 +372,7 @@ static const struct tap_case cases[] = {
 	{ .name = "no restart, and another could not", .run = waited,
 	  .data = &kept },
 	{ .name = "no restart, and it was cleared", .run = cleared },
+	{ .name = "a wait for another is no try", .run = recover_waits },
 };
 
 TAP_MAIN(cases)
