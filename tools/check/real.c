@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Real poison: what it costs, who has agreed, and how it is undone. */
+#include "check.h"
+
+#include <bezoar/inject.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+#define UNPOISON "/sys/kernel/debug/hwpoison/unpoison-pfn"
+
+long real_corrupted(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	long kib = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "HardwareCorrupted: %ld", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+/* Those that nobody tries are not counted. */
+static unsigned int pages_of_all(void)
+{
+	unsigned int sum = 0;
+	size_t i;
+
+	for (i = 0; i < probes_count; i++)
+		sum += probes[i].pages;
+	return sum;
+}
+
+static int said_yes(void)
+{
+	char line[16];
+
+	fputs("Go on? [y/N] ", stderr);
+	return fgets(line, sizeof(line), stdin) &&
+	       (line[0] == 'y' || line[0] == 'Y');
+}
+
+int real_agreed(const struct check_options *options)
+{
+	if (bez_inject_available(BEZ_INJECT_MADV))
+		return 0;		/* nothing will be lost */
+	fprintf(stderr, "bezoar: this takes up to %u pages of memory (%lu KiB) "
+		"out of use; %s.\n", pages_of_all(),
+		pages_of_all() * (unsigned long)sysconf(_SC_PAGESIZE) / 1024,
+		access(UNPOISON, W_OK) ?
+		"they stay so until the next boot, as there is no\n"
+		"hwpoison-inject (CONFIG_HWPOISON_INJECT) to give them back" :
+		"they are given back one after the other");
+	fputs("bezoar: the kernel's log will say so, page by page.\n", stderr);
+	if (options->yes)
+		return 0;
+	if (!isatty(0) || !isatty(2)) {
+		tool_say("--real wants --yes where nobody can be asked");
+		return -1;
+	}
+	if (said_yes())
+		return 0;
+	tool_say("nothing was done");
+	return -1;
+}
+
+static int give_back(int fd, uint64_t frame)
+{
+	char text[32];
+	int len = snprintf(text, sizeof(text), "%#" PRIx64 "\n", frame);
+
+	return write(fd, text, (size_t)len) == len;
+}
+
+/* Who had them is dead: they belong to nobody, and the kernel takes them. */
+void real_undo(struct answer *a)
+{
+	int fd = a->lost ? open(UNPOISON, O_WRONLY | O_CLOEXEC) : -1;
+	unsigned int i;
+
+	if (fd < 0)
+		return;
+	for (i = 0; i < a->lost && i < PROBE_FRAMES; i++)
+		if (a->frames[i])
+			a->given_back += (unsigned int)give_back(fd,
+								a->frames[i]);
+	close(fd);
+}
