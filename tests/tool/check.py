@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -137,6 +138,10 @@ def kept(o):
             yield f'"{phrase}" is not in: {o["sentence"]}'
 
 
+def fact(o, name):
+    return {f['name']: f['value'] for f in o['facts']}.get(name)
+
+
 def facts(o):
     """Those that can be compared are right; each has its meaning."""
     known = {f['name']: f['value'] for f in o['facts']}
@@ -156,6 +161,12 @@ def facts(o):
     there = known.get('vm.memory_failure_recovery') != 'not there'
     if there != memory_failure():
         yield f'{known.get("vm.memory_failure_recovery")}'
+    built = known.get('CONFIG_MEMORY_FAILURE')
+    if built and (built == 'y') != memory_failure():
+        yield f'CONFIG_MEMORY_FAILURE: {built}'
+    if (os.access('/proc/config.gz', os.R_OK) and shutil.which('gzip') and
+            not built):
+        yield '/proc/config.gz can be read, and was not'
     for name in ('CONFIG_MEMORY_FAILURE', 'SER_P', 'LMCE_P', 'EDAC', 'HEST',
                  'EINJ', 'KVM', 'userfaultfd', 'seccomp', 'capabilities',
                  'cgroup memory limit', 'rseq', 'RLIMIT_MEMLOCK',
@@ -203,6 +214,14 @@ def without_privilege(o):
         if result not in (results(o)[i], 'untested') or (
                 result != results(o)[i] and i not in MAY_LACK):
             yield f'{i}: {result}, and {results(o)[i]} before'
+    may_open_uffd = (os.path.exists('/dev/userfaultfd') and
+                     os.stat('/dev/userfaultfd').st_mode & 0o006)
+    if 'SYS_ADMIN no' not in fact(n, 'capabilities'):
+        yield fact(n, 'capabilities')
+    if (fact(n, 'vm.unprivileged_userfaultfd') == '0' and
+            not may_open_uffd and
+            not fact(n, 'userfaultfd').startswith('user accesses only')):
+        yield fact(n, 'userfaultfd')
 
 
 def nothing_to_try():
@@ -213,6 +232,9 @@ def nothing_to_try():
         yield f'{results(n)}'
     yield from (f'{c["id"]}: {c["why"]}' for c in n['clauses']
                 if 'userfaultfd(2) is filtered' not in c['why'])
+    if (fact(n, 'seccomp') != 'a filter' or
+            not fact(n, 'userfaultfd').startswith('refused')):
+        yield f'{fact(n, "seccomp")}, {fact(n, "userfaultfd")}'
     if 'can survive nothing that was tried' not in n['sentence']:
         yield n['sentence']
 

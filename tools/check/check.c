@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The command: run every experiment, and say what came out. */
-#include "check.h"
+#include "facts.h"
 
 #include <bezoar/inject.h>
 #include <signal.h>
@@ -76,7 +76,9 @@ int tool_check(const struct check_options *options)
 		tool_say("no memory");
 		return TOOL_FAILED;
 	}
-	facts_read(&r.facts);
+	facts_of_kernel(&r.facts);
+	facts_of_machine(&r.facts);
+	facts_of_process(&r.facts);
 	r.before = real_corrupted();
 	for (i = 0; i < probes_count; i++) {
 		run_one(&probes[i], options, &r.answer[i]);

@@ -88,8 +88,6 @@ struct facts {
 	int no_memory;
 };
 
-/* Everything that is of interest and can be read. */
-void facts_read(struct facts *ret_facts);
 void facts_free(struct facts *facts);
 
 /* The value of one; NULL: not readable. */

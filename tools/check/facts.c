@@ -71,6 +71,20 @@ int fact_line(const char *path, char *ret, size_t room)
 	return fact_line_of(path, "", ret, room);
 }
 
+long real_corrupted(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	long kib = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "HardwareCorrupted: %ld", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
 const char *fact_of(const struct facts *facts, const char *name)
 {
 	size_t i;
@@ -79,14 +93,6 @@ const char *fact_of(const struct facts *facts, const char *name)
 		if (!strcmp(facts->fact[i].name, name))
 			return facts->fact[i].value;
 	return NULL;
-}
-
-void facts_read(struct facts *ret)
-{
-	memset(ret, 0, sizeof(*ret));
-	facts_of_kernel(ret);
-	facts_of_machine(ret);
-	facts_of_process(ret);
 }
 
 void facts_free(struct facts *facts)

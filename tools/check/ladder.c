@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -249,12 +250,41 @@ void s4_hooks(void)
 	probe_holds();
 }
 
+/* ------------------------------------------------------------- the same death */
+
+/* What a debugger sees of each signal. Where it may not, nothing is compared. */
+static void is_watched(void *arg)
+{
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	needs_it(arg);
+}
+
+/* The kernel's own SIGBUS comes first, and the one that it dies of last. */
 void s5_same_death(void)
 {
 	struct program p = { .records = -1, .hooks = -1 };
-	int status = run(&p);
+	siginfo_t first, last;
+	int status, seen = 0;
+	pid_t pid;
 
+	probe_doing("waiting for a program that has lost a page");
+	pid = probe_child(is_watched, &p);
+	memset(&first, 0, sizeof(first));
+	memset(&last, 0, sizeof(last));
+	while (WIFSTOPPED(status = probe_ended(pid))) {
+		if (WSTOPSIG(status) == SIGBUS &&
+		    !ptrace(PTRACE_GETSIGINFO, pid, NULL, &last) && !seen++)
+			first = last;
+		ptrace(PTRACE_CONT, pid, NULL, WSTOPSIG(status));
+	}
 	EXPECT(died_of_sigbus(status), "the program ended with status %#x, "
 	       "and not of SIGBUS", (unsigned int)status);
+	if (!seen)
+		probe_holds_but("what the signal says was not compared: "
+				"ptrace(2) is refused here");
+	EXPECT(first.si_addr && first.si_addr == last.si_addr &&
+	       first.si_code == last.si_code,
+	       "the loss said code %d and %p, and the end code %d and %p",
+	       first.si_code, first.si_addr, last.si_code, last.si_addr);
 	probe_holds();
 }

@@ -100,17 +100,17 @@ void s2_announced(void)
 
 /* ------------------------------------------------- locked, of a file, huge */
 
+static uint64_t replaced(void)
+{
+	return bez_outcome_count(BEZ_OUTCOME_REPLACED);
+}
+
 static void expect_good(const char *what, const unsigned char *p, size_t len,
 			uint64_t before)
 {
 	EXPECT(!probe_wrong(p, len), "%s: there are wrong bytes", what);
-	EXPECT(bez_outcome_count(BEZ_OUTCOME_REPLACED) == before + 1,
-	       "%s: not replaced", what);
-}
-
-static uint64_t replaced(void)
-{
-	return bez_outcome_count(BEZ_OUTCOME_REPLACED);
+	EXPECT(replaced() == before + 1,
+	       "%s was not replaced", what);
 }
 
 static long locked_kib(void)
@@ -127,22 +127,26 @@ static long locked_kib(void)
 	return kib;
 }
 
-/* 0: it may not be locked here. */
-static int locked(size_t page)
+static void locked(size_t page, uint32_t flags)
 {
-	unsigned char *p = probe_pages(2), *copy = probe_pages(2);
-	uint64_t before = replaced();
+	unsigned char *p = probe_pages(2);
+	bez_region_t region;
+	uint64_t before;
 	long kib;
 
 	if (mlock(p, 2 * page))
-		return 0;
+		probe_untested("memory can not be locked here: raise "
+			       "RLIMIT_MEMLOCK");
+	probe_start(flags | BEZ_START_NO_EARLY_KILL);
+	before = replaced();
+	region = probe_mirrored(p, 2 * page, probe_pages(2));
 	kib = locked_kib();
-	probe_doing("replacing a page of locked memory");
-	probe_mirrored(p, 2 * page, copy);
 	probe_lose(p + page);
 	expect_good("locked memory", p, 2 * page, before);
 	EXPECT(locked_kib() == kib, "it is not locked any more");
-	return 1;
+	EXPECT(!bez_region_remove(region) && !bez_stop(),
+	       "bezoar does not stop");
+	munmap(p, 2 * page);
 }
 
 static void of_a_file(size_t page)
@@ -189,10 +193,11 @@ void s2_kinds(void)
 {
 	size_t page = probe_page();
 
+	probe_doing("replacing locked memory by userfaultfd");
+	locked(page, 0);
+	probe_doing("replacing locked memory by mremap");
+	locked(page, BEZ_START_NO_UFFD);
 	probe_start(BEZ_START_NO_EARLY_KILL);
-	if (!locked(page))
-		probe_untested("memory can not be locked here: raise "
-			       "RLIMIT_MEMLOCK");
 	if (probe_is_real()) {
 		of_a_file(page);
 		/* it would be out of the pool for good */

@@ -13,21 +13,7 @@
 
 #define UNPOISON "/sys/kernel/debug/hwpoison/unpoison-pfn"
 
-long real_corrupted(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	long kib = -1;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "HardwareCorrupted: %ld", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib;
-}
-
-/* Those that nobody tries are not counted. */
+/* At most: what cannot be tried costs nothing. */
 static unsigned int pages_of_all(void)
 {
 	unsigned int sum = 0;

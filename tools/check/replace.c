@@ -153,18 +153,18 @@ static struct mapping mapping_of(const unsigned char *at)
 	return found;
 }
 
-void s2_attributes(void)
+/* By mremap the mapping is cut, and may stay so. */
+static void keeps_attributes(uint32_t flags)
 {
 	size_t page = probe_page();
-	unsigned char *p, *copy;
+	unsigned char *p = probe_pages(4);
 	struct mapping before, after;
+	bez_region_t region;
 
-	p = probe_pages(4);
-	copy = probe_pages(4);
-	probe_start(BEZ_START_NO_EARLY_KILL);
+	probe_start(flags | BEZ_START_NO_EARLY_KILL);
 	madvise(p, 4 * page, MADV_DONTDUMP);
 	madvise(p, 4 * page, MADV_RANDOM);
-	probe_mirrored(p, 4 * page, copy);
+	region = probe_mirrored(p, 4 * page, probe_pages(4));
 	before = mapping_of(p);
 	probe_lose(p + page);
 	probe_lose(p + 2 * page);
@@ -179,7 +179,18 @@ void s2_attributes(void)
 	       !strcmp(before.flags, after.flags),
 	       "the mapping was \"%s\", and is \"%s\"", before.flags,
 	       after.flags);
-	EXPECT(before.start == after.start && before.end == after.end,
+	EXPECT(flags || (before.start == after.start &&
+			 before.end == after.end),
 	       "the mapping was cut in pieces");
+	EXPECT(!bez_region_remove(region) && !bez_stop(),
+	       "bezoar does not stop");
+}
+
+void s2_attributes(void)
+{
+	probe_doing("replacing pages by userfaultfd");
+	keeps_attributes(0);
+	probe_doing("replacing pages by mremap");
+	keeps_attributes(BEZ_START_NO_UFFD);
 	probe_holds();
 }
