@@ -43,8 +43,20 @@ static void run_one(const struct probe *probe,
 		sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
+/* To leave the machine as it was is part of the work. */
+static int left_pages(const struct results *r)
+{
+	if (r->lost == r->given_back || !real_can_undo())
+		return 0;
+	tool_say("%u pages could not be given back",
+		 r->lost - r->given_back);
+	return 1;
+}
+
 static int status_of(const struct results *r)
 {
+	if (left_pages(r))
+		return TOOL_FAILED;
 	if (r->count[VERDICT_BROKEN])
 		return TOOL_FOUND;
 	return r->count[VERDICT_HOLDS] ? TOOL_OK : TOOL_NOTHING;
@@ -83,6 +95,8 @@ int tool_check(const struct check_options *options)
 	for (i = 0; i < probes_count; i++) {
 		run_one(&probes[i], options, &r.answer[i]);
 		r.count[r.answer[i].verdict]++;
+		r.lost += r.answer[i].lost;
+		r.given_back += r.answer[i].given_back;
 	}
 	r.after = real_corrupted();
 	r.status = status_of(&r);

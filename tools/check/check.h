@@ -72,8 +72,9 @@ long real_corrupted(void);
 /* What it will cost is said and agreed to: 0; else -1, and said why not. */
 int real_agreed(const struct check_options *options);
 
-/* Give the pages back that were lost, where the kernel can. */
+/* Give the pages back that were lost, where the kernel can: real_can_undo(). */
 void real_undo(struct answer *answer);
+int real_can_undo(void);
 
 /* ------------------------------------------------------------------- facts */
 
@@ -99,6 +100,7 @@ struct results {
 	const struct check_options *options;
 	struct answer *answer;		/* one for each probe */
 	struct facts facts;
+	unsigned int lost, given_back;	/* real pages, of all probes */
 	long before, after;		/* real_corrupted() */
 	unsigned int count[VERDICT_UNTESTED + 1];
 	char *sentence;

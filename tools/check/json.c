@@ -65,15 +65,9 @@ static json_t *all_facts(const struct facts *facts)
 
 static json_t *pages(const struct results *r)
 {
-	json_int_t lost = 0, back = 0;
-	size_t i;
-
-	for (i = 0; i < probes_count; i++) {
-		lost += r->answer[i].lost;
-		back += r->answer[i].given_back;
-	}
-	return json_pack("{s:I, s:I, s:I, s:I}", "lost", lost, "given_back",
-			 back, "corrupted_kib_before", (json_int_t)r->before,
+	return json_pack("{s:i, s:i, s:I, s:I}", "lost", (int)r->lost,
+			 "given_back", (int)r->given_back,
+			 "corrupted_kib_before", (json_int_t)r->before,
 			 "corrupted_kib_after", (json_int_t)r->after);
 }
 

@@ -4,6 +4,7 @@
 
 #include <bezoar/record.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -198,9 +199,10 @@ static int run(struct program *p)
 	return probe_ended(probe_child(needs_it, p));
 }
 
+/* What is in it when the program has ended is all that comes. */
 static void a_pipe(int ret[2])
 {
-	if (pipe(ret))
+	if (pipe2(ret, O_NONBLOCK))
 		probe_untested("pipe: %s", strerror(errno));
 }
 

@@ -24,6 +24,11 @@ static unsigned int pages_of_all(void)
 	return sum;
 }
 
+int real_can_undo(void)
+{
+	return !access(UNPOISON, W_OK);
+}
+
 static int said_yes(void)
 {
 	char line[16];
@@ -37,14 +42,13 @@ int real_agreed(const struct check_options *options)
 {
 	if (bez_inject_available(BEZ_INJECT_MADV))
 		return 0;		/* nothing will be lost */
-	fprintf(stderr, "bezoar: this takes up to %u pages of memory (%lu KiB) "
-		"out of use; %s.\n", pages_of_all(),
-		pages_of_all() * (unsigned long)sysconf(_SC_PAGESIZE) / 1024,
-		access(UNPOISON, W_OK) ?
-		"they stay so until the next boot, as there is no\n"
-		"hwpoison-inject (CONFIG_HWPOISON_INJECT) to give them back" :
-		"they are given back one after the other");
-	fputs("bezoar: the kernel's log will say so, page by page.\n", stderr);
+	tool_say("this takes up to %u pages of memory (%lu KiB) out of use;",
+		 pages_of_all(), pages_of_all() *
+		 (unsigned long)sysconf(_SC_PAGESIZE) / 1024);
+	tool_say(real_can_undo() ?
+		 "they are given back, one after the other;" :
+		 "they stay so until the next boot: there is no hwpoison-inject;");
+	tool_say("the kernel's log will say so, page by page.");
 	if (options->yes)
 		return 0;
 	if (!isatty(0) || !isatty(2)) {

@@ -124,7 +124,8 @@ void s2_no_wrong_byte(void)
 
 		all_go_round();
 		probe_lose(hammered);
-		while (bez_outcome_count(BEZ_OUTCOME_REPLACED) == before)
+		while (bez_outcome_count(BEZ_OUTCOME_REPLACED) == before &&
+		       !wrong_bytes)
 			sched_yield();
 		if (i >= least && is_over(begin.tv_sec + 2))
 			break;

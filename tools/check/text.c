@@ -102,19 +102,6 @@ static void show_facts(const struct facts *facts)
 	}
 }
 
-static void show_pages(const struct results *r)
-{
-	unsigned int lost = 0, back = 0;
-	size_t i;
-
-	for (i = 0; i < probes_count; i++) {
-		lost += r->answer[i].lost;
-		back += r->answer[i].given_back;
-	}
-	printf("%u pages were lost, %u are given back; HardwareCorrupted: %ld "
-	       "KiB before, %ld after.\n", lost, back, r->before, r->after);
-}
-
 void show_results(const struct results *r)
 {
 	if (!r->options->quiet) {
@@ -129,7 +116,9 @@ void show_results(const struct results *r)
 	    r->count[VERDICT_UNTESTED])
 		putchar('\n');
 	if (r->options->real)
-		show_pages(r);
+		printf("%u pages were lost, %u are given back; "
+		       "HardwareCorrupted: %ld KiB before, %ld after.\n",
+		       r->lost, r->given_back, r->before, r->after);
 	printf("%u hold, %u broken, %u cannot be tested here.\n",
 	       r->count[VERDICT_HOLDS], r->count[VERDICT_BROKEN],
 	       r->count[VERDICT_UNTESTED]);
