@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+typedef uint64_t unaligned_u64 __attribute__((aligned(1)));
+
 static void expect_replaced(uint64_t pages)
 {
 	uint64_t n = bez_outcome_count(BEZ_OUTCOME_REPLACED);
@@ -38,8 +40,7 @@ static void resumes_with(uint32_t flags)
 	memcpy(&word, copy + 2 * page - 4, sizeof(word));
 	/* one instruction, and the second page is lost */
 	__asm__ volatile("" : : : "memory");
-	*(volatile uint64_t __attribute__((aligned(1))) *)
-		(void *)(p + 2 * page - 4) = word;
+	*(volatile unaligned_u64 *)(void *)(p + 2 * page - 4) = word;
 	expect_replaced(before + 2);
 	EXPECT(!probe_wrong(p, 4 * page), "there are wrong bytes afterwards");
 	EXPECT(!bez_region_remove(region) && !bez_stop(),
