@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bezoar: read records, and say what their codes mean. */
+/* bezoar: read records, say what their codes mean, check this machine. */
 #include "tool.h"
 
 #include <argp.h>
@@ -7,26 +7,63 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "check/check.h"
+
+#define SECONDS		20		/* for each probe of check */
+#define MOST_SECONDS	3600
 
 struct words {
 	const char *word[2];
 	unsigned int count;
-	int json;
+	int only_check;			/* an option of its was given */
+	struct check_options check;
 };
 
 static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "JSON, one object a line", 0 },
+	{ NULL, 0, NULL, 0, "Of check:", 1 },
+	{ "quiet", 'q', NULL, 0, "only what does not hold, and the sum", 1 },
+	{ "real", 'r', NULL, 0, "lose real pages; root", 1 },
+	{ "yes", 'y', NULL, 0, "yes, lose real pages: do not ask", 1 },
+	{ "deadline", 'd', "SECONDS", 0, "for each experiment (20)", 1 },
 	{ 0 }
 };
+
+static int seconds_of(const char *word, unsigned int *ret_seconds)
+{
+	char *end;
+	unsigned long n = strtoul(word, &end, 10);
+
+	if (*word < '0' || *word > '9' || *end || !n || n > MOST_SECONDS)
+		return -1;
+	*ret_seconds = (unsigned int)n;
+	return 0;
+}
 
 static error_t on_word(int key, char *arg, struct argp_state *state)
 {
 	struct words *w = state->input;
 
+	w->only_check |= key == 'q' || key == 'r' || key == 'y' || key == 'd';
 	switch (key) {
 	case 'j':
-		w->json = 1;
+		w->check.json = 1;
+		return 0;
+	case 'q':
+		w->check.quiet = 1;
+		return 0;
+	case 'r':
+		w->check.real = 1;
+		return 0;
+	case 'y':
+		w->check.yes = 1;
+		return 0;
+	case 'd':
+		if (seconds_of(arg, &w->check.seconds))
+			argp_error(state, "the deadline is 1 to 3600 seconds");
 		return 0;
 	case ARGP_KEY_ARG:
 		if (w->count == 2)
@@ -62,14 +99,28 @@ void tool_say(const char *fmt, ...)
 
 static int run(const struct words *w)
 {
+	if (!strcmp(w->word[0], "check") && w->check.yes && !w->check.real) {
+		tool_say("--yes is about --real");
+		return TOOL_FAILED;
+	}
+	if (!strcmp(w->word[0], "check") && w->count == 1)
+		return tool_check(&w->check);
+	if (!strcmp(w->word[0], "check")) {
+		tool_say("check takes no argument");
+		return TOOL_FAILED;
+	}
+	if (w->only_check) {
+		tool_say("--quiet, --real, --yes and --deadline are for check");
+		return TOOL_FAILED;
+	}
 	if (!strcmp(w->word[0], "log") && w->count == 2)
-		return tool_log(w->word[1], w->json);
+		return tool_log(w->word[1], w->check.json);
 	if (!strcmp(w->word[0], "log")) {
 		tool_say("log needs a file, or - for standard input");
 		return TOOL_FAILED;
 	}
 	if (!strcmp(w->word[0], "explain"))
-		return tool_explain(w->word[1], w->json);
+		return tool_explain(w->word[1], w->check.json);
 	tool_say("there is no such command; see --help");
 	return TOOL_FAILED;
 }
@@ -77,13 +128,15 @@ static int run(const struct words *w)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, on_word, "log FILE\nexplain [CODE]",
-		"Read the records of lost pages, or say what an outcome or a "
-		"cause means.\vExit status: 0; 1 if not all of FILE was a record "
-		"or there is no such CODE; 2 if it could not be done.",
+		options, on_word, "log FILE\nexplain [CODE]\ncheck",
+		"Read the records of lost pages, say what an outcome or a "
+		"cause means, or check what this machine can survive.\v"
+		"Exit status: 0; 1 if not all of FILE was a record, there is "
+		"no such CODE, or this machine breaks a clause; 2 if it could "
+		"not be done; 77 if nothing could be tested.",
 		NULL, NULL, NULL
 	};
-	struct words w = { { NULL, NULL }, 0, 0 };
+	struct words w = { .check = { .seconds = SECONDS } };
 	int status;
 
 	argp_err_exit_status = TOOL_FAILED;

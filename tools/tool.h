@@ -6,14 +6,19 @@
 enum {
 	TOOL_OK = 0,
 	TOOL_FOUND = 1,		/* log: not all was a record; explain: no such
-				 * code */
-	TOOL_FAILED = 2		/* nothing could be said, or not all of it */
+				 * code; check: some clause is broken */
+	TOOL_FAILED = 2,	/* nothing could be said, or not all of it */
+	TOOL_NOTHING = 77	/* check: nothing could be tested */
 };
+
+struct check_options;
 
 int tool_log(const char *path, int json);
 
 /* NULL: all, a line each. */
 int tool_explain(const char *word, int json);
+
+int tool_check(const struct check_options *options);
 
 /* "bezoar: ..." on standard error. */
 void tool_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* The command: run every experiment, and say what came out. */
+#include "facts.h"
+
+#include <bezoar/inject.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+/* Without a loss there is nothing to see. */
+static int cannot_lose(const struct check_options *options, struct answer *a)
+{
+	uint32_t backend = options->real ? BEZ_INJECT_MADV : BEZ_INJECT_UFFD;
+
+	if (!bez_inject_available(backend))
+		return 0;
+	memset(a, 0, sizeof(*a));
+	a->verdict = VERDICT_UNTESTED;
+	snprintf(a->why, sizeof(a->why), "%s", bez_inject_why(backend));
+	return 1;
+}
+
+/* Who is interrupted gives back first what is lost. */
+static void run_one(const struct probe *probe,
+		    const struct check_options *options, struct answer *a)
+{
+	sigset_t end, before;
+
+	if (cannot_lose(options, a))
+		return;
+	sigemptyset(&end);
+	sigaddset(&end, SIGINT);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGHUP);
+	if (options->real)
+		sigprocmask(SIG_BLOCK, &end, &before);
+	run_probe(probe, options, a);
+	real_undo(a);
+	if (options->real)
+		sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+/* To leave the machine as it was is part of the work. */
+static int left_pages(const struct results *r)
+{
+	if (r->lost == r->given_back || !real_can_undo())
+		return 0;
+	tool_say("%u pages could not be given back",
+		 r->lost - r->given_back);
+	return 1;
+}
+
+static int status_of(const struct results *r)
+{
+	if (left_pages(r))
+		return TOOL_FAILED;
+	if (r->count[VERDICT_BROKEN])
+		return TOOL_FOUND;
+	return r->count[VERDICT_HOLDS] ? TOOL_OK : TOOL_NOTHING;
+}
+
+static int show(struct results *r)
+{
+	r->sentence = sentence_of(r);
+	if (r->facts.no_memory || !r->sentence ||
+	    (r->options->json && show_results_json(r))) {
+		tool_say("no memory");
+		return TOOL_FAILED;
+	}
+	if (!r->options->json)
+		show_results(r);
+	return r->status;
+}
+
+int tool_check(const struct check_options *options)
+{
+	struct results r = { .options = options };
+	int status;
+	size_t i;
+
+	if (options->real && real_agreed(options))
+		return TOOL_FAILED;
+	r.answer = calloc(probes_count, sizeof(*r.answer));
+	if (!r.answer) {
+		tool_say("no memory");
+		return TOOL_FAILED;
+	}
+	facts_of_kernel(&r.facts);
+	facts_of_machine(&r.facts);
+	facts_of_process(&r.facts);
+	r.before = real_corrupted();
+	for (i = 0; i < probes_count; i++) {
+		run_one(&probes[i], options, &r.answer[i]);
+		r.count[r.answer[i].verdict]++;
+		r.lost += r.answer[i].lost;
+		r.given_back += r.answer[i].given_back;
+	}
+	r.after = real_corrupted();
+	r.status = status_of(&r);
+	status = show(&r);
+	facts_free(&r.facts);
+	free(r.sentence);
+	free(r.answer);
+	return status;
+}
