@@ -188,12 +188,19 @@ static void filled(void)
 /* A hole that is one still is filled through the fence. */
 static void still_a_hole(void)
 {
+	unsigned char byte;
+
 	begin(0);
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)(LOST * page), (off_t)page), 0);
 	CHECK(touch(0));
+	/* its neighbour, too: the kernel merges what is moved side by side */
+	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   (off_t)((LOST + 1) * page), (off_t)page), 0);
+	CHECK_EQ(bez_copy(&byte, at + (LOST + 1) * page, 1), 1);
 	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
 	CHECK_EQ(live_read(at + LOST * page), 0);
+	live_fill(at, PAGES * page, 0);
 	is_shared();
 	is_fenced();
 	CHECK_EQ(bez_region_remove(region), 0);
