@@ -187,6 +187,7 @@ static void child(void)
 	size_t i, p;
 
 	tap_apart();
+	touch_in_child = 1;
 	for (i = 0; i < areas; i++) {
 		struct area *a = &area[i];
 
@@ -195,16 +196,13 @@ static void child(void)
 		for (p = 0; p < a->pages; p++) {
 			int was_lost = bez_lost_in(a->at + p * a->width, 1);
 
-			/* a file that is exclusive parent and child are not
-			 * both to use: only what is lost is touched */
-			if ((a->page[p].seq & 1) ||
-			    (a->kind == AREA_SHARED && !was_lost))
+			if (a->page[p].seq & 1)
 				continue;
 			touch_in_scope(a, p * a->width + 5 * p, 0);
 			if (!was_lost)
 				continue;
 			CHECK(bez_lost_in(a->at + p * a->width, 1));
-			if (a->kind == AREA_SHARED || cleared++ > 1)
+			if (cleared++ > 1)
 				continue;
 			CHECK_EQ(area_clear(a, p, 1), 0);
 			touch_in_scope(a, p * a->width + 5 * p, 0);
