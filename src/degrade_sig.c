@@ -38,6 +38,19 @@ static int is_lost_anyway(const struct bz_fault *fault,
 	       (bz_no_restart(fault, hit) && !meanwhile);
 }
 
+/*
+ * Does the kernel's own entry keep it closed? In private anonymous memory. In a
+ * file's mapping it goes when the file is cut, and if that grows again there are
+ * zeros; unless a fence makes a SIGBUS of those, and nobody else fills them.
+ */
+static int keeps_closed(const struct bz_hit *hit, struct bz_memory memory)
+{
+	if (hit->share)
+		return !hit->share->disk &&
+		       (hit->share->flags & BEZ_SHARED_EXCLUSIVE);
+	return memory.kind == BZ_MEMORY_ANON;
+}
+
 /* NONE: it is lost, and *@ret_stays, if the kernel itself keeps it closed. */
 static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 			     const struct bz_hit *hit, struct bz_extent x,
@@ -48,9 +61,7 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 			      bz_probe_hole(x) :
 			      bz_probe(x, memory.kind == BZ_MEMORY_ANON);
 
-	/* another process behind the fence may have the bytes, and fill it */
-	*ret_stays = probe == BZ_PROBE_LOST &&
-		     !(hit->share && (hit->share->flags & BEZ_SHARED_FENCED));
+	*ret_stays = probe == BZ_PROBE_LOST && keeps_closed(hit, memory);
 	/* a guard page; or the kernel does not say that it is lost */
 	if (probe == BZ_PROBE_OTHER ||
 	    (probe == BZ_PROBE_FAULT && memory.kind != BZ_MEMORY_PRIVATE &&
@@ -219,8 +230,12 @@ void bz_degrade_forked(struct bz_mm *mm)
 		enum bz_probe probe;
 		int shared;
 
-		if (bz_lost_cover(&at) != BZ_AS_IT_WAS)
+		if (bz_lost_cover(&at) != BZ_AS_IT_WAS) {
+			/* another thread had just opened it */
+			if (bz_probe_present(at.x))
+				bz_lost_remove(&at);
 			continue;
+		}
 		probe = bz_probe(at.x, 0);
 		if (probe == BZ_PROBE_LOST || probe == BZ_PROBE_UNMAPPED)
 			continue;

@@ -238,6 +238,25 @@ static enum bez_outcome name_it(struct job *j, enum bez_outcome why)
 	return why;
 }
 
+/* The gate may make us wait, so it comes before the look. */
+static enum bez_outcome look_and_put(struct job *j, int late)
+{
+	enum bez_outcome why;
+
+	j->forking = (late ? bz_gate_enter_late(j->mm, j->walk) :
+			     bz_gate_enter(j->mm, j->walk)) != 0;
+	why = still_lost(j);
+	return why == BEZ_OUTCOME_NONE ? put(j) : why;
+}
+
+/* What mremap(2) cannot make again, as a file that has no name, has to wait for a
+ * fork that takes long. */
+static int must_wait(const struct job *j, enum bez_outcome why)
+{
+	return j->forking && (why == BEZ_OUTCOME_REFUSED_FILE ||
+			      why == BEZ_OUTCOME_REFUSED_ATTRS);
+}
+
 static enum bez_outcome replace_private(struct job *j)
 {
 	enum bez_outcome why;
@@ -247,12 +266,11 @@ static enum bez_outcome replace_private(struct job *j)
 		if (why != BEZ_OUTCOME_NONE) {
 			why = name_it(j, why);
 		} else {
-			/* the gate may make us wait, so it comes before the
-			 * look */
-			j->forking = bz_gate_enter(j->mm, j->walk) != 0;
-			why = still_lost(j);
-			if (why == BEZ_OUTCOME_NONE)
-				why = put(j);
+			why = look_and_put(j, 0);
+			if (must_wait(j, why)) {
+				j->again = 1;
+				why = look_and_put(j, 1);
+			}
 		}
 		wipe(j);
 	} while (must_copy(j, why));

@@ -59,6 +59,7 @@ struct bz_fault {
 	uint64_t ip;		/* of the instruction; 0: none is to blame */
 	uint64_t sp;		/* its stack; 0: likewise */
 	uint64_t alt, alt_len;	/* the alternate stack of that thread */
+	const void *context;	/* all of it; NULL: likewise */
 	uint64_t fix;		/* where a copy goes on that this interrupts,
 				 * copy/copy.h; 0: none is */
 };

@@ -308,7 +308,7 @@ struct bez_lost;
 /*
  * Told of a loss: on the worker, in normal context, once for each and in the order
  * of the losses, one at a time. It may do what any thread may, call all functions
- * of the library but bez_stop(), bez_lost_clear() and bez_region_remove() among them, and touch
+ * of the library but bez_stop(), bez_lost_fill() and bez_region_remove() among them, and touch
  * what is lost in a scope of its own. What was lost stays lost meanwhile; other
  * threads may have met it before. What was cleared before its turn came, or whose
  * region was removed, is not told any more. @lost lives as long as the call.

@@ -6,7 +6,7 @@
  * A region whose ladder names BEZ_ACTION_DEGRADE enters a page here that could
  * not be replaced. From then on it stays lost: every access to it, by whatever
  * means and from whichever thread, has the same answer with the same address,
- * until its owner has it opened again (bez_lost_clear()). A child of fork(2)
+ * until its owner has it opened again (bez_lost_fill()). A child of fork(2)
  * inherits the inventory with the memory.
  *
  *	static uint64_t seen;
@@ -66,17 +66,27 @@ uint64_t bez_lost_generation(void);
 int bez_lost_next(uint64_t *at, struct bez_lost *ret_lost);
 
 /*
- * Open what is lost in [@addr, @addr + @len) again, as zeros in fresh memory
- * with the attributes that it had, for the owner to write it anew; take it out
- * of the inventory. 0: nothing in there is lost any more.
+ * Open what is lost in [@addr, @addr + @len) again, in fresh memory with the
+ * attributes that it had, and take it out of the inventory: with what lies at the
+ * same distance from @from as it does from @addr, @len bytes of the owner's. In
+ * one step: who touches it finds it lost, or has these bytes. What is not lost is
+ * left alone. 0: nothing in there is lost any more.
  *
- * -EINVAL: of an extent only a part is in the range, or it wraps around: nothing
- * was changed. -ENOMEM: no memory, no huge page or no mappings left.
- * -EOPNOTSUPP: the memory is of a kind that cannot be opened again; remove the
- * region and map it anew. -EAGAIN: somebody else is at it. -EIO: anything else;
- * the event has it (cause BEZ_CAUSE_RECOVER). Of several extents those before
- * the one that failed are open then. -ESRCH: not started.
+ * -EINVAL: of an extent only a part is in the range, it wraps around, or @from is
+ * NULL or overlaps it: nothing was changed. -EFAULT: what is at @from is lost
+ * itself, and cannot be replaced. -ENOMEM: no memory, no huge page or no
+ * mappings left. -EOPNOTSUPP: the memory is of a kind that cannot be opened again;
+ * remove the region and map it anew. -EAGAIN: somebody else is at it. -EIO:
+ * anything else; the event has it (cause BEZ_CAUSE_RECOVER). Of several extents
+ * those before the one that failed are open then. -ESRCH: not started.
  * Context: any; not in a handler (-EDEADLK).
+ */
+int bez_lost_fill(void *addr, size_t len, const void *from);
+
+/*
+ * The same with zeros, which others may read before the owner has written it anew;
+ * of shared memory with what the file has, if somebody has put something good
+ * there since.
  */
 int bez_lost_clear(void *addr, size_t len);
 

@@ -30,7 +30,8 @@
  * leave it as well. A jump (longjmp(3), an exception) out of a TRY must end in an
  * outer scope of the same thread; leaving that leaves all within. One that ends
  * outside of every scope has to be followed by bez_scope_none(). A scope belongs
- * to a stack: leave it before switching to another (swapcontext(3)).
+ * to a stack: leave it before switching to another (swapcontext(3)). No jump is made
+ * to a function that is not under way any more; bez_scope(3) says how that is known.
  */
 #ifndef BEZOAR_SCOPE_H
 #define BEZOAR_SCOPE_H

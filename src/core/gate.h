@@ -19,6 +19,13 @@
  */
 int bz_gate_enter(struct bz_mm *mm, struct bz_walk *w);
 
+/*
+ * The same for memory that only this way can place: waits for seconds, which is
+ * the most that a fork is held up that waits for us. Others who wait for the
+ * caller's claim wait as long. Context: handler-safe.
+ */
+int bz_gate_enter_late(struct bz_mm *mm, struct bz_walk *w);
+
 /* Around fork(2). Normal context; one thread at a time. */
 void bz_gate_close(struct bz_mm *mm);
 void bz_gate_open(struct bz_mm *mm);

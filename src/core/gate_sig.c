@@ -4,9 +4,10 @@
 #include "sys/sys.h"
 
 #define PATIENCE_NS 10000000u
+#define LATE_NS 3000000000u		/* a fork of some hundred GiB */
 #define CLOSE_WAIT_NS 1000000000u
 
-int bz_gate_enter(struct bz_mm *mm, struct bz_walk *w)
+static int enter(struct bz_mm *mm, struct bz_walk *w, uint64_t patience_ns)
 {
 	uint32_t self = bz_walk_tid(w);
 	uint64_t end = 0, now;
@@ -23,11 +24,27 @@ int bz_gate_enter(struct bz_mm *mm, struct bz_walk *w)
 		bz_walk_placed(w);
 		now = bz_now_ns();
 		if (!end)
-			end = now + PATIENCE_NS;
+			end = now + patience_ns;
 		if (now >= end)
 			return -ETIMEDOUT;
 		bz_futex_wait(&mm->gate, forking, end - now);
 	}
+}
+
+int bz_gate_enter(struct bz_mm *mm, struct bz_walk *w)
+{
+	return enter(mm, w, PATIENCE_NS);
+}
+
+int bz_gate_enter_late(struct bz_mm *mm, struct bz_walk *w)
+{
+	uint64_t was = atomic_load(&w->until);
+	int r;
+
+	atomic_store(&w->until, bz_now_ns() + LATE_NS);
+	r = enter(mm, w, LATE_NS);
+	atomic_store(&w->until, was);
+	return r;
 }
 
 void bz_gate_close(struct bz_mm *mm)

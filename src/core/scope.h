@@ -37,4 +37,9 @@ struct bez_scope *bz_scope_find(struct bz_walk *w, const struct bz_fault *fault,
 void bz_scope_jump(struct bez_scope *scope, const void *context)
 	__attribute__((noreturn));
 
+/* Go on at @sp with the cleanups, by the control words that were saved. What was
+ * around it is not described (core/frames.h). */
+void bz_scope_land(struct bez_scope *scope, uint64_t sp)
+	__attribute__((noreturn, visibility("hidden")));
+
 #endif

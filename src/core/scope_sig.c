@@ -6,6 +6,7 @@
 #include <ucontext.h>
 
 #include "core/core.h"
+#include "core/frames.h"
 #include "core/guard.h"
 #include "core/keys.h"
 #include "core/tls.h"
@@ -49,9 +50,6 @@ _Static_assert(24 + 8 * CONTROL == 248, "the assembly");
 	"	.cfi_endproc\n"		\
 	".size " name ", . - " name "\n"
 
-/* Go on at @sp with bz_scope_landed(@scope), by saved[CONTROL]. */
-void bz_scope_land(struct bez_scope *scope, uint64_t sp)
-	__attribute__((noreturn, visibility("hidden")));
 /* Back from bez_scope_enter(), with 1. */
 void bz_scope_back_in(struct bez_scope *scope)
 	__attribute__((noreturn, visibility("hidden")));
@@ -76,14 +74,22 @@ __asm__(".text\n"
 	"	movq	%r13, 64(%rdi)\n"
 	"	movq	%r14, 72(%rdi)\n"
 	"	movq	%r15, 80(%rdi)\n"
-	"	movq	%rdi, 16(%rdi)\n"
-	"	movq	$0, 8(%rdi)\n"
 	"	movq	bz_scope_now@gottpoff(%rip), %rcx\n"
 	"	movq	%fs:(%rcx), %rdx\n"
-	"	movq	%rdx, (%rdi)\n"
+	"	cmpq	%rdi, %rdx\n"
+	"	je	2f\n"
+	"1:	movq	%rdx, (%rdi)\n"
+	"	movq	%rdi, 16(%rdi)\n"
+	"	movq	$0, 8(%rdi)\n"
 	"	movq	%rdi, %fs:(%rcx)\n"
 	"	xorl	%eax, %eax\n"
 	"	ret\n"
+	/* jumped out of, and entered again: what was around it, if that is known */
+	"2:	cmpq	%rdi, 16(%rdi)\n"
+	"	movq	(%rdi), %rdx\n"
+	"	je	1b\n"
+	"	xorl	%edx, %edx\n"
+	"	jmp	1b\n"
 	ENDS("bez_scope_enter")
 	".hidden bz_scope_land\n"
 	FUNCTION("bz_scope_land")
@@ -284,8 +290,12 @@ int bez_scope_cleanup_done(struct bez_scope_cleanup *cleanup)
 
 /* ------------------------------------------------------------- out of a fault */
 
+#define PASSED_OVER_MAX	256u
+
 struct filling {
+	struct bz_walk *walk;
 	struct bez_scope *scope;
+	struct bz_extent x;
 	const struct bz_fault *fault;
 	const struct bez_lost *lost;
 };
@@ -315,10 +325,15 @@ static int fill(void *arg)
 {
 	struct filling *f = arg;
 
-	for (; f->scope; f->scope = f->scope->outer) {
-		if (!is_active(f->scope))
+	uint32_t i;
+
+	for (i = 0; f->scope; f->scope = f->scope->outer, i++) {
+		/* a circle, of such as were left and entered anew */
+		if (!is_active(f->scope) || i == PASSED_OVER_MAX)
 			return -ENOENT;
-		if (!is_dead(f->fault, f->scope))
+		if (!is_dead(f->fault, f->scope) &&
+		    bz_frames_way(f->walk, f->fault, f->x,
+				  f->scope->saved) != BZ_WAY_DEAD)
 			break;
 	}
 	if (!f->scope)
@@ -336,7 +351,7 @@ struct bez_scope *bz_scope_find(struct bz_walk *w, const struct bz_fault *fault,
 				struct bz_extent x, const struct bez_lost *lost)
 {
 	uint64_t at = bz_thread_pointer() + (uint64_t)bz_core.scope_at;
-	struct filling f = { .fault = fault, .lost = lost };
+	struct filling f = { .walk = w, .x = x, .fault = fault, .lost = lost };
 
 	if (is_in(x, at, sizeof(f.scope)) || !may_jump())
 		return NULL;

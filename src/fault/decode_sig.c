@@ -15,6 +15,7 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->sp = 0;
 	f->alt = 0;
 	f->alt_len = 0;
+	f->context = NULL;
 	f->fix = 0;
 	switch (info->si_code) {
 	case BUS_MCEERR_AR:
@@ -63,6 +64,7 @@ void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->sp = 0;
 	f->alt = 0;
 	f->alt_len = 0;
+	f->context = NULL;
 	f->fix = 0;
 	/* codes of the kernel are positive; sigaction(2) */
 	f->cause = info->si_code > 0 ? BEZ_CAUSE_SEGV : BEZ_CAUSE_SENT;
@@ -74,6 +76,7 @@ void bz_decode_context(const void *context, struct bz_fault *f)
 {
 	const ucontext_t *uc = context;
 
+	f->context = context;
 #if defined(__x86_64__)
 	f->ip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 	f->sp = (uint64_t)uc->uc_mcontext.gregs[REG_RSP];

@@ -9,6 +9,8 @@
  */
 #include "repair/repair.h"
 
+#include <linux/mman.h>
+
 #include "core/core.h"
 #include "repair/attrs.h"
 #include "repair/staged.h"
@@ -26,7 +28,7 @@ static enum bez_outcome errno_to_outcome(long r)
 	}
 }
 
-/* A mapping of an empty file can not be locked, named or wiped. */
+/* A mapping of an empty file can not be named or wiped. */
 static enum bez_outcome allowed(const struct bz_attrs *attrs, int watched)
 {
 	uint32_t i;
@@ -36,26 +38,40 @@ static enum bez_outcome allowed(const struct bz_attrs *attrs, int watched)
 	for (i = 0; i < attrs->advices; i++)
 		if (attrs->advice[i] == MADV_WIPEONFORK)
 			return BEZ_OUTCOME_REFUSED_ATTRS;
-	return attrs->unkept || attrs->locked || attrs->name[0] ||
-	       (attrs->watched && !watched) ?
+	return attrs->unkept || attrs->name[0] || (attrs->watched && !watched) ?
 	       BEZ_OUTCOME_REFUSED_ATTRS : BEZ_OUTCOME_NONE;
 }
 
-/* @page, which is ours, with @attrs in the place of @x. */
+/* @page, which is ours, with @attrs and @content in the place of @x. */
 static enum bez_outcome put(long page, struct bz_extent x,
-			    const struct bz_attrs *attrs)
+			    const struct bz_attrs *attrs, const void *content)
 {
 	long r;
 
 	if (page < 0 && page > -4096)
 		return errno_to_outcome(page);
-	r = bz_attrs_apply((uint64_t)page, x.width, attrs, NULL);
+	r = bz_attrs_apply((uint64_t)page, x.width, attrs, content);
 	if (!r)
 		r = bz_move((uint64_t)page, x);
 	if (!r)
 		return BEZ_OUTCOME_NONE;
 	bz_munmap((uint64_t)page, x.width);
 	return errno_to_outcome(r);
+}
+
+/* It can be locked, as long as no page of it is asked for. */
+static enum bez_outcome put_cover(long page, struct bz_extent x,
+				  struct bz_attrs *attrs)
+{
+	int locked = attrs->locked;
+
+	attrs->locked = 0;
+	if (locked && page > 0 &&
+	    bz_sys(SYS_mlock2, page, (long)x.width, MLOCK_ONFAULT, 0, 0, 0)) {
+		bz_munmap((uint64_t)page, x.width);
+		return BEZ_OUTCOME_REFUSED_ATTRS;
+	}
+	return put(page, x, attrs, NULL);
 }
 
 enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
@@ -78,14 +94,32 @@ enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
 	fd = bz_empty_file();
 	if (fd < 0)
 		return errno_to_outcome(fd);
-	page = bz_map_aside(x.width, MAP_PRIVATE, (int)fd, 0, taken);
+	page = bz_map_aside(x.width,
+			    MAP_PRIVATE | (attrs.noreserve ? MAP_NORESERVE : 0),
+			    (int)fd, 0, taken);
 	bz_close((int)fd);
-	return put(page, x, &attrs);
+	return put_cover(page, x, &attrs);
 }
 
-enum bez_outcome bz_uncover(struct bz_extent x, void *scratch,
-			    bz_taken_fn taken)
+/* That the pool of huge pages is empty must not be found out by SIGBUS. */
+static long map_huge(struct bz_extent x, int flags, bz_taken_fn taken)
 {
+	long page = bz_map_aside(x.width, flags | MAP_HUGETLB |
+				 __builtin_ctzll(x.width) << MAP_HUGE_SHIFT,
+				 -1, 0, taken);
+
+	if (page < 0 && page > -4096)
+		return page;
+	if (!bz_madvise((uint64_t)page, x.width, MADV_POPULATE_WRITE))
+		return page;
+	bz_munmap((uint64_t)page, x.width);
+	return -ENOMEM;
+}
+
+enum bez_outcome bz_uncover(struct bz_extent x, int base, const void *content,
+			    void *scratch, bz_taken_fn taken)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	struct bz_attrs attrs;
 	long page;
 	int r = bz_attrs_read(x.start, scratch, &attrs);
@@ -97,6 +131,14 @@ enum bez_outcome bz_uncover(struct bz_extent x, void *scratch,
 	if (attrs.memory.kind == BZ_MEMORY_ANON ||
 	    !bz_madvise(x.start, x.width, MADV_POPULATE_READ))
 		return BEZ_OUTCOME_ALREADY_GOOD;
-	page = bz_map_aside(x.width, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, taken);
-	return put(page, x, &attrs);
+	if (attrs.noreserve)
+		flags |= MAP_NORESERVE;
+	if (x.width == bz_core.page || base) {
+		page = bz_map_aside(x.width, flags, -1, 0, taken);
+	} else {
+		page = map_huge(x, flags, taken);
+		if (page < 0 && page > -4096)
+			return BEZ_OUTCOME_REFUSED_HUGE;
+	}
+	return put(page, x, &attrs, content);
 }

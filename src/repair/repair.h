@@ -125,10 +125,11 @@ enum bez_outcome bz_hole_take(struct bz_extent x);
 enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
 			  bz_taken_fn taken, int *ret_shared);
 
-/* Fresh memory of this process alone in place of such a cover, with its
- * attributes. ALREADY_GOOD: it is none any more. */
-enum bez_outcome bz_uncover(struct bz_extent x, void *scratch,
-			    bz_taken_fn taken);
+/* Fresh memory of this process alone with x.width bytes of @content in place of
+ * such a cover, with its attributes; a huge page if it was one, unless @base.
+ * ALREADY_GOOD: it is none any more. */
+enum bez_outcome bz_uncover(struct bz_extent x, int base, const void *content,
+			    void *scratch, bz_taken_fn taken);
 
 /* Keep the addresses that this needs, for good, if the kernel is one for it. 0
  * or a negative errno. Context: normal. */

@@ -23,6 +23,7 @@
 #include <bezoar/shared.h>
 
 #include "core/mm.h"
+#include "repair/repair.h"
 #include "types.h"
 
 #define BZ_SHARE_SAID	((uint64_t)1 << 62)	/* added to the offset */
@@ -93,6 +94,16 @@ enum bz_look bz_share_look(const struct bz_share_claim *claim);
  */
 enum bez_outcome bz_share_put(struct bz_share_claim *claim,
 			      const void *from, int lost, int reread);
+
+/*
+ * The file again in the place of a cover that lies over claim->x, in one step, with
+ * x.width bytes of @from where it has none that are good; @over: in any case. NONE,
+ * ALREADY_GOOD (those that it has are there, or @from over them), or why not:
+ * REFUSED_DETACH: the file ends before it. @scratch: a page. src/repair/rejoin_sig.c.
+ */
+enum bez_outcome bz_share_rejoin(const struct bz_share_claim *claim,
+				 const void *from, int over, void *scratch,
+				 bz_taken_fn taken);
 
 /* ------------------------------------------------- the fence (fence_sig.c) */
 

@@ -6,185 +6,42 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "after_help.h"
 #include "huge.h"
-#include "kinds_help.h"
-#include "live.h"
 #include "replace_see.h"
-
-#define TIMES	100
-
-static struct kinds_memory m;
-static size_t page, lost_at;
-static uint32_t policy_flags;
-
-static unsigned char *extent(void)
-{
-	return m.at + kinds_extent(&m, lost_at);
-}
-
-static bez_region_t add(void)
-{
-	struct bez_policy policy = BEZ_POLICY_INIT;
-	bez_region_t r;
-
-	policy.flags = policy_flags;
-	policy.actions[0] = BEZ_ACTION_REPLACE;
-	policy.actions[1] = BEZ_ACTION_DEGRADE;
-	CHECK_EQ(bez_region_add(m.at, m.len, &policy, &r), 0);
-	return r;
-}
-
-/* ------------------------------------------------- ways to touch a byte of it */
-
-/* Each: 1 if the answer was the one, with the extent and address. */
-static int right(const struct bez_lost *lost, const unsigned char *addr)
-{
-	return lost->addr == extent() && lost->width == m.width &&
-	       lost->touched == addr;
-}
-
-static int load(unsigned char *addr)
-{
-	BEZ_TRY {
-		live_read(addr);
-	} BEZ_CATCH(lost) {
-		return right(lost, addr);
-	}
-	return 0;
-}
-
-static int store(unsigned char *addr)
-{
-	BEZ_TRY {
-		*(volatile unsigned char *)addr = 1;
-	} BEZ_CATCH(lost) {
-		return right(lost, addr);
-	}
-	return 0;
-}
-
-static int copy(unsigned char *addr)
-{
-	static unsigned char to[64];
-	uint64_t word = 0;
-	int order;
-
-	return bez_copy(to, addr, 1) == 1 && bez_set(addr, 1, 1) == 1 &&
-	       bez_compare(to, addr, 1, &order) == 1 &&
-	       bez_load_u64((uint64_t *)((uintptr_t)addr & -8ul), &word) ==
-		       -EFAULT;
-}
-
-static int call(unsigned char *addr)
-{
-	static int fd[2] = { -1, -1 };
-
-	if (fd[0] < 0 && pipe(fd))
-		return 0;
-	if (write(fd[1], addr, 1) != -1 || errno != EFAULT)
-		return 0;
-	return write(fd[1], "x", 1) == 1 && read(fd[0], addr, 1) == -1 &&
-	       errno == EFAULT && (close(fd[0]), close(fd[1]), fd[0] = -1);
-}
-
-static int recover(unsigned char *addr)
-{
-	return bez_recover(addr, 1) == -EFAULT;
-}
-
-static int known(unsigned char *addr)
-{
-	struct bez_lost lost;
-	uint64_t i = 0;
-
-	return bez_lost_in(addr, 1) == 1 && !bez_lost_next(&i, &lost) &&
-	       lost.addr == extent() && lost.width == m.width &&
-	       bez_lost_next(&i, &lost) == -ENOENT;
-}
-
-static void *in_thread(void *addr)
-{
-	bez_thread_attach();
-	return (void *)(uintptr_t)(load(addr) && store(addr));
-}
-
-static int thread(unsigned char *addr)
-{
-	pthread_t t;
-	void *r = NULL;
-
-	return !pthread_create(&t, NULL, in_thread, addr) &&
-	       !pthread_join(t, &r) && r;
-}
-
-static const struct way {
-	const char *name;
-	int (*touch)(unsigned char *addr);
-} ways[] = {
-	{ "load", load }, { "store", store }, { "copy", copy },
-	{ "system call", call }, { "recover", recover }, { "list", known },
-	{ "thread", thread },
-};
-
-static void all_ways(const char *where)
-{
-	size_t i, n;
-
-	for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-		for (n = 0; n < TIMES; n++)
-			CHECKF(ways[i].touch(extent() + n * 8191 % m.width),
-			       "%s, %s: the %zuth was another", where,
-			       ways[i].name, n + 1);
-}
-
-/* As in the child, whose checks count by its status. */
-static void in_child(const char *where, int depth)
-{
-	pid_t pid = fork();
-	int status = 0;
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		tap_apart();
-		all_ways(where);
-		if (depth)
-			in_child("in a child's child", depth - 1);
-		_exit(0);
-	}
-	while (waitpid(pid, &status, 0) < 0)
-		CHECK_EQ(errno, EINTR);
-	CHECKF(WIFEXITED(status) && !WEXITSTATUS(status),
-	       "%s: it ended with %#x", where, status);
-}
-
-static void first_touch(void)
-{
-	BEZ_TRY {
-		live_read(m.at + lost_at);
-		CHECK(0);
-	} BEZ_CATCH(lost) {
-		CHECK(lost->addr == extent());
-		CHECK_EQ(lost->width, m.width);
-	}
-}
 
 static size_t wrong_beside(void)
 {
-	size_t from = kinds_extent(&m, lost_at);
+	size_t from = kinds_extent(&after, after_at);
 
-	return (size_t)kinds_wrong(&m, 0, from) +
-	       (size_t)kinds_wrong(&m, from + m.width, m.len);
+	return (size_t)kinds_wrong(&after, 0, from) +
+	       (size_t)kinds_wrong(&after, from + after.width, after.len);
+}
+
+/* Everything that touches it has the answer, here and in children. */
+static void stays(void)
+{
+	after_first_touch();
+	after_all_ways("here");
+	after_in_child("in a child", 1);
+}
+
+/* It is the owner's again, and can be written. */
+static void clears(void)
+{
+	CHECK_EQ(bez_lost_clear(after.at, after.len), 0);
+	CHECK_EQ(bez_lost_in(after.at, after.len), 0);
+	CHECK_EQ(live_read(after.at + after_at), 0);
+	after.at[after_at] = 9;
+	CHECK_EQ(live_read(after.at + after_at), 9);
 }
 
 static void each_kind(void)
@@ -198,33 +55,31 @@ static void each_kind(void)
 	kinds_can_be_lost(kind);
 	if (kind->huge)
 		huge_need(8);
-	kinds_make(kind, &m);
-	page = live_page();
-	lost_at = m.len / 2 + 77;
+	kinds_make(kind, &after);
+	after_at = after.len / 2 + 77;
 	see_start(0);
-	r = add();
-	kinds_see(extent(), &was);
-	kinds_lose(&m, lost_at);
-	first_touch();
-	all_ways("here");
-	in_child("in a child", 1);
+	r = after_add();
+	kinds_see(after_extent(), &was);
+	kinds_lose(&after, after_at);
+	stays();
 	CHECK_EQ(wrong_beside(), 0);
 
 	/* the owner writes it anew */
-	CHECK_EQ(bez_lost_clear(extent() + 1, m.width), -EINVAL);
-	CHECK_EQ(bez_lost_clear(extent(), m.width - 1), -EINVAL);
-	CHECK_EQ(bez_lost_in(m.at, m.len), 1);
-	cleared = bez_lost_clear(m.at, m.len);
+	CHECK_EQ(bez_lost_clear(after_extent() + 1, after.width), -EINVAL);
+	CHECK_EQ(bez_lost_clear(after_extent(), after.width - 1), -EINVAL);
+	CHECK_EQ(bez_lost_in(after.at, after.len), 1);
+	cleared = bez_lost_clear(after.at, after.len);
 	CHECKF(!cleared, "%d: %s", cleared,
-	       bez_outcome_name(see_event(extent()).why));
-	CHECK_EQ(bez_lost_in(m.at, m.len), 0);
-	for (i = 0; i < m.width; i += 997)
-		CHECK_EQ(live_read(extent() + i), 0);
-	memcpy(extent(), kinds_bytes(0) + (extent() - m.at), m.width);
-	CHECK_EQ(kinds_wrong(&m, 0, m.len), 0);
-	kinds_see(extent(), &is);
-	/* where the file cannot be had again it does without */
-	kinds_alike(&was, &is, kind->disk, "cleared");
+	       bez_outcome_name(see_event(after_extent()).why));
+	CHECK_EQ(bez_lost_in(after.at, after.len), 0);
+	for (i = 0; i < after.width; i += 997)
+		CHECK_EQ(live_read(after_extent() + i), 0);
+	memcpy(after_extent(), kinds_bytes(0) + (after_extent() - after.at),
+	       after.width);
+	CHECK_EQ(kinds_wrong(&after, 0, after.len), 0);
+	kinds_see(after_extent(), &is);
+	/* a page of its own: the file is out of it */
+	kinds_alike(&was, &is, kind->make != NULL, "cleared");
 	CHECK_EQ(bez_region_remove(r), 0);
 	CHECK_EQ(bez_stop(), 0);
 }
@@ -236,115 +91,96 @@ static void cut_file(void)
 {
 	int flags = *(const int *)tap_data();
 
-	page = live_page();
-	m.fd = memfd_create("cut", MFD_CLOEXEC);
-	m.len = 4 * page;
-	m.width = page;
-	CHECK_EQ(ftruncate(m.fd, (off_t)m.len), 0);
-	m.at = mmap(NULL, m.len, PROT_READ | PROT_WRITE, flags, m.fd, 0);
-	CHECK(m.at != MAP_FAILED);
-	live_fill(m.at, m.len, 0);
-	lost_at = 3 * page + 5;
-	policy_flags = flags == MAP_SHARED ? BEZ_POLICY_DETACH : 0;
-	see_start(0);
-	add();
+	after_begin_file(4, flags);
+	after_flags = flags == MAP_SHARED ? BEZ_POLICY_DETACH : 0;
+	after_add();
 	if (flags == MAP_PRIVATE)
-		CHECK_EQ(madvise(m.at + 3 * page, page, MADV_DONTNEED), 0);
-	CHECK_EQ(ftruncate(m.fd, (off_t)(3 * page)), 0);
-	first_touch();
-	CHECK_EQ(ftruncate(m.fd, (off_t)m.len), 0);
-	all_ways("here");
-	in_child("in a child", 1);
-	CHECK_EQ(see_wrong(m.at, 0, 3 * page, 0), 0);
-	CHECK_EQ(bez_lost_clear(m.at, m.len), 0);
-	CHECK_EQ(live_read(m.at + lost_at), 0);
-	m.at[lost_at] = 9;
-	CHECK_EQ(live_read(m.at + lost_at), 9);
-	CHECK_EQ(bez_lost_in(m.at, m.len), 0);
+		CHECK_EQ(madvise(after_extent(), after.width, MADV_DONTNEED),
+			 0);
+	CHECK_EQ(ftruncate(after.fd, (off_t)(after.len - after.width)), 0);
+	after_first_touch();
+	CHECK_EQ(ftruncate(after.fd, (off_t)after.len), 0);
+	after_all_ways("here");
+	after_in_child("in a child", 1);
+	CHECK_EQ(see_wrong(after.at, 0, after.len - after.width, 0), 0);
+	clears();
+}
+
+/*
+ * Poison in a file's mapping, and then the file is cut, which takes the kernel's
+ * entry along, and grows again.
+ */
+static void poison_cut(void)
+{
+	int flags = *(const int *)tap_data();
+
+	after_begin_file(4, flags);
+	after_flags = flags == MAP_SHARED ? BEZ_POLICY_DETACH : 0;
+	after_add();
+	kinds_lose(&after, after_at);
+	after_first_touch();
+	CHECK_EQ(ftruncate(after.fd, (off_t)(after.len - after.width)), 0);
+	after_all_ways("while it is cut");
+	CHECK_EQ(ftruncate(after.fd, (off_t)after.len), 0);
+	after_all_ways("when it has grown");
+	after_in_child("in a child", 1);
+	/* what the program discards does not open it, either */
+	CHECK_EQ(madvise(after_extent(), after.width, MADV_DONTNEED), 0);
+	after_all_ways("discarded");
+	CHECK_EQ(see_wrong(after.at, 0, after.len - after.width, 0), 0);
+	clears();
 }
 
 /* In a mapping that others share a child asks the file. */
 static void others(void)
 {
-	page = live_page();
-	m.fd = memfd_create("others", MFD_CLOEXEC);
-	m.len = 4 * page;
-	m.width = page;
-	CHECK_EQ(ftruncate(m.fd, (off_t)m.len), 0);
-	m.at = mmap(NULL, m.len, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
-	CHECK(m.at != MAP_FAILED);
-	live_fill(m.at, m.len, 0);
-	lost_at = 2 * page + 5;
-	see_start(0);
-	add();
-	live_poison(m.at + 2 * page);
-	first_touch();
-	all_ways("here");
-	in_child("in a child", 1);
-	CHECK_EQ(bez_lost_clear(m.at, m.len), -EOPNOTSUPP);
-	all_ways("after that");
+	after_begin_file(4, MAP_SHARED);
+	after_add();
+	live_poison(after_extent());
+	stays();
+	CHECK_EQ(bez_lost_clear(after.at, after.len), -EOPNOTSUPP);
+	after_all_ways("after that");
 }
 
 /* Without its consent shared memory does not become its own. */
 static void not_detached(void)
 {
-	page = live_page();
-	m.fd = memfd_create("cut", MFD_CLOEXEC);
-	m.len = m.width = page;
-	CHECK_EQ(ftruncate(m.fd, (off_t)page), 0);
-	m.at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
-	CHECK(m.at != MAP_FAILED);
-	see_start(0);
-	add();
-	CHECK_EQ(ftruncate(m.fd, 0), 0);
-	first_touch();
-	CHECK_EQ(ftruncate(m.fd, (off_t)page), 0);
-	all_ways("here");
-	CHECK_EQ(bez_lost_clear(m.at, m.len), -EOPNOTSUPP);
-	all_ways("after that");
+	after_begin_file(1, MAP_SHARED);
+	after_add();
+	CHECK_EQ(ftruncate(after.fd, 0), 0);
+	after_first_touch();
+	CHECK_EQ(ftruncate(after.fd, (off_t)after.len), 0);
+	after_all_ways("here");
+	CHECK_EQ(bez_lost_clear(after.at, after.len), -EOPNOTSUPP);
+	after_all_ways("after that");
 }
 
 /* A page that is not mapped any more, by the door. */
 static void hole(void)
 {
-	page = live_page();
-	m.at = live_pages(4);
-	m.len = 4 * page;
-	m.width = page;
-	lost_at = 2 * page;
-	see_start(BEZ_START_SEGV_DOOR);
-	add();
-	CHECK_EQ(munmap(m.at + 2 * page, page), 0);
-	first_touch();
-	all_ways("here");
-	in_child("in a child", 1);
-	CHECK_EQ(bez_lost_clear(m.at, m.len), 0);
-	m.at[lost_at] = 9;
-	CHECK_EQ(live_read(m.at + lost_at), 9);
+	after_begin(4, BEZ_START_SEGV_DOOR);
+	after_add();
+	CHECK_EQ(munmap(after_extent(), after.width), 0);
+	stays();
+	clears();
 }
 
 /* A report that the kernel does not stand by: the page could be read. */
 static void restart(void)
 {
-	page = live_page();
-	m.at = live_pages(4);
-	m.len = 4 * page;
-	m.width = page;
-	lost_at = 2 * page;
-	policy_flags = BEZ_POLICY_NO_RESTART;
-	see_start(0);
-	add();
+	after_flags = BEZ_POLICY_NO_RESTART;
+	after_begin(4, 0);
+	after_add();
 	BEZ_TRY {
-		see_report(m.at + lost_at, BUS_MCEERR_AR, 12);
+		see_report(after.at + after_at, BUS_MCEERR_AR, 12);
 		CHECK(0);
 	} BEZ_CATCH(lost) {
-		CHECK(lost->addr == extent());
+		CHECK(lost->addr == after_extent());
 		CHECK_EQ(lost->why, BEZ_OUTCOME_REFUSED_RESTART);
 	}
-	all_ways("here");
-	in_child("in a child", 1);
-	CHECK_EQ(bez_lost_clear(m.at, m.len), 0);
-	CHECK_EQ(live_read(m.at + lost_at), 0);
+	after_all_ways("here");
+	after_in_child("in a child", 1);
+	clears();
 }
 
 /* ------------------------------------------------------------ around the edge */
@@ -354,18 +190,13 @@ static void copies_end_before(void)
 	static unsigned char to[1 << 16];
 	size_t off, len;
 
-	page = live_page();
-	m.at = live_pages(4);
-	m.len = 4 * page;
-	m.width = page;
-	lost_at = 2 * page;
-	see_start(0);
-	add();
-	live_poison(m.at + lost_at);
-	first_touch();
-	for (off = lost_at - 700; off < lost_at; off += 33)
+	after_begin(4, 0);
+	after_add();
+	live_poison(after.at + after_at);
+	after_first_touch();
+	for (off = after_at - 700; off < after_at; off += 33)
 		for (len = 1; len < 1500; len = len * 3 / 2 + 1) {
-			size_t good = lost_at - off, left, events;
+			size_t good = after_at - off, left, events;
 			struct bez_event e[2];
 			uint64_t seq = 0;
 			int order = 0;
@@ -376,15 +207,17 @@ static void copies_end_before(void)
 			if (good > len)
 				good = len;
 			memset(to, 0, len);
-			left = bez_copy(to, m.at + off, len);
+			left = bez_copy(to, after.at + off, len);
 			CHECK_EQ(left, len - good);
-			CHECK(!memcmp(to, m.at + off, good));
+			CHECK(!memcmp(to, after.at + off, good));
 			CHECK(left == 0 || to[good] == 0);
-			CHECK_EQ(bez_compare(to, m.at + off, len, &order),
+			CHECK_EQ(bez_compare(to, after.at + off, len, &order),
 				 len - good);
-			CHECK_EQ(bez_copy(m.at + off, to, len), len - good);
-			CHECK_EQ(bez_set(m.at + off, 0x5a, len), len - good);
-			live_fill(m.at, lost_at, 0);
+			CHECK_EQ(bez_copy(after.at + off, to, len),
+				 len - good);
+			CHECK_EQ(bez_set(after.at + off, 0x5a, len),
+				 len - good);
+			live_fill(after.at, after_at, 0);
 			/* nothing of it was touched */
 			CHECK_EQ(bez_events(&seq, e, 2), 0);
 			CHECK_EQ(seq, events);
@@ -407,26 +240,21 @@ static void not_back(void)
 	struct bez_source from;
 	bez_region_t r;
 
-	page = live_page();
-	m.at = live_pages(4);
-	m.len = 4 * page;
-	m.width = page;
-	lost_at = 2 * page;
+	after_begin(4, 0);
 	from = bez_source_callback(sometimes, live_pages(4));
 	policy.source = &from;
 	policy.actions[0] = BEZ_ACTION_REPLACE;
 	policy.actions[1] = BEZ_ACTION_DEGRADE;
-	see_start(0);
-	CHECK_EQ(bez_region_add(m.at, m.len, &policy, &r), 0);
-	live_poison(m.at + lost_at);
-	first_touch();
+	CHECK_EQ(bez_region_add(after.at, after.len, &policy, &r), 0);
+	live_poison(after.at + after_at);
+	after_first_touch();
 	well = 1;
-	all_ways("here");
-	in_child("in a child", 1);
-	CHECK_EQ(bez_lost_clear(m.at, m.len), 0);
-	CHECK_EQ(live_read(m.at + lost_at), 0);
-	live_poison(m.at + lost_at);
-	CHECK_EQ(live_wrong(m.at, m.len, 0), 0);
+	after_all_ways("here");
+	after_in_child("in a child", 1);
+	CHECK_EQ(bez_lost_clear(after.at, after.len), 0);
+	CHECK_EQ(live_read(after.at + after_at), 0);
+	live_poison(after.at + after_at);
+	CHECK_EQ(live_wrong(after.at, after.len, 0), 0);
 }
 
 /* Nobody makes room for more than there was. */
@@ -434,27 +262,24 @@ static void no_room(void)
 {
 	size_t i;
 
-	page = live_page();
-	m.at = live_pages(513);
-	m.len = 513 * page;
-	m.width = page;
 	see_install();
-	see_start(BEZ_START_NO_WORKER);
-	add();
+	after_begin(513, BEZ_START_NO_WORKER);
+	after_add();
 	for (i = 0; i < 512; i++) {
-		lost_at = i * page;
-		live_poison(m.at + lost_at);
-		first_touch();
+		after_at = i * after_page;
+		live_poison(after.at + after_at);
+		after_first_touch();
 	}
-	live_poison(m.at + 512 * page);
+	live_poison(after.at + 512 * after_page);
 	BEZ_TRY {
-		see_refused(m.at + 512 * page, BEZ_OUTCOME_REFUSED_INVENTORY);
+		see_refused(after.at + 512 * after_page,
+			    BEZ_OUTCOME_REFUSED_INVENTORY);
 	} BEZ_CATCH(lost) {
 		CHECK(!lost->addr);
 	}
-	CHECK_EQ(bez_lost_clear(m.at, page), 0);
-	lost_at = 512 * page;
-	first_touch();
+	CHECK_EQ(bez_lost_clear(after.at, after_page), 0);
+	after_at = 512 * after_page;
+	after_first_touch();
 }
 
 static _Atomic int done;
@@ -470,11 +295,11 @@ static void *reads(void *arg)
 			unsigned char byte = live_read(addr);
 
 			atomic_fetch_add(&read_it, 1);
-			if (byte && byte != live_byte(lost_at + 9, 0))
+			if (byte && byte != live_byte(after_at + 9, 0))
 				atomic_fetch_add(&bad, 1);
 		} BEZ_CATCH(lost) {
 			atomic_fetch_add(&caught, 1);
-			if (!right(lost, addr))
+			if (!after_right(lost, addr))
 				atomic_fetch_add(&bad, 1);
 		}
 	}
@@ -484,38 +309,34 @@ static void *reads(void *arg)
 /* Lost and cleared again and again, while others touch it all the time. */
 static void again_and_again(void)
 {
+	/* a real one takes a tenth of a second in the lab */
+	uint32_t before, rounds = live_is_real() ? 60 : 300;
 	pthread_t t[4];
-	uint32_t before;
 	size_t i;
 
-	page = live_page();
-	m.at = live_pages(4);
-	m.len = 4 * page;
-	m.width = page;
-	lost_at = 2 * page;
-	see_start(0);
-	add();
+	after_begin(4, 0);
+	after_add();
 	for (i = 0; i < 4; i++)
-		CHECK_EQ(pthread_create(&t[i], NULL, reads, m.at + lost_at + 9),
-			 0);
-	for (i = 0; i < 300; i++) {
+		CHECK_EQ(pthread_create(&t[i], NULL, reads,
+					after.at + after_at + 9), 0);
+	for (i = 0; i < rounds; i++) {
 		before = caught;
-		live_poison(m.at + lost_at);
-		while (caught == before || !bez_lost_in(m.at, m.len))
+		live_poison(after.at + after_at);
+		while (caught == before || !bez_lost_in(after.at, after.len))
 			sched_yield();
 		before = read_it;
-		CHECK_EQ(bez_lost_clear(m.at, m.len), 0);
-		live_fill(m.at, m.len, 0);
+		CHECK_EQ(bez_lost_clear(after.at, after.len), 0);
+		live_fill(after.at, after.len, 0);
 		while (read_it == before)
 			sched_yield();
-		CHECK_EQ(bez_lost_in(m.at, m.len), 0);
+		CHECK_EQ(bez_lost_in(after.at, after.len), 0);
 	}
 	done = 1;
 	for (i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
 	CHECK_EQ(bad, 0);
 	CHECK_EQ((uint32_t)bez_lost_generation(), 0);
-	CHECK_EQ(bez_lost_generation() >> 32, 600);
+	CHECK_EQ(bez_lost_generation() >> 32, 2 * rounds);
 }
 
 /* Its entries go with the region. */
@@ -523,24 +344,19 @@ static void removed(void)
 {
 	bez_region_t r;
 
-	page = live_page();
-	m.at = live_pages(4);
-	m.len = 4 * page;
-	m.width = page;
-	lost_at = 2 * page;
 	see_install();
-	see_start(0);
-	r = add();
-	live_poison(m.at + lost_at);
-	first_touch();
+	after_begin(4, 0);
+	r = after_add();
+	live_poison(after.at + after_at);
+	after_first_touch();
 	CHECK_EQ(bez_region_remove(r), 0);
-	CHECK_EQ(bez_lost_in(m.at, m.len), 0);
+	CHECK_EQ(bez_lost_in(after.at, after.len), 0);
 	CHECK_EQ((uint32_t)bez_lost_generation(), 0);
-	CHECK_EQ(bez_lost_clear(m.at, m.len), 0);
-	r = add();
-	CHECK_EQ(bez_lost_in(m.at, m.len), 0);
-	first_touch();
-	CHECK_EQ(bez_lost_in(m.at, m.len), 1);
+	CHECK_EQ(bez_lost_clear(after.at, after.len), 0);
+	r = after_add();
+	CHECK_EQ(bez_lost_in(after.at, after.len), 0);
+	after_first_touch();
+	CHECK_EQ(bez_lost_in(after.at, after.len), 1);
 	CHECK_EQ(bez_region_remove(r), 0);
 	CHECK_EQ(bez_stop(), 0);
 }
@@ -558,6 +374,10 @@ static const struct tap_case cases[] = {
 	  .data = &private_map },
 	{ .name = "a cut file that grows again, shared", .run = cut_file,
 	  .data = &shared_map },
+	{ .name = "poison in a file that is cut and grows, private",
+	  .run = poison_cut, .data = &private_map },
+	{ .name = "poison in a file that is cut and grows, shared",
+	  .run = poison_cut, .data = &shared_map },
 	{ .name = "memory that others share", .run = others },
 	{ .name = "shared memory stays shared", .run = not_detached },
 	{ .name = "a page that was unmapped", .run = hole },

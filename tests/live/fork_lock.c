@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "live.h"
@@ -208,6 +210,97 @@ static void hooks_lock(void)
 	CHECK_EQ(early, 0);
 }
 
+/* ------------------------------------- what can be placed in no other way */
+
+#define SLOW_NS	200000000u
+
+static _Atomic uint64_t until;
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Slow on purpose: long after the page was touched. */
+static void slow_handler(void)
+{
+	if (!wanted)
+		return;
+	closed = 1;
+	while (!go_on || (now_ns() < until && !takes_lock))
+		sched_yield();
+	if (takes_lock)
+		pthread_mutex_lock(&lock);
+}
+
+/* A file without a name: closed, it cannot be opened again. */
+static unsigned char *nameless(size_t page)
+{
+	int fd = memfd_create("nameless", MFD_CLOEXEC);
+	unsigned char *at;
+
+	CHECK_EQ(ftruncate(fd, (off_t)page), 0);
+	at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	CHECK(at != MAP_FAILED);
+	close(fd);
+	memset(at, 'b', page);
+	return at;
+}
+
+static pthread_t begin_nameless(unsigned char **ret_at)
+{
+	struct bez_source from = bez_source_mirror(live_pages(1));
+	pthread_t thread;
+
+	*ret_at = nameless(live_page());
+	CHECK_EQ(pthread_atfork(slow_handler, after_fork, after_fork), 0);
+	see_install();
+	see_start(0);
+	live_region(*ret_at, live_page(), &from, "nameless");
+	live_poison(*ret_at);
+	wanted = 1;
+	CHECK_EQ(pthread_create(&thread, NULL, forks, NULL), 0);
+	while (!closed)
+		sched_yield();
+	return thread;
+}
+
+/* It waits for the fork, however slow that is. */
+static void no_other_way(void)
+{
+	unsigned char *at;
+	pthread_t thread = begin_nameless(&at);
+
+	until = now_ns() + SLOW_NS;
+	go_on = 1;
+	CHECK_EQ(live_read(at), live_byte(0, 0));
+	CHECK(now_ns() >= until);
+	pthread_join(thread, NULL);
+	came_soon(at);
+	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
+}
+
+/* But not for one that waits for it. */
+static void neither(void)
+{
+	unsigned char *at, byte;
+	pthread_t thread;
+
+	takes_lock = 1;
+	thread = begin_nameless(&at);
+	pthread_mutex_lock(&lock);
+	go_on = 1;
+	CHECK_EQ(see_lost(at, &byte), 1);
+	CHECK_EQ(see_event(at).why, BEZ_OUTCOME_REFUSED_FILE);
+	pthread_mutex_unlock(&lock);
+	pthread_join(thread, NULL);
+	CHECK_EQ(live_read(at), live_byte(0, 0));
+	CHECK_EQ(live_wrong(at, live_page(), 0), 0);
+}
+
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
 
 #define EACH_WAY(what, function)					\
@@ -218,5 +311,9 @@ static const struct tap_case cases[] = {
 	EACH_WAY("a lock that fork wants", held_lock),
 	EACH_WAY("malloc's own lock", mallocs_lock),
 	{ .name = "the hooks' lock", .run = hooks_lock, .timeout_s = 20 },
+	{ .name = "a slow fork, and memory that has to wait for it",
+	  .run = no_other_way },
+	{ .name = "a lock that fork wants, and memory that has to wait",
+	  .run = neither, .timeout_s = 30 },
 };
 TAP_MAIN(cases)

@@ -56,12 +56,33 @@ static long kernel(long nr, const long arg[6])
 	return r;
 }
 
+/* Where the library has mapped a part of it once more. */
+static _Atomic uint64_t aside_at, aside_len, aside_offset;
+
+static long map(const long arg[6])
+{
+	long r = kernel(SYS_mmap, arg);
+
+	if (r > 0 && (arg[3] & MAP_SHARED) && is_file((int)arg[4])) {
+		atomic_store(&aside_len, 0);
+		atomic_store(&aside_at, (uint64_t)r);
+		atomic_store(&aside_offset, (uint64_t)arg[5]);
+		atomic_store(&aside_len, (uint64_t)arg[1]);
+	}
+	return r;
+}
+
 static long populate(const long arg[6])
 {
 	uint64_t at = (uint64_t)arg[0] - base, len = (uint64_t)arg[1];
+	uint64_t aside = (uint64_t)arg[0] - atomic_load(&aside_at);
 
 	if (base && (uint64_t)arg[0] >= base && at < LOST_PAGES * live_page() &&
 	    first_bad(at, len) < at + len)
+		return -EHWPOISON;
+	if (base && aside < atomic_load(&aside_len) &&
+	    first_bad(atomic_load(&aside_offset) + aside, len) <
+		    atomic_load(&aside_offset) + aside + len)
 		return -EHWPOISON;
 	return kernel(SYS_madvise, arg);
 }
@@ -134,6 +155,8 @@ long bz_sys(long nr, long a, long b, long c, long d, long e, long f)
 		return punch(arg);
 	if (nr == SYS_mmap && lost->no_huge && (d & MAP_HUGETLB))
 		return -ENOMEM;
+	if (nr == SYS_mmap)
+		return map(arg);
 	if (nr == SYS_ioctl && (unsigned long)b == UFFDIO_COPY)
 		return fill(arg);
 	return kernel(nr, arg);

@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -95,37 +94,6 @@ static void not_named(void)
 	}
 	CHECK_EQ(see_event(at + TOUCH).why, BEZ_OUTCOME_SOURCE_NONE);
 	CHECK_EQ((uint32_t)bez_lost_generation(), 0);
-}
-
-static jmp_buf jumps_here;
-static volatile int in_a_dead_frame;
-
-static __attribute__((noinline)) void jumps_out(void)
-{
-	BEZ_TRY {
-		longjmp(jumps_here, 1);
-	} BEZ_CATCH(lost) {
-		in_a_dead_frame += lost->addr != NULL;
-	}
-}
-
-/* A jump has passed over a scope: that one is gone, with its frame. */
-static void jumped(void)
-{
-	volatile int caught = 0;
-
-	scope_begin("2");
-	BEZ_TRY {
-		if (!setjmp(jumps_here))
-			jumps_out();
-		live_read(at + TOUCH);
-		CHECK(0);
-	} BEZ_CATCH(lost) {
-		CHECK(lost->addr == at + LOST * page);
-		caught++;
-	}
-	CHECK_EQ(caught, 1);
-	CHECK_EQ(in_a_dead_frame, 0);
 }
 
 static void nested(void)
@@ -392,7 +360,6 @@ static const struct tap_case cases[] = {
 	{ .name = "what can be replaced is not lost", .run = replaced },
 	{ .name = "no scope: the next action, and it says so", .run = no_scope },
 	{ .name = "a ladder without degrade does not jump", .run = not_named },
-	{ .name = "a jump has passed over one", .run = jumped },
 	{ .name = "nested, and in the catch", .run = nested, .timeout_s = 20 },
 	{ .name = "however a try ends, it is over", .run = ways_out },
 	{ .name = "by a function", .run = by_function },

@@ -6,6 +6,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -112,20 +115,51 @@ static void poison(void)
 	CHECK_EQ(bez_stop(), 0);
 }
 
-/* Behind the fence another process may fill it, with a source that it has. */
+/* It is the file's again: what is written there others have. */
+static void is_shared(void)
+{
+	unsigned char byte = 0;
+
+	at[LOST * page + 9] = 0x5a;
+	CHECK_EQ(pread(fd, &byte, 1, (off_t)(LOST * page + 9)), 1);
+	CHECK_EQ(byte, 0x5a);
+	CHECK_EQ(live_wrong(at, LOST * page, 0), 0);
+	CHECK_EQ(see_wrong(at, (LOST + 1) * page, PAGES * page, 0), 0);
+}
+
+/* And behind its fence, as its neighbours are: a hole is no zeros. */
+static void is_fenced(void)
+{
+	unsigned char byte;
+	size_t i;
+
+	for (i = 0; i < PAGES; i++) {
+		CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE |
+				   FALLOC_FL_KEEP_SIZE, (off_t)(i * page),
+				   (off_t)page), 0);
+		CHECKF(bez_copy(&byte, at + i * page, 1) == 1,
+		       "page %zu is read", i);
+	}
+}
+
+/* Behind the fence another process may fill it, with a source that it has. What
+ * that has put there is good, and stays. */
 static void poison_filled(void)
 {
-	begin(BEZ_POLICY_DETACH);
+	begin(0);
 	lost_notice(LOST * page);
 	CHECK(all_touches());
 	check_child();
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)(LOST * page), (off_t)page), 0);
+	memset((void *)lost->bad, 0, sizeof(lost->bad));
 	CHECK_EQ(pwrite(fd, "good", 4, (off_t)(LOST * page)), 4);
 	CHECK(all_touches());
 	check_child();
 	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
-	CHECK_EQ(live_read(at + LOST * page), 0);
+	CHECK(!memcmp(at + LOST * page, "good", 5));
+	is_shared();
+	is_fenced();
 }
 
 /* A hole behind the fence, that somebody else fills. */
@@ -133,7 +167,7 @@ static void filled(void)
 {
 	unsigned char *other;
 
-	begin(BEZ_POLICY_DETACH);
+	begin(0);
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)(LOST * page), (off_t)page), 0);
 	CHECK(touch(0));
@@ -144,24 +178,185 @@ static void filled(void)
 	CHECK(all_touches());
 	check_child();
 	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
-	CHECK_EQ(live_read(at + LOST * page), 0);
-	/* it is this process's own now */
-	at[LOST * page] = 7;
-	CHECK_EQ(live_wrong(other, page, 9), 0);
-	CHECK_EQ(live_wrong(at, LOST * page, 0), 0);
+	CHECK_EQ(live_wrong(at + LOST * page, page, 9), 0);
+	is_shared();
+	is_fenced();
 	CHECK_EQ(bez_region_remove(region), 0);
 	CHECK_EQ(bez_stop(), 0);
 }
 
-/* Who did not say that it may be detached has to map it anew. */
-static void not_detached(void)
+/* A hole that is one still is filled through the fence. */
+static void still_a_hole(void)
 {
+	unsigned char byte;
+
 	begin(0);
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)(LOST * page), (off_t)page), 0);
 	CHECK(touch(0));
-	CHECK_EQ(bez_lost_clear(at, PAGES * page), -EOPNOTSUPP);
+	/* its neighbour, too: the kernel merges what is moved side by side */
+	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   (off_t)((LOST + 1) * page), (off_t)page), 0);
+	CHECK_EQ(bez_copy(&byte, at + (LOST + 1) * page, 1), 1);
+	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
+	CHECK_EQ(live_read(at + LOST * page), 0);
+	live_fill(at, PAGES * page, 0);
+	is_shared();
+	is_fenced();
+	CHECK_EQ(bez_region_remove(region), 0);
+	CHECK_EQ(bez_stop(), 0);
+}
+
+/* A child that has lost it with its parent has the file again by itself. */
+static void clear_in_child(void)
+{
+	unsigned char byte = 0;
+	int status = 0;
+	pid_t pid;
+
+	begin(0);
+	lost_notice(LOST * page);
+	CHECK(touch(0));
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		tap_apart();
+		CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
+		CHECK_EQ(live_read(at + LOST * page), 0);
+		at[LOST * page] = 0x77;
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		CHECK_EQ(errno, EINTR);
+	CHECK_EQ(status, 0);
 	CHECK(all_touches());
+	CHECK_EQ(pread(fd, &byte, 1, (off_t)(LOST * page)), 1);
+	CHECK_EQ(byte, 0x77);
+}
+
+/* A file that ends before it has no room for it. */
+static void cut(void)
+{
+	uint32_t detach = BEZ_POLICY_DETACH;
+
+	begin(0);
+	CHECK_EQ(ftruncate(fd, (off_t)(LOST * page)), 0);
+	CHECK(touch(0));
+	CHECK_EQ(bez_lost_clear(at + LOST * page, page), -EOPNOTSUPP);
+	CHECK(all_touches());
+	CHECK_EQ(bez_region_remove(region), 0);
+	CHECK_EQ(bez_stop(), 0);
+	begin(detach);
+	CHECK_EQ(ftruncate(fd, (off_t)(LOST * page)), 0);
+	CHECK(bez_copy(&detach, at + LOST * page, 1));
+	CHECK_EQ(bez_lost_clear(at + LOST * page, page), 0);
+	CHECK_EQ(live_read(at + LOST * page), 0);
+	at[LOST * page] = 7;
+	CHECK_EQ(live_read(at + LOST * page), 7);
+}
+
+/* ---------------------------------------------------------------- with bytes */
+
+#define NEW	5		/* seed of what the owner has */
+
+static _Atomic uint32_t stop, wrong, caught, good;
+
+/* Lost, or new: never zeros, and not what was there before. */
+static void *reads(void *arg)
+{
+	const unsigned char *addr = at + LOST * page + (uintptr_t)arg;
+	unsigned char byte;
+
+	bez_thread_attach();
+	while (!atomic_load(&stop)) {
+		if (bez_copy(&byte, addr, 1)) {
+			atomic_fetch_add(&caught, 1);
+			continue;
+		}
+		if (byte != live_byte((uintptr_t)arg, NEW))
+			atomic_fetch_add(&wrong, 1);
+		atomic_fetch_add(&good, 1);
+	}
+	return NULL;
+}
+
+/* Another process, which has not lost it: what was there, or new. */
+static pid_t other_reads(void)
+{
+	const volatile unsigned char *addr = at + LOST * page + 11;
+	pid_t pid = fork();
+	unsigned char byte;
+
+	CHECK(pid >= 0);
+	if (pid)
+		return pid;
+	do {
+		if (bez_copy(&byte, (const void *)addr, 1))
+			_exit(live_is_real() ? 0 : 3);
+	} while (byte == live_byte(LOST * page + 11, 0));
+	_exit(byte == live_byte(11, NEW) ? 0 : 4);
+}
+
+static void fill(void)
+{
+	unsigned char *from = live_pages(PAGES);
+	pthread_t thread[2];
+	int status = 0;
+	uintptr_t i;
+	pid_t pid = 0;
+
+	begin(0);
+	live_fill(from + LOST * page, page, NEW);
+	if (*(const uint32_t *)tap_data() == BEZ_SHARED_FENCED)
+		pid = other_reads();
+	lost_notice(LOST * page);
+	CHECK(touch(0));
+	for (i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&thread[i], NULL, reads,
+					(void *)(i * 77)), 0);
+	while (caught < 100)
+		sched_yield();
+	CHECK_EQ(bez_lost_fill(at, PAGES * page, from), 0);
+	while (good < 100)
+		sched_yield();
+	atomic_store(&stop, 1);
+	for (i = 0; i < 2; i++)
+		CHECK_EQ(pthread_join(thread[i], NULL), 0);
+	CHECK_EQ(wrong, 0);
+	CHECK_EQ(live_wrong(at + LOST * page, page, NEW), 0);
+	if (pid)
+		while (waitpid(pid, &status, 0) < 0)
+			CHECK_EQ(errno, EINTR);
+	CHECKF(!status, "the other process: %#x", status);
+	is_shared();
+	CHECK_EQ(bez_region_remove(region), 0);
+	CHECK_EQ(bez_stop(), 0);
+}
+
+/* What another has put there meanwhile is not what the owner has. */
+static void fill_over(void)
+{
+	unsigned char *from = live_pages(PAGES);
+	pthread_t thread;
+
+	begin(0);
+	live_fill(from + LOST * page, page, NEW);
+	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   (off_t)(LOST * page), (off_t)page), 0);
+	CHECK(touch(0));
+	CHECK_EQ(pwrite(fd, "other", 5, (off_t)(LOST * page)), 5);
+	CHECK_EQ(pthread_create(&thread, NULL, reads, NULL), 0);
+	while (caught < 100)
+		sched_yield();
+	CHECK_EQ(bez_lost_fill(at, PAGES * page, from), 0);
+	while (good < 100)
+		sched_yield();
+	atomic_store(&stop, 1);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(wrong, 0);
+	CHECK_EQ(live_wrong(at + LOST * page, page, NEW), 0);
+	is_shared();
+	is_fenced();
 }
 
 static const uint32_t exclusive = BEZ_SHARED_EXCLUSIVE,
@@ -175,7 +370,16 @@ static const struct tap_case cases[] = {
 	  .data = &exclusive },
 	{ .name = "a hole that others fill, fenced", .run = filled,
 	  .data = &fenced },
-	{ .name = "not without consent", .run = not_detached,
+	{ .name = "a hole that nobody fills, exclusive", .run = still_a_hole,
+	  .data = &exclusive },
+	{ .name = "a hole that nobody fills, fenced", .run = still_a_hole,
+	  .data = &fenced },
+	{ .name = "cleared by a child, fenced", .run = clear_in_child,
+	  .data = &fenced },
+	{ .name = "a file that was cut, fenced", .run = cut, .data = &fenced },
+	{ .name = "filled, exclusive", .run = fill, .data = &exclusive },
+	{ .name = "filled, fenced", .run = fill, .data = &fenced },
+	{ .name = "filled over what others put there, fenced", .run = fill_over,
 	  .data = &fenced },
 };
 

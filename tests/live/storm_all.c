@@ -187,6 +187,7 @@ static void child(void)
 	size_t i, p;
 
 	tap_apart();
+	touch_in_child = 1;
 	for (i = 0; i < areas; i++) {
 		struct area *a = &area[i];
 

@@ -161,7 +161,7 @@ static void move_over(struct area *a, size_t n)
 /* Somebody else gives the file zeros where it has a hole. */
 static void fill_hole(struct area *a, size_t n)
 {
-	if (a->kind == AREA_SHARED && !a->page[n].detached)
+	if (a->kind == AREA_SHARED)
 		CHECK_EQ(fallocate(a->fd, FALLOC_FL_KEEP_SIZE,
 				   (off_t)(n * a->width), (off_t)a->width), 0);
 }
@@ -179,7 +179,7 @@ void area_lose(struct area *a, size_t n)
 	if (bez_copy(&byte, a->at + n * a->width, 1))
 		return;
 	page->lost++;
-	if (a->kind == AREA_SHARED && !page->detached)
+	if (a->kind == AREA_SHARED)
 		CHECK_EQ(fallocate(a->fd,
 				   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				   (off_t)(n * a->width), (off_t)a->width), 0);
@@ -192,10 +192,16 @@ void area_lose(struct area *a, size_t n)
 
 int area_clear(struct area *a, size_t n, size_t count)
 {
+	uint64_t state = atomic_fetch_add(&area_draws, 1);
 	unsigned char *at = a->at + n * a->width;
 	int was_lost[AREA_PAGES], r;
 	unsigned char byte;
 	size_t i;
+
+	/* nobody may see a zero of that */
+	if (area_random(&state) & 1)
+		return bez_lost_fill(at, count * a->width,
+				     a->copy + n * a->width);
 
 	for (i = 0; i < count; i++)
 		atomic_fetch_add(&a->page[n + i].seq, 1);
@@ -210,7 +216,6 @@ int area_clear(struct area *a, size_t n, size_t count)
 			CHECK_EQ(bez_lost_in(at + i * a->width, a->width), 0);
 			memcpy(at + i * a->width, a->copy + (n + i) * a->width,
 			       a->width);
-			a->page[n + i].detached = a->kind == AREA_SHARED;
 		}
 		atomic_fetch_add(&a->page[n + i].seq, 1);
 	}

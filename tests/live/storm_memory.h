@@ -46,7 +46,6 @@ struct area {
 		_Atomic uint32_t busy;	/* who loses it or writes it anew */
 		_Atomic uint32_t seq;	/* odd while its owner writes it anew */
 		_Atomic uint32_t lost;	/* how often */
-		int detached;		/* of the file; who is busy with it */
 	} page[AREA_PAGES];
 };
 
@@ -75,8 +74,8 @@ void area_give(struct area *a, size_t n);
  * it. */
 void area_lose(struct area *a, size_t n);
 
-/* As its owner: open all that is lost in @count pages from @n on, and write it anew.
- * The caller has taken them. What bez_lost_clear() said. */
+/* As its owner: open all that is lost in @count pages from @n on with its bytes, or
+ * as zeros, and write it anew. The caller has taken them. What the library said. */
 int area_clear(struct area *a, size_t n, size_t count);
 
 /* Is @byte, read at @offset of the area, right? @seq: of the page, before. Zeros are

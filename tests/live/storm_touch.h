@@ -32,4 +32,7 @@ void touch_in_scope(struct area *a, size_t offset, int store);
 void touch_it(struct area *a, size_t page, int scopes, uint64_t draw,
 	      const int *pipe);
 
+/* Set by a child that was made while others lose pages. */
+extern int touch_in_child;
+
 #endif

@@ -356,6 +356,53 @@ static void recover_waits(void)
 	bz_walk_leave(atomic_load(&bz_core.mm), other, NULL);
 }
 
+/* What the kernel does not call lost, though there was a signal, is not entered. */
+static void not_said(void)
+{
+	static const struct {
+		int err;
+		enum bez_outcome why;
+	} says[] = {
+		{ EFAULT, BEZ_OUTCOME_REFUSED_KIND },
+		{ EPERM, BEZ_OUTCOME_REFUSED_KIND },
+		{ ENOMEM, BEZ_OUTCOME_REFUSED_UNMAPPED },
+	};
+	struct double_rule rule = { .nr = SYS_madvise,
+				    .what = MADV_POPULATE_READ };
+	size_t i;
+
+	begin(0);
+	for (i = 0; i < COUNT_OF(says); i++) {
+		double_reset();
+		rule.err = says[i].err;
+		double_rule(&rule);
+		climb(BEZ_CAUSE_ADRERR, 0);
+		CHECKF(!entered(), "%s: entered", strerror(says[i].err));
+		CHECK_EQ(result.why, says[i].why);
+		CHECK_EQ(unit_state(at, LOST), UNIT_GOOD);
+	}
+	CHECK_EQ(bez_lost_generation(), 0);
+}
+
+/* Who tells of losses does not go on while one is being entered; so who gives that
+ * up says so. */
+static void gives_up(void)
+{
+	struct bz_mm *mm;
+	uint32_t bell;
+
+	begin(BEZ_POLICY_NO_RESTART);
+	mm = atomic_load(&bz_core.mm);
+	bell = atomic_load(&mm->bell);
+	double_reset();
+	double_rule(&(struct double_rule){ .nr = SYS_memfd_create,
+					   .err = EMFILE });
+	climb(BEZ_CAUSE_POISON_AR, 0);
+	CHECK(!entered());
+	CHECK_EQ(result.why, BEZ_OUTCOME_REFUSED_SYSTEM);
+	CHECK(atomic_load(&mm->bell) != bell);
+}
+
 static const int covered = 1, kept;
 
 static const struct tap_case cases[] = {
@@ -373,6 +420,8 @@ static const struct tap_case cases[] = {
 	  .data = &kept },
 	{ .name = "no restart, and it was cleared", .run = cleared },
 	{ .name = "a wait for another is no try", .run = recover_waits },
+	{ .name = "what the kernel does not say is lost", .run = not_said },
+	{ .name = "one that was given up rings", .run = gives_up },
 };
 
 TAP_MAIN(cases)

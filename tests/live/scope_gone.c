@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scopes that were not left: what a jump has passed over, a function has returned
+ * from, or lies on another stack. Nobody lands there.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "live.h"
+#include "replace_see.h"
+#include "scope_help.h"
+
+static jmp_buf jumps_here;
+static volatile int in_a_dead_frame;
+
+static __attribute__((noinline)) void jumps_out(void)
+{
+	BEZ_TRY {
+		longjmp(jumps_here, 1);
+	} BEZ_CATCH(lost) {
+		in_a_dead_frame += lost->addr != NULL;
+	}
+}
+
+/* A jump has passed over a scope: that one is gone, with its frame. */
+static void jumped(void)
+{
+	volatile int caught = 0;
+
+	scope_begin("2");
+	BEZ_TRY {
+		if (!setjmp(jumps_here))
+			jumps_out();
+		live_read(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		caught++;
+	}
+	CHECK_EQ(caught, 1);
+	CHECK_EQ(in_a_dead_frame, 0);
+}
+
+/* Of a frame as large as it is, and not a byte of that is written. */
+static __attribute__((noinline)) void touches_below(const unsigned char *addr)
+{
+	volatile unsigned char room[2048];
+
+	__asm__ volatile("" : : "r"(room) : "memory");
+	live_read(addr);
+	__asm__ volatile("" : : "r"(room) : "memory");
+}
+
+static void jumped_and_deeper(void)
+{
+	volatile int caught = 0;
+
+	scope_begin("2");
+	BEZ_TRY {
+		if (!setjmp(jumps_here))
+			jumps_out();
+		touches_below(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		caught++;
+	}
+	CHECK_EQ(caught, 1);
+	CHECK_EQ(in_a_dead_frame, 0);
+}
+
+/* Out of all of them: there is none, and nobody was told (bez_scope_none()). */
+static void jumped_out_of_all(void)
+{
+	scope_begin("2");
+	if (!setjmp(jumps_here))
+		jumps_out();
+	touches_below(at + TOUCH);
+	CHECK(0);
+}
+
+static volatile int rounds;
+
+static __attribute__((noinline)) void jumps_or_touches(void)
+{
+	BEZ_TRY {
+		if (++rounds < 5)
+			longjmp(jumps_here, 1);
+		live_read(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		rounds += 100;
+	}
+}
+
+/* Entered again where it was jumped out of: around it is what was. */
+static void entered_again(void)
+{
+	volatile int caught = 0;
+
+	scope_begin("2");
+	BEZ_TRY {
+		setjmp(jumps_here);
+		jumps_or_touches();
+		CHECK_EQ(rounds, 105);
+		live_read(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		caught++;
+	}
+	CHECK_EQ(caught, 1);
+	BEZ_TRY {
+		live_read(at + TOUCH);
+	} BEZ_CATCH(lost) {
+		caught++;
+	}
+	CHECK_EQ(caught, 2);
+}
+
+/* Left by return, which is not how bez_scope_enter() is to be used. */
+static __attribute__((noinline)) int returns_from_one(void)
+{
+	struct bez_scope scope;
+
+	if (bez_scope_enter(&scope))
+		return in_a_dead_frame++;
+	return 0;
+}
+
+static void returned(void)
+{
+	volatile int caught = 0;
+
+	scope_begin("2");
+	BEZ_TRY {
+		returns_from_one();
+		touches_below(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		caught++;
+	}
+	CHECK_EQ(caught, 1);
+	CHECK_EQ(in_a_dead_frame, 0);
+}
+
+static ucontext_t thread_context, generator_context;
+static volatile int in_generator, in_thread;
+
+static void generator(void)
+{
+	BEZ_TRY {
+		swapcontext(&generator_context, &thread_context);
+		live_read(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		in_generator++;
+	}
+	setcontext(&thread_context);
+}
+
+/* A scope belongs to a stack; one that is on another does not count. */
+static void on_other_stacks(void)
+{
+	unsigned char *stack = live_pages(16);
+
+	scope_begin("2");
+	getcontext(&generator_context);
+	generator_context.uc_stack.ss_sp = stack;
+	generator_context.uc_stack.ss_size = 16 * page;
+	makecontext(&generator_context, generator, 0);
+	BEZ_TRY {
+		/* leaves with its scope inside of ours */
+		swapcontext(&thread_context, &generator_context);
+		touches_below(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		in_thread++;
+	}
+	CHECK_EQ(in_thread, 1);
+	CHECK_EQ(in_generator, 0);
+}
+
+static volatile int in_main;
+static stack_t handlers_stack;
+
+static void touches_in_handler(int sig)
+{
+	(void)sig;
+	touches_below(at + TOUCH);
+	CHECK(0);
+}
+
+/* Through a signal frame, from another stack. */
+static void through_handler(void)
+{
+	struct sigaction action = { .sa_handler = touches_in_handler,
+				    .sa_flags = SA_ONSTACK };
+
+	scope_begin("2");
+	handlers_stack.ss_sp = live_pages(16);
+	handlers_stack.ss_size = 16 * page;
+	CHECK_EQ(sigaltstack(&handlers_stack, NULL), 0);
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	BEZ_TRY {
+		raise(SIGUSR1);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		in_main++;
+	}
+	CHECK_EQ(in_main, 1);
+}
+
+/* What a jump has passed over, and something else lies there: nobody knows what was
+ * around it. The next action, and no jump. */
+static void overwritten(void)
+{
+	scope_begin("2");
+	BEZ_TRY {
+		if (!setjmp(jumps_here))
+			jumps_out();
+		memset(__builtin_alloca(4096), 0x5a, 4096);
+		live_read(at + TOUCH);
+	} BEZ_CATCH(lost) {
+		CHECK(!lost->addr);
+	}
+	CHECK(0);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "a jump has passed over one", .run = jumped },
+	{ .name = "a jump has passed over one, and the stack is used again",
+	  .run = jumped_and_deeper },
+	{ .name = "a jump has passed over all", .run = jumped_out_of_all,
+	  .want_signal = SIGBUS },
+	{ .name = "entered again where it was jumped out of",
+	  .run = entered_again },
+	{ .name = "a function has returned from one", .run = returned },
+	{ .name = "on a stack that is not run on", .run = on_other_stacks },
+	{ .name = "a jump has passed over one that is overwritten",
+	  .run = overwritten, .want_signal = SIGBUS },
+	{ .name = "out of a handler with a stack of its own",
+	  .run = through_handler },
+};
+
+TAP_MAIN(cases)
