@@ -196,6 +196,8 @@ static void each_kind(void)
 	size_t i;
 
 	kinds_can_be_lost(kind);
+	if (kind == &kinds_memfd || kind == &kinds_memfd_cow)
+		live_need_linux(5, 14, "minor faults by userfaultfd");
 	if (kind->huge)
 		huge_need(8);
 	kinds_make(kind, &m);
@@ -237,6 +239,7 @@ static void cut_file(void)
 	int flags = *(const int *)tap_data();
 
 	page = live_page();
+	live_need_linux(5, 14, "telling a cut file from poison");
 	m.fd = memfd_create("cut", MFD_CLOEXEC);
 	m.len = 4 * page;
 	m.width = page;
@@ -289,6 +292,7 @@ static void others(void)
 static void not_detached(void)
 {
 	page = live_page();
+	live_need_linux(5, 14, "telling a cut file from poison");
 	m.fd = memfd_create("cut", MFD_CLOEXEC);
 	m.len = m.width = page;
 	CHECK_EQ(ftruncate(m.fd, (off_t)page), 0);
