@@ -62,14 +62,15 @@ static void *in_place(const struct job *j)
  * ready in a mirror is used from there. If it turns out that it cannot be read (it
  * is lost itself), it is built after all, which repairs it, or asks the next.
  */
-static enum bez_outcome build(struct job *j, int salvage)
+static enum bez_outcome build(struct job *j, int salvage, int may_stay)
 {
 	void *ready = is_wide(j) && !j->copied ? in_place(j) : NULL;
 	enum bez_outcome why;
 
 	j->stage = NULL;
 	if (ready) {
-		j->content = (struct bz_content){ .from = ready };
+		j->content = (struct bz_content){ .from = ready,
+						  .in_place = 1 };
 		j->result->source = BEZ_SOURCE_MIRROR;
 		return BEZ_OUTCOME_NONE;
 	}
@@ -78,7 +79,8 @@ static enum bez_outcome build(struct job *j, int salvage)
 	if (!j->stage)
 		return BEZ_OUTCOME_REFUSED_NOMEM;
 	j->content = (struct bz_content){ .from = j->stage,
-					  .salvage = (uint8_t)salvage };
+					  .salvage = (uint8_t)salvage,
+					  .in_place = may_stay && !j->copied };
 	why = bz_source_fill(j->mm, j->walk, j->hit, j->x, j->fault->taken_ns,
 			     &j->content);
 	j->result->source = j->content.kind;
@@ -88,16 +90,17 @@ static enum bez_outcome build(struct job *j, int salvage)
 /* It may have been a secret. What lies in a mirror stays. */
 static void wipe(struct job *j)
 {
-	if (!is_wide(j))
+	if (is_wide(j)) {
+		if (j->stage)
+			bz_stage_put(j->stage, j->x.width);
+	} else if (!j->content.in_place) {
 		memset(j->content.from, 0, j->x.width);
-	else if (j->stage)
-		bz_stage_put(j->stage, j->x.width);
+	}
 }
 
 static int must_copy(struct job *j, enum bez_outcome why)
 {
-	/* only what was used from where it lies has no stage */
-	if (why != BEZ_OUTCOME_SOURCE_LOST || !is_wide(j) || j->stage)
+	if (why != BEZ_OUTCOME_SOURCE_LOST || !j->content.in_place)
 		return 0;
 	j->copied = 1;
 	j->again = 1;
@@ -187,7 +190,7 @@ static int place(void *arg)
 		.base_pages = (j->hit->flags & BEZ_POLICY_BASE_PAGES) != 0,
 		.detach = j->detach,
 		.forking = j->forking,
-		.in_place = is_wide(j) && !j->stage,
+		.in_place = j->content.in_place,
 	};
 
 	return (int)bz_place(j->mm, &p);
@@ -240,7 +243,7 @@ static enum bez_outcome replace_private(struct job *j)
 	enum bez_outcome why;
 
 	do {
-		why = build(j, 0);
+		why = build(j, 0, 1);
 		if (why != BEZ_OUTCOME_NONE) {
 			why = name_it(j, why);
 		} else {
@@ -290,7 +293,7 @@ static enum bez_outcome replace_hole(struct job *j)
 
 	if (why != BEZ_OUTCOME_NONE)
 		return why;
-	why = build(j, 0);
+	why = build(j, 0, 0);
 	if (why == BEZ_OUTCOME_NONE) {
 		j->forking = bz_gate_enter(j->mm, j->walk) != 0;
 		why = look_into_hole(j);
@@ -309,7 +312,7 @@ static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
 	enum bez_outcome why;
 
 	do {
-		why = build(j, lost && !claim->share->disk);
+		why = build(j, lost && !claim->share->disk, 0);
 		if (why == BEZ_OUTCOME_NONE && loops(j))
 			why = BEZ_OUTCOME_LOOPING;
 		if (why == BEZ_OUTCOME_NONE) {

@@ -20,6 +20,8 @@ struct bz_content {
 				 * that would read as zeros: it may be read */
 	uint8_t own_file;	/* out: the file behind the region was the
 				 * source */
+	uint8_t in_place;	/* in: it may stay in a mirror; out: it does, at
+				 * from, and is not to be wiped */
 };
 
 /*

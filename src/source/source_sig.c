@@ -22,17 +22,30 @@ struct order {
 	void *from;			/* where the content is built */
 	const uint64_t *digests;	/* of its pages; NULL: none */
 	uint8_t salvage;		/* the file may be read */
+	uint8_t in_place;		/* may be left in a mirror; is it? */
 };
 
 static enum bez_outcome ask(struct order *o);
 
 /* ---- each returns 0 or a negative errno, or is abandoned (core/guard.h) */
 
+/*
+ * What is used from where it lies is read all the same, at its first and its last
+ * byte: that it is lost comes out here, where others are not waiting in the kernel
+ * yet. Two pages that are each other's mirrors would wait for each other there.
+ */
 static int from_mirror(void *arg)
 {
 	struct order *o = arg;
+	char *at = (char *)o->source->mirror + o->offset;
 
-	memcpy(o->from, (const char *)o->source->mirror + o->offset, o->len);
+	if (o->in_place) {
+		(void)*(volatile char *)at;
+		(void)*(volatile char *)(at + o->len - 1);
+		o->from = at;
+		return 0;
+	}
+	memcpy(o->from, at, o->len);
 	return 0;
 }
 
@@ -125,6 +138,7 @@ static int from_the_next(const struct order *whole, uint64_t at)
 
 	o.offset += at;
 	o.len = bz_core.page;
+	o.in_place = 0;
 	if (o.digests)
 		o.digests += at >> bz_core.page_shift;
 	while (++o.source < o.end) {
@@ -235,6 +249,10 @@ enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 {
 	enum bez_outcome why = BEZ_OUTCOME_SOURCE_NONE;
 	void *stage = content->from;
+	/* what is checked must be what is used; and more than a page has been looked
+	 * at by the caller, or is built */
+	int may_stay = content->in_place && !hit->digests &&
+		       x.width == bz_core.page;
 	struct order o = {
 		.mm = mm,
 		.walk = w,
@@ -249,16 +267,20 @@ enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 	if (hit->digests)
 		o.digests = &hit->digests[o.offset >> bz_core.page_shift];
 	content->kind = BEZ_SOURCE_NONE;
+	content->in_place = 0;
 	for (o.source = hit->source; o.source < o.end; o.source++) {
 		o.from = stage;
+		o.in_place = may_stay && o.source->kind == BEZ_SOURCE_MIRROR;
 		content->kind = o.source->kind;
 		why = ask(&o);
 		if (why == BEZ_OUTCOME_NONE) {
 			content->from = o.from;
+			content->in_place = o.in_place;
 			content->own_file = (uint8_t)is_own_file(&o);
 			return why;
 		}
-		if (o.from != stage)	/* it may have been a secret */
+		/* it may have been a secret */
+		if (o.from != stage && !o.in_place)
 			memset(o.from, 0, x.width);
 	}
 	return why;

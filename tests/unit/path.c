@@ -301,6 +301,33 @@ static void written_while_it_forks(void)
 	check_written();
 }
 
+/* The mirror can not be read any more when the page is empty already: it is
+ * closed, and built after all. And what is used from where it lies stays. */
+static void mirror_is_lost_late(void)
+{
+	const struct double_rule cannot = { .nr = SYS_ioctl,
+					    .what = UFFDIO_COPY, .nth = 1,
+					    .err = EFAULT };
+	uint32_t i;
+
+	begin(0);
+	for (i = 0; i < 2; i++) {
+		repair_lose();
+		double_reset();
+		if (i)
+			double_rule(&cannot);
+		CHECK_EQ(touch(), 0);
+		CHECK_EQ(last_event().outcome, BEZ_OUTCOME_REPLACED);
+		CHECK_EQ(double_count(SYS_ioctl, UFFDIO_COPY), 1 + i);
+		CHECK_EQ(double_count(SYS_ioctl, UFFDIO_POISON), i);
+		CHECK_EQ(live_wrong(repair_at, REPAIR_PAGES * unit_page(), 0),
+			 0);
+		CHECK_EQ(live_wrong(repair_copy, REPAIR_PAGES * unit_page(), 0),
+			 0);
+		check_quiet();
+	}
+}
+
 static uint32_t closings;
 
 /* Before the first call of that kind, the descriptor that it is about. */
@@ -410,6 +437,8 @@ static const struct tap_case cases[] = {
 	{ .name = "too deep", .run = too_deep },
 	{ .name = "too deep, the table is lost", .run = too_deep_for_the_table },
 	{ .name = "written anew after the look", .run = written_anew },
+	{ .name = "the mirror is lost while it is copied",
+	  .run = mirror_is_lost_late },
 	{ .name = "written anew while another thread forks: userfaultfd",
 	  .run = written_while_it_forks, .data = &by_uffd },
 	{ .name = "written anew while another thread forks: mremap",

@@ -18,6 +18,8 @@ static struct bz_mm *mm;
 static struct bz_walk *w;
 static unsigned char *mirror, *stage;
 static uint16_t kind;
+static uint8_t may_stay;	/* in a mirror */
+static const unsigned char *stays;
 static uint64_t digests[PAGES];
 
 static unsigned char *map(size_t pages)
@@ -70,13 +72,16 @@ static enum bez_outcome ask(const struct bz_source *from, uint8_t n,
 		.id = 1, .start = start, .end = start + PAGES * unit_page(),
 		.sources = n, .source = from, .digests = check,
 	};
-	struct bz_content content = { .from = stage + unit_page() };
+	struct bz_content content = { .from = stage + unit_page(),
+				      .in_place = may_stay };
 	enum bez_outcome r = bz_source_fill(mm, w, &hit, x, bz_now_ns(),
 					    &content);
 	size_t i;
 
 	kind = content.kind;
-	CHECK(content.from == stage + unit_page());	/* no worker here */
+	stays = content.in_place ? content.from : NULL;
+	/* no worker here */
+	CHECK(stays || content.from == stage + unit_page());
 
 	/* nothing beside the stage */
 	for (i = 0; i < unit_page(); i++)
@@ -320,6 +325,44 @@ static void in_order(void)
 	CHECK_EQ(kind, BEZ_SOURCE_CALLBACK);
 }
 
+/*
+ * What need not be checked may stay where it is; that it can be read there is
+ * found out all the same, at both ends of what may lie across two pages.
+ */
+static void in_place(void)
+{
+	struct bz_source s[2];
+	unsigned char *half;
+
+	begin();
+	s[0] = of_mirror(mirror);
+	may_stay = 1;
+	CHECK_EQ(ask(s, 1, NULL), BEZ_OUTCOME_NONE);
+	CHECK(stays == mirror + X * unit_page());
+	CHECK_EQ(stage[unit_page()], 0xa5);
+	CHECK_EQ(ask(s, 1, digests), BEZ_OUTCOME_NONE);
+	CHECK(!stays && is_page_x());
+	s[0] = of_mirror(unreadable(PAGES));
+	CHECK_EQ(ask(s, 1, NULL), BEZ_OUTCOME_SOURCE_LOST);
+	CHECK(!stays);
+	s[1] = of_mirror(mirror + 100 - unit_page());
+	CHECK_EQ(ask(s, 2, NULL), BEZ_OUTCOME_NONE);
+	CHECK(stays == mirror + (X - 1) * unit_page() + 100);
+	s[1] = (struct bz_source){ .kind = BEZ_SOURCE_ZERO };
+	CHECK_EQ(ask(s, 2, NULL), BEZ_OUTCOME_NONE);
+	CHECK(!stays);
+	half = map(2);
+	CHECK(mmap(half + unit_page(), unit_page(), PROT_READ,
+		   MAP_SHARED | MAP_FIXED, memfd_create("nothing", MFD_CLOEXEC),
+		   0) != MAP_FAILED);
+	s[0] = of_mirror(half + 1 - X * unit_page());
+	CHECK_EQ(ask(s, 1, NULL), BEZ_OUTCOME_SOURCE_LOST);
+	may_stay = 0;
+	s[0] = of_mirror(mirror);
+	CHECK_EQ(ask(s, 1, NULL), BEZ_OUTCOME_NONE);
+	CHECK(!stays && is_page_x());
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "none, zeros, a mirror", .run = simple },
 	{ .name = "a file", .run = file },
@@ -328,5 +371,6 @@ static const struct tap_case cases[] = {
 	{ .name = "digests", .run = checked },
 	{ .name = "sources that are lost", .run = lost },
 	{ .name = "the first that delivers", .run = in_order },
+	{ .name = "used from where it lies", .run = in_place },
 };
 TAP_MAIN(cases)
