@@ -34,7 +34,8 @@ help:
 	@echo 'make campaign   random losses on every kind of memory (ARGS="--seed 7")'
 	@echo 'make storm      1,000,000 losses by eight threads at once (ARGS="--seed 7")'
 	@echo 'make fuzz       bytes that the reader of records gets wrong (ARGS=600: seconds)'
-	@echo 'make lab        real poison on real kernels, in virtual machines'
+	@echo 'make lab        real poison on four kernels, in virtual machines (KERNEL=6.1'
+	@echo "                CASE='hw*': a part of it); the results go to $(BUILD)/lab.json"
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
 	@echo 'make clean      remove the build folders'
 	@echo 'ARGS="..." is passed on by demo, campaign, storm, bench, fuzz and lab (lab: ARGS=--short)'
@@ -78,9 +79,12 @@ fuzz:
 lab:
 	@[ -x lab/run ] || $(call missing,lab/run)
 	@build-aux/install-packages --for lab
+	@mkdir -p $(BUILD)
 	@build-aux/configure $(LAB) $(LAB_OPTIONS)
 	@ninja -C $(LAB)
-	@lab/run --bin $(LAB) $(ARGS)
+	@lab/run --bin $(LAB) --json $(BUILD)/lab.json \
+		$(if $(KERNEL),--kernel '$(KERNEL)') \
+		$(if $(CASE),--case '$(CASE)') $(ARGS)
 
 install:
 	@build-aux/install-packages

@@ -1,36 +1,48 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# boot.sh KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS PATIENCE DISK: run the guest;
-# what it reports comes out on standard output. It ends when the guest does, or
-# after SECONDS; and with its parent, however that ends. DISK, an image, may be
-# empty: then there is none.
+# boot.sh SERIES KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS PATIENCE DISK: run the
+# guest; what it reports comes out on standard output. It ends when the guest
+# does, or after SECONDS; and with its parent, however that ends. DISK, an
+# image, may be empty: then there is none. With CONSOLE_LOG "-" there is no
+# report and no limit: the console is where we are, with a prompt on it.
 set -eu
 
-kernel=$1 initramfs=$2 console=$3 seconds=$4 patience=$5 disk=$6
+series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7
 
-# Two serial lines, so that a kernel message never lands in the middle of a
-# result: the first is the console, the second the report.
-#
+# field N: of the series' line in lab/kernels.
+field()
+{
+	awk -F '\t' -v s="$series" -v n="$1" '$1 == s { print $n }' \
+		"$(dirname "$0")/kernels"
+}
+huge=$(field 7)
+
 # panic=-1 and -no-reboot: a panic ends the guest at once, as does its reboot.
 # No watchdogs: on a busy host an emulated CPU may stand still for seconds,
 # which says nothing of the guest; a real lock-up meets the case's time limit.
 # log_buf_len: the kernel writes a line for each fault on a poisoned page.
-# TAP_PATIENCE: no word of the kernel's, so it goes into init's environment.
-# The CPU is one that Linux 5.10 to 7.3 all boot on under emulation, less what
-# the emulation does not have.
-cpu=Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid
-set -- \
-	-nodefaults -no-user-config -no-reboot -display none -monitor none \
-	-accel tcg,thread=multi -cpu "$cpu" -smp 2 -m 2048 \
-	-kernel "$kernel/vmlinuz" -initrd "$initramfs" \
-	-append "console=ttyS0 loglevel=3 panic=-1 mitigations=off nowatchdog \
-rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M hugepages=192 \
-transparent_hugepage=madvise TAP_PATIENCE=$patience" \
-	-serial "file:$console" \
-	-chardev stdio,id=report,signal=off -serial chardev:report
+# Words with capitals are none of the kernel's: they go into init's environment.
+append="console=ttyS0 loglevel=3 panic=-1 mitigations=off nowatchdog \
+rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M \
+hugepagesz=1G hugepages=${huge%,*} hugepagesz=2M hugepages=${huge#*,} \
+default_hugepagesz=2M transparent_hugepage=madvise TAP_PATIENCE=$patience"
+[ "$console" != - ] || append="$append LAB_SHELL=1"
+
+set -- -nodefaults -no-user-config -no-reboot -display none -monitor none \
+	-accel tcg,thread=multi -cpu "$(field 4)" -smp "$(field 5)" \
+	-m "$(field 6)" -kernel "$kernel/vmlinuz" -initrd "$initramfs" \
+	-append "$append"
 [ -z "$disk" ] ||
 	set -- "$@" -drive "if=virtio,format=raw,file=$disk,cache=unsafe"
+if [ "$console" = - ]; then
+	exec qemu-system-x86_64 "$@" \
+		-chardev stdio,id=here,signal=off -serial chardev:here
+fi
 
+# Two serial lines, so that a kernel message never lands in the middle of a
+# result: the first is the console, the second the report.
 exec </dev/null
 exec setpriv --pdeathsig TERM timeout -s TERM -k 5 "$seconds" \
-	setpriv --pdeathsig KILL qemu-system-x86_64 "$@"
+	setpriv --pdeathsig KILL qemu-system-x86_64 "$@" \
+	-serial "file:$console" \
+	-chardev stdio,id=report,signal=off -serial chardev:report

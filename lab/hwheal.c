@@ -45,7 +45,7 @@ static void advice_heals(void)
 	CHECK_EQ(poke(p + PAGE, 1), 0);
 	CHECK(page_is(p, fill_of(0)));
 	CHECK(page_is(p + 2 * PAGE, fill_of(2)));
-	CHECK_EQ(sigbus.count, 1);
+	CHECK_EQ(sigbus.count, 0);
 }
 
 /* MADV_FREE is for private anonymous memory: a safe first try. */
@@ -71,7 +71,7 @@ static void free_refuses_shared(void)
 	poison(q);
 	CHECK_EQ(madvise(q, PAGE, MADV_FREE), -1);
 	CHECK_EQ(errno, EINVAL);
-	CHECK_EQ(sigbus.count, 2);
+	CHECK_EQ(sigbus.count, 0);
 	CHECK(page_is(p, fill_of(0)));
 }
 
@@ -88,10 +88,13 @@ static void locked_page(void)
 	CHECK_EQ(errno, EINVAL);
 	CHECK_EQ(madvise(p + PAGE, PAGE, MADV_FREE), -1);
 	CHECK_EQ(errno, EINVAL);
+	if (madvise(p, PAGE, MADV_DONTNEED_LOCKED) && errno == EINVAL)
+		tap_skip("no MADV_DONTNEED_LOCKED before Linux 5.18");
+	memset(p, fill_of(0), PAGE);
 	CHECK_EQ(madvise(p + PAGE, PAGE, MADV_DONTNEED_LOCKED), 0);
 	CHECK(page_is(p + PAGE, 0));
 	CHECK(page_is(p, fill_of(0)));
-	CHECK_EQ(sigbus.count, 1);
+	CHECK_EQ(sigbus.count, 0);
 }
 
 /* A page built elsewhere can be moved onto the poison in one step. */
@@ -109,13 +112,13 @@ static void mremap_replaces(void)
 	CHECK(page_is(p + PAGE, 0x5a));
 	CHECK(page_is(p, fill_of(0)));
 	CHECK(page_is(p + 2 * PAGE, fill_of(2)));
-	CHECK_EQ(sigbus.count, 1);
+	CHECK_EQ(sigbus.count, 0);
 }
 
-/* UFFDIO_COPY fills a gap; poison is none, a poison marker is. */
+/* UFFDIO_COPY fills a gap, and poison is none. */
 static void copy_onto_poison(void)
 {
-	unsigned char *p, *q, good[PAGE], value;
+	unsigned char *p, good[PAGE], value;
 	int fd;
 
 	take_sigbus();
@@ -127,13 +130,25 @@ static void copy_onto_poison(void)
 	CHECK_EQ(uffd_copy(fd, p, good), -EEXIST);
 	CHECK_EQ(peek(p + 3, &value), -1);
 	check_ar(p + 3);
+}
 
-	q = anon(1, MAP_PRIVATE);
-	uffd_register(fd, q);
-	CHECK_EQ(madvise(q, PAGE, MADV_DONTNEED), 0);
-	CHECK_EQ(uffd_poison(fd, q), 0);
-	CHECK_EQ(uffd_copy(fd, q, good), 0);
-	CHECK(page_is(q, 0x66));
+/* A poison marker is a gap to it. */
+static void copy_onto_marker(void)
+{
+	unsigned char *p, good[PAGE];
+	int fd, r;
+
+	memset(good, 0x66, PAGE);
+	fd = uffd_open();
+	p = anon(1, MAP_PRIVATE);
+	uffd_register(fd, p);
+	CHECK_EQ(madvise(p, PAGE, MADV_DONTNEED), 0);
+	r = uffd_poison(fd, p);
+	if (r == -EINVAL)
+		tap_skip("no UFFDIO_POISON before Linux 6.6");
+	CHECK_EQ(r, 0);
+	CHECK_EQ(uffd_copy(fd, p, good), 0);
+	CHECK(page_is(p, 0x66));
 }
 
 /* The page that a thread reads all the time, while it is lost and replaced. */
@@ -194,7 +209,7 @@ static void replaced_while_read(void)
 		const unsigned int before = sigbus.count;
 
 		CHECK_EQ(madvise(p + PAGE, PAGE, MADV_HWPOISON), 0);
-		/* One is for this thread, at once; the reader's follow. */
+		/* One may be for this thread, at once; the reader's follow. */
 		while (sigbus.count < before + 2)
 			sched_yield();
 		uffd_register(fd, p + PAGE);
@@ -241,6 +256,7 @@ static const struct tap_case cases[] = {
 	{ .name = "locked_page", .run = locked_page },
 	{ .name = "mremap_replaces", .run = mremap_replaces },
 	{ .name = "copy_onto_poison", .run = copy_onto_poison },
+	{ .name = "copy_onto_marker", .run = copy_onto_marker },
 	{ .name = "replaced_while_read_dontneed", .run = replaced_while_read,
 	  .data = &advice_dontneed },
 	{ .name = "replaced_while_read_free", .run = replaced_while_read,

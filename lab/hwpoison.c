@@ -23,7 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The caller is told the page (in poison()), every toucher the exact byte. */
+/* The caller may be told the page (in poison()); every toucher is told the
+ * exact byte. */
 static void anon_page(void)
 {
 	unsigned char *p, value;
@@ -35,10 +36,10 @@ static void anon_page(void)
 	check_ar(p + PAGE + 123);
 	CHECK_EQ(poke(p + 2 * PAGE - 1, 1), -1);
 	check_ar(p + 2 * PAGE - 1);
-	CHECK_EQ(sigbus.count, 3);
+	CHECK_EQ(sigbus.count, 2);
 	CHECK(page_is(p, fill_of(0)));
 	CHECK(page_is(p + 2 * PAGE, fill_of(2)));
-	CHECK_EQ(sigbus.count, 3);
+	CHECK_EQ(sigbus.count, 2);
 }
 
 /* Is the memory at @p, 2 MiB, one huge page? By the kernel's own words. */
@@ -82,7 +83,7 @@ static void transparent_huge_page(void)
 	for (i = 0; i < HUGE_PAGES; i++)
 		if (i != BAD)
 			CHECK(page_is(p + i * PAGE, fill_of(i)));
-	CHECK_EQ(sigbus.count, 1);
+	CHECK_EQ(sigbus.count, 0);
 	CHECK_EQ(peek(p + BAD * PAGE + 9, &value), -1);
 	check_ar(p + BAD * PAGE + 9);
 }
@@ -130,7 +131,7 @@ static void system_calls(void)
 	CHECK_EQ(errno, EFAULT);
 	CHECK_EQ(read(fds[0], p, PAGE), PAGE);
 	CHECK(page_is(p, fill_of(0)));
-	CHECK_EQ(sigbus.count, 1);
+	CHECK_EQ(sigbus.count, 0);
 }
 
 /* The probe that raises no signal, and has nothing against good pages. */
@@ -140,12 +141,14 @@ static void populate_read(void)
 
 	take_sigbus();
 	p = anon(3, MAP_PRIVATE);
+	if (madvise(p, PAGE, MADV_POPULATE_READ) && errno == EINVAL)
+		tap_skip("no MADV_POPULATE_READ before Linux 5.14");
 	poison(p + PAGE);
 	CHECK_EQ(madvise(p + PAGE, PAGE, MADV_POPULATE_READ), -1);
 	CHECK_EQ(errno, EHWPOISON);
 	CHECK_EQ(madvise(p, PAGE, MADV_POPULATE_READ), 0);
 	CHECK_EQ(madvise(p + 2 * PAGE, PAGE, MADV_POPULATE_READ), 0);
-	CHECK_EQ(sigbus.count, 1);
+	CHECK_EQ(sigbus.count, 0);
 }
 
 /* A poison marker looks the same as poison, where there is memory failure. */
@@ -158,6 +161,8 @@ static void uffd_marker(void)
 	fd = uffd_open();
 	p = anon(2, MAP_PRIVATE);
 	uffd_register(fd, p + PAGE);
+	if (uffd_poison(fd, p + PAGE) == -EINVAL)
+		tap_skip("no UFFDIO_POISON before Linux 6.6");
 	CHECK_EQ(uffd_poison(fd, p + PAGE), -EEXIST);
 	CHECK_EQ(madvise(p + PAGE, PAGE, MADV_DONTNEED), 0);
 	CHECK_EQ(uffd_poison(fd, p + PAGE), 0);

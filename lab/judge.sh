@@ -1,84 +1,149 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# judge.sh CONSOLE_LOG: read the guest's report (guest-init has its grammar)
-# on standard input; print each result as it comes and the sum at the end.
+# judge.sh SERIES WORK: read the guest's report (guest-init has its grammar) on
+# standard input and print each result as it comes. WORK has console.log and
+# errata (the lines of lab/errata for this kernel, without it); the results are
+# added to WORK/results, the kernel's version is left in WORK/version.
 # Exit status: 0 all well, 1 a case failed, 3 the guest broke off.
 #
 # A shell loop, because it shows a line when it arrives: awk may wait for a
 # full buffer.
 set -eu
 
-console=$1
+series=$1 work=$2
 passed=0 failed=0 skipped=0 point=0
-begun='' done='' name='' skips=''
+begun='' done='' name='' said=''
+tab=$(printf '\t')
 
-pass() { point=$((point + 1)) passed=$((passed + 1)); echo "ok $point - $1"; }
-
-fail()
+# result POINT RESULT REASON GOT: a line of WORK/results; report.py says what
+# its fields are. What a program says may have tabs in it.
+result()
 {
-	point=$((point + 1)) failed=$((failed + 1))
-	echo "not ok $point - $*"
+	fields=$*
+	case $fields in
+	*"$tab"*)
+		result "$(echo "$1" | tr '\t' ' ')" "$2" \
+			"$(echo "$3" | tr '\t' ' ')" \
+			"$(echo "$4" | tr '\t' ' ')"
+		return ;;
+	esac
+	printf '%s\t%s\t%s\t-\t-\t-\t-\t%s\t%s\t%s\n' "$series" \
+		"${name:--}" "$1" "$2" "$3" "$4" >>"$work/results"
 }
 
+# known POINT: does an erratum say that it fails on this kernel? The reason is
+# left in $why.
+known()
+{
+	while IFS=$tab read -r e_case e_point expected why; do
+		[ "$expected" = fail ] || continue
+		# shellcheck disable=SC2254 # both are patterns
+		case ${name:--} in
+		$e_case) ;;
+		*) continue ;;
+		esac
+		# shellcheck disable=SC2254
+		case $1 in
+		$e_point) return 0 ;;
+		esac
+	done <"$work/errata"
+	return 1
+}
+
+full() { echo "$series ${name:--}${1:+: $1}"; }
+
+pass()
+{
+	if known "${1:--}"; then
+		bad_point "$1" "passed, but lab/errata says: $why"
+		return
+	fi
+	point=$((point + 1)) passed=$((passed + 1))
+	echo "ok $point - $(full "$1")"
+	result "${1:--}" pass - -
+}
+
+# skip POINT RESULT REASON GOT
 skip()
 {
 	point=$((point + 1)) skipped=$((skipped + 1))
-	echo "ok $point - $1 # SKIP $2"
-	skips="$skips
-# skipped: $1: $2"
+	echo "ok $point - $(full "$1") # SKIP $3"
+	result "${1:--}" "$2" "$3" "$4"
 }
 
-# A line of the program: a point of its TAP, or an explanation. A `not ok` is
-# never taken for a skip, whatever follows it.
+bad_point()
+{
+	point=$((point + 1)) failed=$((failed + 1))
+	echo "not ok $point - $(full "$1")${2:+ ($2)}"
+	result "${1:--}" fail - "${2:--}"
+}
+
+fail()
+{
+	if known "$1"; then
+		skip "$1" skip "erratum: $why" "$2"
+	else
+		bad_point "$1" "$2"
+	fi
+}
+
+# A line of the program: a point of its TAP, or an explanation, of which the
+# first before a point is kept. A `not ok` is never taken for a skip, whatever
+# follows it.
 program_said()
 {
 	if [ "$answer" = exit ]; then
-		echo "#   $1"
+		echo "#   $series: $1"
 		return
 	fi
-	what="$name: ${1#*ok * - }"
+	what=${1#*ok * - }
 	case $1 in
 	1..*)			plan=${1#1..} ;;
 	'ok '*' # SKIP '*)	seen=$((seen + 1))
-				skip "${what%% # SKIP*}" "${1#* # SKIP }" ;;
+				skip "${what%% # SKIP*}" skip \
+					"${1#* # SKIP }" - ;;
 	'ok '*)			seen=$((seen + 1)); pass "$what" ;;
 	'not ok '*)		seen=$((seen + 1)) bad=$((bad + 1))
-				fail "$what" ;;
+				fail "$what" "$said" ;;
 	'TAP version'*)		;;
-	*)			echo "#   ${1#'# '}" ;;
+	*)			echo "#   $series: ${1#'# '}"
+				said=${said:-${1#'# '}}
+				return ;;
 	esac
+	said=''
 }
 
-# The case as a whole: what its points cannot say.
+# The case as a whole: what its points cannot say. Each has a name, by which
+# an erratum can expect it.
 case_ended()
 {
-	[ -z "$complained" ] || fail "$name: the kernel complained: see above"
+	[ -z "$complained" ] || fail 'kernel log' "$complained"
 	case $1 in
-	skip*)		skip "$name" "${1#skip }"; return ;;
-	missing*)	fail "$name: ${1#missing } is not in --bin"; return ;;
-	broken*)	fail "$name: ${1#broken }"; return ;;
-	timeout*)	fail "$name: not done after ${1#timeout } s"; return ;;
+	skip*)		skip '' why-not "${1#skip }" -; return ;;
+	missing*)	fail program "${1#missing } is not in --bin"; return ;;
+	broken*)	fail needs "${1#broken }"; return ;;
+	timeout*)	fail time "not done after ${1#timeout } s"; return ;;
 	esac
 	status=${1#status }
 	if [ "$answer" = exit ]; then
 		if [ "$status" -eq 0 ]; then
-			pass "$name"
+			pass ''
 		else
-			fail "$name: exit status $status"
+			fail 'exit status' "$status"
 		fi
 	elif [ "$seen" -eq 0 ] || [ "$seen" != "$plan" ]; then
-		fail "$name: $seen results, '${plan:-no plan}' promised," \
-		     "exit status $status"
+		fail results "$seen, '${plan:-no plan}' promised,\
+ exit status $status"
 	elif [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
-		fail "$name: exit status $status, though no result is bad"
+		fail 'exit status' "$status, though no result is bad"
 	fi
 }
 
 # The end of the console; from the first bad news on, if there is any.
 last_words()
 {
-	echo "# from its console:"
-	tr -d '\r' <"$console" | awk '
+	echo "# from the console of $series:"
+	tr -d '\r' <"$work/console.log" | awk '
 		/BUG:|WARNING:|Oops|Kernel panic/ && !found { found = NR }
 		{ line[NR] = $0 }
 		END {
@@ -95,38 +160,34 @@ while IFS= read -r line || [ -n "$line" ]; do
 	case $line in
 	'lab-begin '*)
 		begun=${line#lab-begin }
-		echo "# Linux ${begun#* }, cases: ${begun% *}" ;;
+		echo "# Linux ${begun#* }, cases: ${begun% *}"
+		echo "${begun#* }" >"$work/version" ;;
 	'lab-case '*)
 		line=${line#lab-case }
 		name=${line% *} answer=${line##* } plan='' seen=0 bad=0
-		complained='' ;;
+		complained='' said='' ;;
 	'| '*)
 		program_said "${line#| }" ;;
 	'lab-klog '*)
-		complained=yes
-		echo "#   kernel: ${line#lab-klog }" ;;
+		complained=${complained:-${line#lab-klog }}
+		echo "#   kernel $series: ${line#lab-klog }" ;;
 	'lab-end '*)
 		case_ended "${line#"lab-end $name "}"
 		name='' ;;
 	'lab-done '*)
 		done=${line#lab-done } ;;
 	*)
-		echo "# guest: $line" ;;
+		echo "# guest $series: $line" ;;
 	esac
 done
 
 status=0
 if [ -z "$done" ] || [ "$done" != "${begun% *}" ]; then
-	fail "the guest ended${name:+ in case $name}," \
-	     "without saying that it was done"
+	bad_point guest "ended without having said that it was done"
 	last_words
 	status=3
 elif [ "$failed" -ne 0 ]; then
 	status=1
-elif [ "$passed" -eq 0 ]; then
-	fail "nothing has passed: nothing is proved"
-	status=1
 fi
-[ -z "$skips" ] || echo "${skips#?}"
-echo "$passed passed, $failed failed, $skipped skipped"
+echo "# $series: $passed passed, $failed failed, $skipped skipped"
 exit "$status"

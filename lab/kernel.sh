@@ -1,30 +1,81 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# kernel.sh CACHE: get the newest Debian kernel of the series that the cases
-# were written for; print the directory that holds
+# kernel.sh CACHE SERIES SUITES: get the newest Debian kernel of the series;
+# print the directory that holds
 #
 #	vmlinuz  config		the kernel
+#	version			its package's version
 #	modules/NN-NAME.ko	the modules to load, in that order
 #
-# The package is asked for by apt, so its signature is checked by apt.
+# SUITES is the third field of lab/kernels. Lists and packages are fetched by
+# apt, which checks them with the key of Debian's archive; its sources, lists
+# and state lie in CACHE, so that the host's apt knows nothing of it. If
+# that fails, a kernel that was fetched before will do. The last line on
+# standard error says why there is none.
 set -eu
 
-series=6.12
-wanted='hwpoison-inject virtio_blk crc32c_generic ext4'
-cache=$1
+cache=$1 series=$2 suites=$3
+mirror=${BEZOAR_LAB_MIRROR:-http://deb.debian.org}
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+wanted='hwpoison-inject virtio_pci virtio_blk crc32c_generic ext4'
 
-say() { echo "lab: $*" >&2; }
+say() { echo "lab: Linux $series: $*" >&2; }
 
-# The signed image if there is one. Names only differ in their numbers, so
-# the version sort finds the newest; -cloud and -rt do not match.
+# apt_for ARCHIVE SUITE: an apt of our own. Of the host's settings it only has
+# those about the way to the network, and none of its hooks.
+apt_for()
+{
+	state=$cache/apt/$2
+	mkdir -p "$state/lists/partial" "$state/archives/partial"
+	: >"$state/status"
+	echo "deb [arch=amd64 signed-by=$keyring] $mirror/$1 $2 main" \
+		>"$state/sources.list"
+	{
+		apt-config dump | grep -E '^Acquire::(https?|Retries)' || :
+		cat <<-END
+		Dir::State "$state";
+		Dir::State::status "$state/status";
+		Dir::Cache "$state";
+		Dir::Etc::Parts "/dev/null";
+		Dir::Etc::Main "/dev/null";
+		Dir::Etc::SourceList "$state/sources.list";
+		Dir::Etc::SourceParts "/dev/null";
+		Dir::Etc::Preferences "/dev/null";
+		Dir::Etc::PreferencesParts "/dev/null";
+		APT::Architecture "amd64";
+		APT::Architectures { "amd64"; };
+		APT::Sandbox::User "root";
+		Acquire::Languages "none";
+		Acquire::http::Timeout "20";
+		END
+	} >"$state/apt.conf"
+	export APT_CONFIG="$state/apt.conf"
+}
+
+# The lists of this suite, not older than a day.
+lists()
+{
+	[ -z "$(find "$state/updated" -mmin -1440 2>/dev/null)" ] || return 0
+	say "asking for the lists of ${state##*/}"
+	apt-get -q update -o APT::Update::Error-Mode=any >&2 || return 1
+	touch "$state/updated"
+}
+
+# The newest image: names only differ in their numbers, so the version sort
+# finds it; -cloud and -rt do not match.
 newest()
 {
 	re="^linux-image-$(echo "$series" | sed 's/\./\\./g')\\.[0-9.]+"
-	re="$re\\+deb[0-9]+-amd64"
-	for end in '$' '-unsigned$'; do
-		apt-cache search --names-only "$re$end" | cut -d' ' -f1 |
-			sort -V | tail -n 1
-	done | grep . | head -n 1
+	apt-cache search --names-only "$re(-[0-9]+|\\+deb[0-9.]+)-amd64\$" |
+		cut -d' ' -f1 | sort -V | tail -n 1
+}
+
+# Image and modules may be packages of their own, which the image names.
+parts()
+{
+	echo "$1"
+	apt-cache depends --important "$1" | sed -n \
+		's/^ *Depends: \(linux-\(base\|binary\|modules\)-[0-9].*\)/\1/p'
 }
 
 # What a module says it needs, one name per line.
@@ -33,20 +84,20 @@ needs()
 	tr '\0' '\n' <"$1" | sed -n 's/^depends=//p' | tr ',' '\n' | grep . || :
 }
 
-# module DIR NAME: take it out of the package, and first what it needs.
+# module DIR NAME: put it among the modules, and first what it needs.
 module()
 {
 	[ -z "$(find "$1/modules" -name "*-$2.ko")" ] || return 0
 	# File names may have '-' where the module's own name has '_'.
 	like=$(echo "$2" | sed 's/[-_]/[-_]/g')
-	rm -rf "$1/one"
-	mkdir "$1/one"
-	dpkg-deb --fsys-tarfile "$1/package.deb" |
-		tar -x -C "$1/one" --wildcards --wildcards-match-slash \
-			"*/kernel/*/$like.ko*"
-	find "$1/one" -name '*.xz' -exec xz -d '{}' +
-	find "$1/one" -name '*.zst' -exec zstd -q -d --rm '{}' +
-	find "$1/one" -name '*.ko' -exec mv '{}' "$1/$2.ko" ';'
+	found=$(find "$1/root" -path '*/kernel/*' -name "$like.ko*")
+	[ -n "$found" ] || return 1
+	cp "$found" "$1/one.${found##*.}"
+	case $found in
+	*.xz)	xz -d "$1/one.xz" && mv "$1/one" "$1/one.ko" ;;
+	*.zst)	zstd -q -d --rm "$1/one.zst" && mv "$1/one" "$1/one.ko" ;;
+	esac
+	mv "$1/one.ko" "$1/$2.ko"
 	for n in $(needs "$1/$2.ko"); do
 		module "$1" "$n"
 	done
@@ -54,57 +105,84 @@ module()
 	mv "$1/$2.ko" "$1/modules/$(printf '%02d' "$count")-$2.ko"
 }
 
-# fetch PACKAGE DIR: DIR appears complete or not at all.
+# fetch PACKAGE VERSION DIR: DIR appears complete or not at all.
 fetch()
 {
 	tmp=$(mktemp -d "$cache/.fetch.XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT
 	trap 'exit 143' INT TERM HUP
-	mkdir "$tmp/modules"
-	# No sandbox user: it could not write into a home directory.
-	if ! (cd "$tmp" && apt-get -q -o APT::Sandbox::User=root \
-		download "$1" >&2); then
-		say "$1 could not be downloaded; is the network there?"
+	mkdir "$tmp/modules" "$tmp/root"
+	for part in $(parts "$1"); do
+		(cd "$tmp" && apt-get -q download "$part" >&2) || return 1
+		say "unpacking $part"
+		dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp/root" \
+			--wildcards --exclude='*/System.map*' \
+			--exclude='*/drivers/gpu/*' --exclude='*/sound/*'
+		rm "$tmp"/*.deb
+	done
+	find "$tmp/root" -name 'vmlinuz*' -type f -exec mv '{}' \
+		"$tmp/vmlinuz" ';'
+	find "$tmp/root" -regex '.*/\(boot/config-.*\|modules/[^/]*/config\)' \
+		-exec mv '{}' "$tmp/config" ';'
+	for m in $wanted; do
+		module "$tmp" "$m" || say "has no module $m: built in, or none"
+	done
+	echo "$2" >"$tmp/version"
+	rm -rf "${tmp:?}/root"
+	if ! [ -s "$tmp/vmlinuz" ] || ! [ -s "$tmp/config" ]; then
+		say "$1 holds no kernel where it was looked for"
 		return 1
 	fi
-	mv "$tmp"/*.deb "$tmp/package.deb"
-	say "unpacking $1"
-	dpkg-deb --fsys-tarfile "$tmp/package.deb" |
-		tar -x -C "$tmp" --wildcards './boot/vmlinuz-*' \
-			'./boot/config-*'
-	mv "$tmp"/boot/vmlinuz-* "$tmp/vmlinuz"
-	mv "$tmp"/boot/config-* "$tmp/config"
-	for m in $wanted; do
-		module "$tmp" "$m"
-	done
-	rm -rf "${tmp:?}/one" "${tmp:?}/boot" "$tmp/package.deb"
-	mv -T "$tmp" "$2" 2>/dev/null || [ -s "$2/vmlinuz" ]
+	mv -T "$tmp" "$3" 2>/dev/null || [ -s "$3/vmlinuz" ]
 }
 
-mkdir -p "$cache"
-if ! command -v apt-cache >/dev/null; then
-	say "no apt-cache: the lab takes its kernel from Debian's archive"
-	exit 1
-fi
-package=$(newest || :)
-if [ -z "$package" ]; then
-	say "apt knows no Linux $series; asking for its lists again"
-	apt-get -q update >&2 || :
-	package=$(newest || :)
-fi
-if [ -z "$package" ]; then
-	say "apt offers no linux-image-$series.*-amd64:" \
-	    "on Debian 12 add bookworm-security or bookworm-backports to" \
-	    "its sources and run 'apt-get update' as root"
-	exit 1
-fi
+# from ARCHIVE SUITE: the kernel of that suite; its directory is left in $dir.
+from()
+{
+	apt_for "$1" "$2"
+	# One run at a time; who waited finds it done.
+	exec 9>"$state/lock"
+	flock 9
+	lists || { why="the lists of $2 could not be fetched"; return 1; }
+	package=$(newest)
+	[ -n "$package" ] || { why="$2 has none"; return 1; }
+	version=$(apt-cache show --no-all-versions "$package" |
+		sed -n 's/^Version: //p')
+	# With other modules it is another directory: a run may be in the old.
+	dir=$cache/linux-$series-$version-$sum
+	[ -s "$dir/vmlinuz" ] || fetch "$package" "$version" "$dir" || {
+		why="$package could not be fetched"
+		return 1
+	}
+}
 
-# With other modules it is another directory: a run may be in the old one.
-dir=$cache/$package-$(echo "$wanted" | cksum | cut -d' ' -f1)
-[ -s "$dir/vmlinuz" ] || fetch "$package" "$dir"
+for tool in apt-get apt-cache apt-config dpkg-deb; do
+	command -v "$tool" >/dev/null || {
+		say "no $tool: the lab takes its kernels from Debian's archive"
+		exit 1
+	}
+done
+[ -r "$keyring" ] || {
+	say "no $keyring: install debian-archive-keyring"
+	exit 1
+}
+mkdir -p "$cache"
+sum=$(echo "$wanted" | cksum | cut -d' ' -f1)
+dir='' why=''
+for suite in $(echo "$suites" | tr , ' '); do
+	! from "${suite%:*}" "${suite#*:}" || break
+	say "$why"
+	dir=''
+done
+if [ -z "$dir" ]; then
+	dir=$(find "$cache" -maxdepth 1 -name "linux-$series-*-$sum" |
+		sort -V | tail -n 1)
+	[ -n "$dir" ] || { say "no kernel: $why"; exit 1; }
+	say "taking the one of before, $(cat "$dir/version")"
+fi
 for option in MEMORY_FAILURE=y USERFAULTFD=y DEVTMPFS=y DEBUG_FS=y; do
 	grep -q "^CONFIG_$option" "$dir/config" || {
-		say "$package is built without CONFIG_$option"
+		say "built without CONFIG_$option"
 		exit 1
 	}
 done

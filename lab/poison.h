@@ -44,7 +44,8 @@ int page_is(const unsigned char *p, unsigned char value);
 
 /*
  * Poison the page at @p by MADV_HWPOISON and check what the kernel says to
- * the caller at once: BUS_MCEERR_AR, the page's address, 4 KiB.
+ * the caller at once: from Linux 6.11 on BUS_MCEERR_AR, the page's address,
+ * 4 KiB; before, nothing. sigbus.count is left as it was.
  */
 void poison(unsigned char *p);
 

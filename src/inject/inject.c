@@ -149,8 +149,9 @@ static void describe(const struct bzi_token *t, struct bez_inject_info *info)
 	info->len = t->len;
 	info->page_size = t->page;
 	info->pages = bzi_pages(t);
-	info->poisoned = bzi_count(t->addr, t->len, t->page,
-				   file ? -EFAULT : -EHWPOISON);
+	info->poisoned = bzi_count(t->addr, t->len, t->page, -EHWPOISON);
+	if (file)		/* what is not named so on older kernels */
+		info->poisoned += bzi_count(t->addr, t->len, t->page, -EFAULT);
 	info->si_code = file || !bzi_memory_failure() ? BUS_ADRERR :
 							BUS_MCEERR_AR;
 }

@@ -53,6 +53,8 @@ static void each_kind(void)
 	size_t i;
 
 	kinds_can_be_lost(kind);
+	if (kind == &kinds_memfd || kind == &kinds_memfd_cow)
+		live_need_linux(5, 14, "minor faults by userfaultfd");
 	if (kind->huge)
 		huge_need(8);
 	kinds_make(kind, &after);
@@ -91,6 +93,7 @@ static void cut_file(void)
 {
 	int flags = *(const int *)tap_data();
 
+	live_need_linux(5, 14, "telling a cut file from poison");
 	after_begin_file(4, flags);
 	after_flags = flags == MAP_SHARED ? BEZ_POLICY_DETACH : 0;
 	after_add();
@@ -114,6 +117,7 @@ static void poison_cut(void)
 {
 	int flags = *(const int *)tap_data();
 
+	live_need_linux(5, 14, "telling a cut file from poison");
 	after_begin_file(4, flags);
 	after_flags = flags == MAP_SHARED ? BEZ_POLICY_DETACH : 0;
 	after_add();
@@ -145,6 +149,7 @@ static void others(void)
 /* Without its consent shared memory does not become its own. */
 static void not_detached(void)
 {
+	live_need_linux(5, 14, "telling a cut file from poison");
 	after_begin_file(1, MAP_SHARED);
 	after_add();
 	CHECK_EQ(ftruncate(after.fd, 0), 0);

@@ -113,7 +113,7 @@ static void replaced_by_the_worker(void)
 	CHECK_EQ(forge(BUS_MCEERR_AO, at, 12), 0);
 	wait_for(BEZ_OUTCOME_REPLACED, 1);
 	/* nobody has touched it, and it is good */
-	CHECK(!forge_lost(at));
+	CHECK(!live_lost(at));
 	CHECK_EQ(bez_status(&status), 0);
 	CHECK_EQ(filled_by, worker());
 	event = forge_event(worker(), BEZ_OUTCOME_REPLACED);
@@ -175,7 +175,7 @@ static void not_saved(void)
 	CHECK_EQ(forge_event(worker(), BEZ_OUTCOME_NOTED).why,
 		 BEZ_OUTCOME_SOURCE_NONE);
 	CHECK_EQ(forge_calls, 0);
-	CHECK(forge_lost(at));
+	CHECK(live_lost(at));
 	CHECK_EQ(forge(live_code(), at + 8, 12), 0);
 	CHECK_EQ(forge_calls, 1);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_DEFAULT), 1);
@@ -193,7 +193,7 @@ static void no_worker(void)
 	CHECK_EQ(forge(BUS_MCEERR_AO, at, 12), 0);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_NOTED), 1);
 	check_named(forge_last(), region);
-	CHECK(forge_lost(at));
+	CHECK(live_lost(at));
 	CHECK_EQ(live_wrong(at, live_page(), 1), 0);
 	CHECK_EQ(forge_calls, 0);
 }
@@ -258,10 +258,10 @@ static void burst(void)
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	wait_for(BEZ_OUTCOME_REPLACED, QUEUE + 1);
 	for (i = 0; i < QUEUE; i++)
-		CHECK(!forge_lost(at + i * page));
+		CHECK(!live_lost(at + i * page));
 	/* what was dropped tells itself when it is touched */
 	for (; i < QUEUE + MORE; i++)
-		CHECK(forge_lost(at + i * page));
+		CHECK(live_lost(at + i * page));
 	CHECK_EQ(live_wrong(at, (QUEUE + MORE) * page, 1), 0);
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_REPLACED), QUEUE + MORE + 1);
 	CHECK_EQ(forge_calls, 0);

@@ -242,8 +242,7 @@ static bez_region_t protect_shared(enum from what, uint32_t flags, int digested)
 static int is_lost(void)
 {
 	struct bez_status status = { .size = sizeof(status) };
-	int lost = madvise(lost_at, page, MADV_POPULATE_READ) &&
-		   errno == EHWPOISON;
+	int lost = live_lost(lost_at);
 
 	CHECK_EQ(bez_status(&status), 0);
 	return lost || status.faults;

@@ -25,12 +25,6 @@ int forge(int code, const void *addr, int lsb)
 			    syscall(SYS_gettid), SIGBUS, &info);
 }
 
-int forge_lost(const void *addr)
-{
-	return madvise((void *)((uint64_t)addr & -live_page()), live_page(),
-		       MADV_POPULATE_READ) && errno == EHWPOISON;
-}
-
 static void former(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;

@@ -18,9 +18,6 @@
  * CHECK() is not. */
 int forge(int code, const void *addr, int lsb);
 
-/* Is the page lost, now? Asks the kernel, touches nothing. */
-int forge_lost(const void *addr);
-
 /* Install an action that counts its calls and keeps the last siginfo. */
 void forge_former(void);
 extern volatile int forge_calls;

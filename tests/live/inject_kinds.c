@@ -191,6 +191,9 @@ static void in_and_out(void)
 	int r;
 
 	iu_need(v->backend);
+	/* the others cannot take these */
+	if (v->backend == BEZ_INJECT_AUTO && v->kind != ANON)
+		iu_need(BEZ_INJECT_UFFD);
 	m = make(v->kind);
 	from = v->kind == THP ? 100 * m.page : m.page;
 	len = m.page * (m.page == HUGE || v->kind == THP ? 1 : 4);

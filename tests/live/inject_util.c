@@ -65,8 +65,20 @@ bool iu_touch(const volatile void *p, unsigned char *ret_byte,
 	return ok;
 }
 
+/* For private memory; what is not goes without. */
+static bool has_populate_write(void)
+{
+	char here = 0;
+
+	return !madvise((void *)((uintptr_t)&here & -iu_page()), iu_page(),
+			MADV_POPULATE_WRITE);
+}
+
 void iu_need(uint32_t backend)
 {
+	if (backend != BEZ_INJECT_UFFD && backend != BEZ_INJECT_TRUNCATE &&
+	    !has_populate_write())
+		tap_skip("no MADV_POPULATE_WRITE before Linux 5.14");
 	if (bez_inject_available(backend))
 		tap_skip("%s: %s", bez_inject_backend_name(backend),
 			 bez_inject_why(backend));

@@ -160,9 +160,10 @@ static const unsigned int places[] = { 50, 0, 99, 66, 0 };
 static enum bez_outcome why_not(const struct attribute *a)
 {
 	/* what is bad is the file's own page, and who maps it anew finds that;
-	 * but to lock private memory copies it */
+	 * but to lock private memory copies it, and the file forgot the page
+	 * before Linux 5.16 */
 	if (strcmp(a->flag, "lo") && live_is_real() && variant()->start && variant()->kind->make &&
-	    !variant()->kind->cow && !variant()->why)
+	    !variant()->kind->cow && !variant()->why && live_linux(5, 16))
 		return BEZ_OUTCOME_REFUSED_FILE;
 	/* a file on tmpfs keeps its policy itself */
 	if (a->only_uffd && (variant()->kind->disk ||

@@ -172,6 +172,8 @@ void kinds_can_be_lost(const struct kinds_kind *kind)
 	if (kind->disk && !live_is_real())
 		tap_skip("no poison marker for a file on a disk: this kernel "
 			 "has no memory failure");
+	if (kind->huge)
+		live_need_linux(5, 18, "discarding of huge pages");
 }
 
 /* As live_poison() does, and writes nothing first: a child has the same page.
@@ -193,8 +195,7 @@ static void corrupt(void *at)
 		}
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			continue;
-		if (madvise(at, live_page(), MADV_POPULATE_READ) &&
-		    errno == EHWPOISON)
+		if (live_lost(at))
 			return;
 	}
 	CHECKF(0, "MADV_HWPOISON did not take the page at %p", at);
@@ -208,8 +209,7 @@ void kinds_lose(const struct kinds_memory *m, size_t offset)
 		corrupt(m->at + (offset & -live_page()));
 	else
 		live_mark(m->at + start, m->width);
-	CHECKF(madvise(m->at + start, live_page(), MADV_POPULATE_READ) &&
-	       errno == EHWPOISON, "it is not lost");
+	CHECKF(live_lost(m->at + start), "it is not lost");
 }
 
 void kinds_lose_at_once(const struct kinds_memory *m, size_t offset,

@@ -37,6 +37,7 @@ static void begin(const struct kinds_kind *kind, uint32_t flags,
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	struct bez_source copy = bez_source_mirror(kinds_bytes(0));
 
+	kinds_can_be_lost(kind);
 	huge_need(12);
 	kinds_make(kind, &m);
 	policy.source = from ? from : &copy;
@@ -75,6 +76,8 @@ static int fill(void *dst, size_t len, uint64_t offset, void *arg)
 /* None left: it stays as it is, its neighbours too; and comes when there is. */
 static void none_left_for(const struct bez_source *from)
 {
+	if (!start())		/* by a protection instead: SIGSEGV, for good */
+		live_need_linux(6, 6, "closing of an empty place by poison");
 	begin(&kinds_huge_unreserved, 0, from);
 	CHECK_EQ(mprotect(m.at, m.len, PROT_READ), 0);
 	kinds_lose(&m, m.width);

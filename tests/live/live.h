@@ -31,6 +31,16 @@ void live_poison(void *addr);
 void live_mark(void *addr, size_t width);
 void live_mark_ready(void);
 
+/* Is the page of @addr lost? Raises nothing. Before Linux 5.14, where only a
+ * copy can tell, also 1 if nothing is mapped there. */
+int live_lost(const void *addr);
+
+/* Is this Linux @major.@minor or later? */
+int live_linux(unsigned int major, unsigned int minor);
+/* Skip the case if it is older: there is no @what, which bezoar or the case
+ * needs. */
+void live_need_linux(unsigned int major, unsigned int minor, const char *what);
+
 /* 1: live_poison() makes real poison, with AR, width and address. */
 int live_is_real(void);
 

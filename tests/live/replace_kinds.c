@@ -74,6 +74,8 @@ static unsigned char *shared_memfd(size_t *ret_len)
 
 static unsigned char *private_memfd(size_t *ret_len)
 {
+	if (!kind()->start)
+		live_need_linux(5, 14, "minor faults by userfaultfd");
 	*ret_len = PAGES * live_page();
 	return map(*ret_len, MAP_PRIVATE, memory_file());
 }
@@ -85,6 +87,7 @@ static unsigned char *disk(int flags, size_t *ret_len)
 	char name[] = "/tmp/bezoar-kinds-XXXXXX";
 	unsigned char *at;
 
+	live_need_linux(5, 14, "telling a cut file from poison");
 	*ret_len = PAGES * live_page();
 	disk_file = mkstemp(name);
 	CHECK(disk_file >= 0);
@@ -112,6 +115,7 @@ static unsigned char *shared_file(size_t *ret_len)
 
 static unsigned char *huge(size_t *ret_len)
 {
+	live_need_linux(5, 18, "discarding of huge pages");
 	*ret_len = 2 * HUGE;
 	huge_need(3);		/* and one to put in its place */
 	return map(*ret_len, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);

@@ -163,8 +163,7 @@ static void poison_by_child(void *addr)
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			continue;
 	} while (bez_outcome_count(BEZ_OUTCOME_REPLACED) == before &&
-		 (!madvise(addr, live_page(), MADV_POPULATE_READ) ||
-		  errno != EHWPOISON));
+		 !live_lost(addr));
 }
 
 void see_poison_at_once(void *addr)
