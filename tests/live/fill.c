@@ -114,8 +114,7 @@ static void hammer(uint32_t rounds, void (*lose)(void))
 		after_first_touch();
 		let_in(caught);
 		r = bez_lost_fill(after.at, after.len, new_bytes());
-		CHECKF(!r, "%d: %s", r,
-		       bez_outcome_name(see_event(after_extent()).why));
+		CHECKF(!r, "%s", strerror(-r));
 		let_in(good);
 	}
 	atomic_store(&stop, 1);
