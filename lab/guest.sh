@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 # guest.sh SERIES KERNEL_DIR WORK BIN FILES PATIENCE: one machine, from the
 # cases in WORK/cases to their results in WORK/results. With WORK/shell there
-# is a prompt in it, and nothing is run. Otherwise it waits for a token, a line
-# on descriptor 8, and gives that back. Exit status: judge.sh's, or 2.
+# is a prompt in it, and nothing is run. Otherwise it gives a token, a line, back
+# on descriptor 8 when it ends. Exit status: judge.sh's, or 2.
 set -eu
 
 series=$1 kernel=$2 work=$3 bin=$4 files=$5 patience=$6
 here=$(dirname "$0")
-boot='' token=''
+boot=''
 
 die() { echo "lab: $*" >&2; exit 2; }
 
@@ -19,7 +19,7 @@ finish()
 	[ -z "$boot" ] || kill "$boot" 2>/dev/null || :
 	[ -z "$boot" ] || wait "$boot" 2>/dev/null || :
 	rm -f "$work/initramfs" "$work/pipe" "$work/disk"
-	[ -z "$token" ] || echo >&8
+	[ -e "$work/shell" ] || echo >&8
 }
 trap finish EXIT
 trap 'exit 130' INT
@@ -27,10 +27,6 @@ trap 'exit 143' TERM HUP
 
 needed() { cut -f 6 "$work/cases" | grep -qw "$1"; }
 
-if ! [ -e "$work/shell" ]; then
-	read -r _ <&8
-	token=yes
-fi
 needed files || files=''
 disk=''
 if needed disk; then
