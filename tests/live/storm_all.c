@@ -266,8 +266,9 @@ static void run_threads(uint64_t wanted)
 	pthread_attr_destroy(&attr);
 }
 
-/* Everything that is lost is cleared, and then it is all there again; where
- * nothing is degraded it takes as many tries as the source fails. */
+/* Everything that is lost is cleared, and then it is all there again; what nobody has
+ * touched yet takes as many tries as the source fails, and is cleared for each
+ * where it is degraded. */
 static void all_back(void)
 {
 	size_t i, p;
@@ -281,7 +282,8 @@ static void all_back(void)
 			unsigned char byte;
 
 			while (!touch_plainly(a, p, 0, &byte))
-				continue;
+				if (area_degrades(a))
+					clear(a, p / a->width, 1);
 		}
 		CHECK(!memcmp(a->at, a->copy, a->len));
 	}
