@@ -44,6 +44,17 @@ static int is_wide(const struct job *j)
 	return j->x.width > bz_core.page;
 }
 
+/*
+ * Used from where it lies, it can turn out to be unreadable when the place is empty
+ * already; where the kernel can not poison that again, access to it is taken, and
+ * then nobody can tell it from what the program has closed.
+ */
+static int may_fail_late(const struct job *j)
+{
+	return !j->copied && atomic_load_explicit(&j->mm->uffd_closes,
+						  memory_order_relaxed);
+}
+
 /* Not where it might have to be read by us after all, to make base pages of it.
  * The kernel is asked about it before anything is emptied. */
 static void *in_place(const struct job *j)
@@ -64,7 +75,7 @@ static void *in_place(const struct job *j)
  */
 static enum bez_outcome build(struct job *j, int salvage, int may_stay)
 {
-	void *ready = is_wide(j) && !j->copied ? in_place(j) : NULL;
+	void *ready = is_wide(j) && may_fail_late(j) ? in_place(j) : NULL;
 	enum bez_outcome why;
 
 	j->stage = NULL;
@@ -80,7 +91,8 @@ static enum bez_outcome build(struct job *j, int salvage, int may_stay)
 		return BEZ_OUTCOME_REFUSED_NOMEM;
 	j->content = (struct bz_content){ .from = j->stage,
 					  .salvage = (uint8_t)salvage,
-					  .in_place = may_stay && !j->copied };
+					  .in_place = may_stay &&
+						      may_fail_late(j) };
 	why = bz_source_fill(j->mm, j->walk, j->hit, j->x, j->fault->taken_ns,
 			     &j->content);
 	j->result->source = j->content.kind;

@@ -40,6 +40,9 @@ struct bz_mm {
 	_Atomic uint32_t uffd_busy;
 	_Atomic uint32_t placement;	/* enum bez_placement */
 	_Atomic int32_t uffd_pid;	/* of the process that opened it */
+	_Atomic uint32_t uffd_closes;	/* it has UFFDIO_POISON: what was emptied
+					 * and can not be filled is lost as
+					 * before */
 
 	/* The userfaultfd that fences shared memory. Under uffd_busy as well,
 	 * see repair/fence_sig.c. */

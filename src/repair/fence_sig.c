@@ -19,11 +19,11 @@ static int open_fence(struct bz_mm *mm)
 {
 	int32_t fd = atomic_load(&mm->fence) - 1;
 	int32_t pid = (int32_t)bz_sys0(SYS_getpid);
-	uint32_t placement;
+	uint32_t placement, closes;
 
 	if (is_ours(mm, fd))
 		return fd;
-	fd = (int32_t)bz_uffd_new(FEATURES, &placement);
+	fd = (int32_t)bz_uffd_new(FEATURES, &placement, &closes);
 	if (fd < 0)
 		return fd;
 	atomic_store(&mm->fence_pid, pid);

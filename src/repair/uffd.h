@@ -22,9 +22,11 @@ enum bz_placed {
 
 /*
  * A new userfaultfd with UFFD_FEATURE_* @features, marked as this process's: the
- * number or a negative errno. The caller has the lock.
+ * number or a negative errno. *@ret_closes: it has UFFDIO_POISON. The caller has the
+ * lock.
  */
-long bz_uffd_new(uint64_t features, uint32_t *ret_placement);
+long bz_uffd_new(uint64_t features, uint32_t *ret_placement,
+		 uint32_t *ret_closes);
 int bz_uffd_is_of(int fd, int32_t pid);
 
 /* Orders who opens. 0 or -EBUSY. To unlock, store 0 to mm->uffd_busy. */

@@ -66,7 +66,7 @@ static long open_any(uint32_t *ret_placement)
  * faults for private memory files (5.14). Without them the rest works. A refused
  * handshake may be repeated.
  */
-static long handshake(int fd, uint64_t features)
+static long handshake(int fd, uint64_t features, uint32_t *ret_closes)
 {
 	static const uint64_t wanted[] = {
 		UFFD_FEATURE_POISON | MINOR_FAULTS, MINOR_FAULTS, 0,
@@ -79,19 +79,21 @@ static long handshake(int fd, uint64_t features)
 					  .features = features | wanted[i] };
 
 		r = bz_ioctl(fd, UFFDIO_API, &api);
+		*ret_closes = !r && (wanted[i] & UFFD_FEATURE_POISON);
 		if (!r || r == -EBADF)
 			break;
 	}
 	return r;
 }
 
-long bz_uffd_new(uint64_t features, uint32_t *ret_placement)
+long bz_uffd_new(uint64_t features, uint32_t *ret_placement,
+		 uint32_t *ret_closes)
 {
 	long fd = open_any(ret_placement), r;
 
 	if (fd < 0)
 		return fd;
-	r = handshake((int)fd, features);
+	r = handshake((int)fd, features, ret_closes);
 	if (!r)
 		r = bz_sys(SYS_fcntl, fd, F_SETOWN, bz_sys0(SYS_getpid), 0, 0,
 			   0);
@@ -107,12 +109,13 @@ long bz_uffd_new(uint64_t features, uint32_t *ret_placement)
 static int32_t open_new(struct bz_mm *mm)
 {
 	int32_t pid = (int32_t)bz_sys0(SYS_getpid);
-	uint32_t placement;
-	long fd = bz_uffd_new(0, &placement);
+	uint32_t placement, closes = 0;
+	long fd = bz_uffd_new(0, &placement, &closes);
 
 	if (fd < 0)
 		return fd == -EBADF ? CLOSED : -1;
 	atomic_store(&mm->placement, placement);
+	atomic_store(&mm->uffd_closes, closes);
 	atomic_store(&mm->uffd_pid, pid);
 	atomic_store(&bz_core.uffd_pid, pid);
 	return (int32_t)fd;

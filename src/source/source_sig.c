@@ -279,8 +279,9 @@ enum bez_outcome bz_source_fill(struct bz_mm *mm, struct bz_walk *w,
 			content->own_file = (uint8_t)is_own_file(&o);
 			return why;
 		}
-		/* it may have been a secret */
-		if (o.from != stage && !o.in_place)
+		/* it may have been a secret, and the next may leave the stage
+		 * as it is */
+		if (!o.in_place)
 			memset(o.from, 0, x.width);
 	}
 	return why;

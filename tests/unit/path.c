@@ -328,6 +328,32 @@ static void mirror_is_lost_late(void)
 	}
 }
 
+static int from_mirror;
+
+static void looks_at_copy(long nr, const long arg[6])
+{
+	const struct uffdio_copy *c = (const void *)arg[2];
+
+	if (nr == SYS_ioctl && (unsigned long)arg[1] == UFFDIO_COPY)
+		from_mirror = c->src - (uint64_t)repair_copy <
+			      REPAIR_PAGES * unit_page();
+}
+
+/* Where an empty page can not be poisoned again, nothing may fail late. */
+static void nothing_late(void)
+{
+	const uint32_t *kernel = tap_data();
+
+	double_kernel(*kernel);
+	double_watch();
+	begin(0);
+	repair_lose();
+	double_before(looks_at_copy);
+	CHECK_EQ(touch(), 0);
+	CHECK_EQ(double_count(SYS_ioctl, UFFDIO_COPY), 1);
+	CHECK_EQ(from_mirror, !*kernel);
+}
+
 static uint32_t closings;
 
 /* Before the first call of that kind, the descriptor that it is about. */
@@ -419,6 +445,7 @@ static void too_deep_for_the_table(void)
 }
 
 static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
+static const uint32_t newest = 0, older = DOUBLE_6_1;
 
 static const struct tap_case cases[] = {
 	{ .name = "every call fails: userfaultfd", .run = every_call,
@@ -439,6 +466,10 @@ static const struct tap_case cases[] = {
 	{ .name = "written anew after the look", .run = written_anew },
 	{ .name = "the mirror is lost while it is copied",
 	  .run = mirror_is_lost_late },
+	{ .name = "a mirror is used from where it lies, 6.6",
+	  .run = nothing_late, .data = &newest },
+	{ .name = "a mirror is used from where it lies, but not before",
+	  .run = nothing_late, .data = &older },
 	{ .name = "written anew while another thread forks: userfaultfd",
 	  .run = written_while_it_forks, .data = &by_uffd },
 	{ .name = "written anew while another thread forks: mremap",

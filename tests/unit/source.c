@@ -351,6 +351,15 @@ static void in_place(void)
 	s[1] = (struct bz_source){ .kind = BEZ_SOURCE_ZERO };
 	CHECK_EQ(ask(s, 2, NULL), BEZ_OUTCOME_NONE);
 	CHECK(!stays);
+	/* what one that failed has left behind */
+	said = -EIO;
+	s[0] = (struct bz_source){ .kind = BEZ_SOURCE_CALLBACK,
+				   .fill = callback, .arg = mirror };
+	s[1] = of_mirror(mirror);
+	memset(stage + unit_page(), 0xa5, unit_page());
+	CHECK_EQ(ask(s, 2, NULL), BEZ_OUTCOME_NONE);
+	CHECK(stays != NULL);
+	CHECK_EQ(stage[unit_page()], 0);
 	half = map(2);
 	CHECK(mmap(half + unit_page(), unit_page(), PROT_READ,
 		   MAP_SHARED | MAP_FIXED, memfd_create("nothing", MFD_CLOEXEC),
