@@ -28,14 +28,14 @@ static void *scratch(struct bz_mm *mm, struct bz_walk *w)
 #define WAITS	3
 
 /* Bad, and mapped all the same: a huge page that did not split, which only its
- * first report tells. Or consumed by an instruction that must not run again, and
- * nobody has put another page there @meanwhile. */
-static int is_lost_anyway(const struct bz_fault *fault,
-			  const struct bz_hit *hit, struct bz_extent x,
+ * first report tells; unless somebody had it @meanwhile. That an instruction must
+ * not run again is no reason: the page may have been replaced before we came to
+ * claim it, and written to since. */
+static int is_lost_anyway(const struct bz_fault *fault, struct bz_extent x,
 			  int meanwhile)
 {
-	return (fault->lsb > bz_core.page_shift && x.width == bz_core.page) ||
-	       (bz_no_restart(fault, hit) && !meanwhile);
+	return fault->lsb > bz_core.page_shift && x.width == bz_core.page &&
+	       !meanwhile;
 }
 
 /*
@@ -69,8 +69,7 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 		return BEZ_OUTCOME_REFUSED_KIND;
 	if (probe == BZ_PROBE_UNMAPPED && fault->cause != BEZ_CAUSE_SEGV)
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
-	if (probe != BZ_PROBE_GOOD ||
-	    is_lost_anyway(fault, hit, x, meanwhile))
+	if (probe != BZ_PROBE_GOOD || is_lost_anyway(fault, x, meanwhile))
 		return BEZ_OUTCOME_NONE;
 	return bz_good_again(mm, x, fault->taken_ns) ?
 	       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;

@@ -30,7 +30,8 @@
 /* flags */
 #define BEZ_RECORD_HAS_FRAME	0x1u /* frame is the page frame of the lost page */
 #define BEZ_RECORD_CGROUP_CUT	0x2u /* of cgroup only the end is there */
-#define BEZ_RECORD_BARE_CHILD	0x4u /* of a child that a bare clone(2) made:
+#define BEZ_RECORD_BARE_CHILD	0x4u /* of a child that a bare clone(2) made,
+				      * or the end of one of vfork(2):
 				      * start_ticks is 0, and comm and cgroup
 				      * are its parent's */
 

@@ -21,6 +21,15 @@ int bz_lock(pthread_mutex_t *lock);
 void bz_unlock(pthread_mutex_t *lock);
 
 /*
+ * The caller waits for something without the lock that it has by bz_lock(), and
+ * takes it again. It is inside all the while, but for fork(2): a handler's child
+ * comes back to here and wants to find the lock free. Both are one step to a
+ * handler of the program's.
+ */
+void bz_lock_pause(pthread_mutex_t *lock);
+void bz_lock_resume(pthread_mutex_t *lock);
+
+/*
  * Around fork(2). 1: this thread is in here already, and its child will be
  * too: what is locked stays as it is, and goes on with it in both.
  */

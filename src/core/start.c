@@ -37,6 +37,9 @@ static int watching;			/* forks, from the first start on */
 /* bez_stop() waits for the worker, and not under the lock: what runs there may
  * fork(2). Futex; under the lock. */
 static _Atomic uint32_t stopping;
+/* This thread is who waits there; so is its child, whose number is another. */
+static __thread volatile int stops
+	__attribute__((tls_model("initial-exec")));
 
 /* Kept from the first start on: a handler that began before bez_stop() may
  * still stand on it. */
@@ -64,8 +67,9 @@ static void leave_fork(int is_child)
 		bz_gate_open(mm);
 	if (bz_unlock_fork())
 		return;
-	/* who was about to stop the library stayed behind */
-	if (is_child && atomic_load(&stopping)) {
+	/* who was about to stop the library stayed behind; unless it is the one
+	 * that forks, in a handler of the program's: that goes on */
+	if (is_child && atomic_load(&stopping) && !stops) {
 		atomic_store(&stopping, 0);
 		bz_region_fork_open();
 	}
@@ -258,9 +262,9 @@ static int on_worker(void)
 static void wait_for_stop(void)
 {
 	while (atomic_load(&stopping)) {
-		pthread_mutex_unlock(&lock);
+		bz_lock_pause(&lock);
 		bz_futex_wait(&stopping, 1, LOOK_NS);
-		pthread_mutex_lock(&lock);
+		bz_lock_resume(&lock);
 	}
 }
 
@@ -302,9 +306,10 @@ static int stop(void)
 	/* the worker first: an early notice that is on its way to it must not
 	 * meet the default action */
 	atomic_store(&stopping, 1);
-	pthread_mutex_unlock(&lock);
+	stops = 1;
+	bz_lock_pause(&lock);
 	bz_worker_stop(mm);
-	pthread_mutex_lock(&lock);
+	bz_lock_resume(&lock);
 	uninstall();
 	bz_thread_detach_all();
 	atomic_store(&bz_core.mm, NULL);
@@ -318,6 +323,7 @@ static int stop(void)
 	bz_record_close();
 	bz_hooks_forget();
 	bz_region_reset();
+	stops = 0;
 	atomic_store(&stopping, 0);
 	bz_futex_wake(&stopping);
 	return 0;

@@ -110,6 +110,22 @@ static void counters(struct bz_mm *mm, struct bez_record *r)
 					  memory_order_relaxed);
 }
 
+/* The next of kin is told of it. */
+static int is_shutdown(uint32_t outcome)
+{
+	return outcome == BEZ_OUTCOME_SHUTDOWN_BEGUN || bz_is_end(outcome);
+}
+
+/* A child that nobody has prepared anything for. One that shares our memory, of
+ * vfork(2), is known by its number only, which is asked for where it matters: a
+ * death must not be taken for another's. */
+static int is_bare_child(struct bz_mm *mm, uint32_t outcome)
+{
+	return !atomic_load_explicit(&mm->recording, memory_order_relaxed) ||
+	       (is_shutdown(outcome) &&
+		bz_sys0(SYS_getpid) != bz_recorder.prepared.pid);
+}
+
 static void fill(struct bez_record *r, struct bz_mm *mm,
 		 const struct noted *noted)
 {
@@ -117,7 +133,7 @@ static void fill(struct bez_record *r, struct bz_mm *mm,
 	const struct bz_result *result = noted->result;
 
 	*r = bz_recorder.prepared;
-	if (!atomic_load_explicit(&mm->recording, memory_order_relaxed)) {
+	if (is_bare_child(mm, result->outcome)) {
 		r->flags |= BEZ_RECORD_BARE_CHILD;
 		r->pid = (int32_t)bz_sys0(SYS_getpid);
 		r->start_ticks = 0;
@@ -148,12 +164,6 @@ static void fill(struct bez_record *r, struct bz_mm *mm,
 	r->depth = noted->depth;
 	counters(mm, r);
 	r->digest = bez_digest(r, sizeof(*r) - sizeof(r->digest));
-}
-
-/* The next of kin is told of it. */
-static int is_shutdown(uint32_t outcome)
-{
-	return outcome == BEZ_OUTCOME_SHUTDOWN_BEGUN || bz_is_end(outcome);
 }
 
 /* Those of a shutdown are told to others first, and only then written: a file may

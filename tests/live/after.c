@@ -170,19 +170,34 @@ static void hole(void)
 	clears();
 }
 
-/* A report that the kernel does not stand by: the page could be read. */
-static void restart(void)
+/* A report of @bits to this thread, which must not run on from there. */
+static void reported(int bits)
 {
 	after_flags = BEZ_POLICY_NO_RESTART;
 	after_begin(4, 0);
 	after_add();
 	BEZ_TRY {
-		see_report(after.at + after_at, BUS_MCEERR_AR, 12);
+		see_report(after.at + after_at, BUS_MCEERR_AR, bits);
 		CHECK(0);
 	} BEZ_CATCH(lost) {
 		CHECK(lost->addr == after_extent());
 		CHECK_EQ(lost->why, BEZ_OUTCOME_REFUSED_RESTART);
 	}
+}
+
+/* Another thread has replaced the page before this one could: what is in it now
+ * stays. */
+static void replaced(void)
+{
+	reported(12);
+	CHECK_EQ(bez_lost_in(after.at, after.len), 0);
+	CHECK_EQ(live_wrong(after.at, after.len, 0), 0);
+}
+
+/* A huge page that the kernel could not split: it can still be read. */
+static void unsplit(void)
+{
+	reported(21);
 	after_all_ways("here");
 	after_in_child("in a child", 1);
 	clears();
@@ -386,7 +401,8 @@ static const struct tap_case cases[] = {
 	{ .name = "memory that others share", .run = others },
 	{ .name = "shared memory stays shared", .run = not_detached },
 	{ .name = "a page that was unmapped", .run = hole },
-	{ .name = "a page that must not be used again", .run = restart },
+	{ .name = "a page that was replaced before", .run = replaced },
+	{ .name = "a page that is bad and can be read", .run = unsplit },
 	{ .name = "copies end in front of it and do not touch it",
 	  .run = copies_end_before },
 	{ .name = "a source that is well again does not bring it back",

@@ -239,23 +239,44 @@ static void listen_at(const char *name)
 	CHECK_EQ(setenv("NOTIFY_SOCKET", name, 1), 0);
 }
 
+/* The records of a child's end, and then its parent's, tell the two apart; but
+ * for the two that are called 1. */
+static void expect_two_ends(int fd, enum how how)
+{
+	struct bez_record r[4];
+	uint32_t bare = how == VFORK || how == CLONE ? BEZ_RECORD_BARE_CHILD :
+						       0;
+
+	CHECK_EQ(read(fd, r, sizeof(r)), sizeof(r));
+	CHECK_EQ(r[0].pid, r[1].pid);
+	CHECK_EQ(r[2].pid, r[3].pid);
+	CHECKF((r[0].pid == r[2].pid) == (how == NAMESPACE), "%d and %d",
+	       (int)r[0].pid, (int)r[2].pid);
+	CHECK_EQ(r[0].flags & BEZ_RECORD_BARE_CHILD, bare);
+	CHECK_EQ(r[1].flags & BEZ_RECORD_BARE_CHILD, bare);
+	CHECK_EQ((r[2].flags | r[3].flags) & BEZ_RECORD_BARE_CHILD, 0);
+}
+
 /* A child that ends is not the end of the service. */
 static void not_of_a_child(void)
 {
+	enum how how = *(const enum how *)tap_data();
 	char name[64], text[512];
+	int ends[2];
 
 	snprintf(name, sizeof(name), "@bezoar-child-%d", (int)getpid());
 	listen_at(name);
-	his = 0;
+	CHECK_EQ(pipe2(ends, O_NONBLOCK), 0);
+	his = ends[1];
 	/* what we make from now on is as the first process of a container */
-	if (*(const enum how *)tap_data() == NAMESPACE &&
-	    unshare(CLONE_NEWPID))
+	if (how == NAMESPACE && unshare(CLONE_NEWPID))
 		tap_skip("no pid namespaces here: %s", strerror(errno));
 	expect_end(child_dies);
 	/* but its parent's is */
 	CHECK(recv(ours, text, sizeof(text), 0) > 0);
 	CHECK(recv(ours, text, sizeof(text), 0) > 0);
 	CHECK_EQ(recv(ours, text, sizeof(text), 0), -1);
+	expect_two_ends(ends[0], how);
 }
 
 /* $NOTIFY_SOCKET: @name, at an abstract address if it begins with @. */

@@ -297,8 +297,10 @@ static void in_vfork(void)
 	add(hook, 1);
 	live_poison(at);
 	live_poison(at + page);
+	atomic_store(&told->former, (uint32_t)getpid());
 	pid = vfork();
 	if (!pid) {
+		atomic_store(&told->waiting, (uint32_t)getpid());
 		live_read(at);
 		_exit(1);
 	}
@@ -310,9 +312,23 @@ static void in_vfork(void)
 	_exit(1);
 }
 
-static void vforked(void)
+/* Two records, and of that process. */
+static void expect_end_of(uint64_t pid, uint32_t flags, uint32_t outcome)
 {
 	struct bez_record r;
+
+	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BEGUN, &r);
+	CHECK_EQ((uint32_t)r.pid, pid);
+	CHECK_EQ(r.flags & BEZ_RECORD_BARE_CHILD, flags);
+	CHECK_EQ(!r.start_ticks, flags != 0);
+	expect_record(records, outcome, &r);
+	CHECK_EQ((uint32_t)r.pid, pid);
+	CHECK_EQ(r.flags & BEZ_RECORD_BARE_CHILD, flags);
+	CHECK_EQ(!r.start_ticks, flags != 0);
+}
+
+static void vforked(void)
+{
 	int status;
 
 	prepare();
@@ -321,10 +337,9 @@ static void vforked(void)
 	       status);
 	CHECK_EQ(told->hooks, 1);
 	lseek(records, 0, SEEK_SET);
-	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BEGUN, &r);
-	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BARE, &r);
-	expect_record(records, BEZ_OUTCOME_SHUTDOWN_BEGUN, &r);
-	expect_record(records, BEZ_OUTCOME_SHUTDOWN, &r);
+	expect_end_of(told->waiting, BEZ_RECORD_BARE_CHILD,
+		      BEZ_OUTCOME_SHUTDOWN_BARE);
+	expect_end_of(told->former, 0, BEZ_OUTCOME_SHUTDOWN);
 }
 
 /* A child of fork(2) has its own end, and its parent goes on. */

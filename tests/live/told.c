@@ -356,6 +356,142 @@ static void stop_waits(void)
 	CHECK_EQ(bez_stop(), 0);
 }
 
+/* ------------------------------------- a child made on top of who stops it */
+
+static _Atomic int forks, registered, early;
+static int ended[2], is_child, added;
+
+/* While it is being stopped. */
+static void *adds(void *arg)
+{
+	bez_region_t r;
+
+	added = add(at, 3, &r);
+	return arg;
+}
+
+/* In a handler of the program's, which the child returns from. */
+static void forks_here(int sig)
+{
+	int status, i = (int)syscall(SYS_gettid) != stoppers[0];
+	pthread_t thread;
+	pid_t pid;
+
+	(void)sig;
+	pid = fork();
+	if (!pid) {
+		tap_apart();
+		alarm(20 * tap_patience());
+		is_child = 1;
+		if (i)
+			return;
+		CHECK_EQ(pthread_create(&thread, NULL, adds, NULL), 0);
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+		CHECK_EQ(added, -ESRCH);
+		return;
+	}
+	ended[i] = waitpid(pid, &status, 0) == pid ? status : -1;
+	atomic_fetch_add(&forks, 1);
+}
+
+static void nothing(const struct bez_event *loss, void *arg)
+{
+	(void)loss;
+	(void)arg;
+}
+
+static void *registers(void *arg)
+{
+	*(_Atomic int *)arg = (int)syscall(SYS_gettid);
+	CHECK_EQ(bez_shutdown_hook(nothing, NULL), 0);
+	registered = 1;
+	return NULL;
+}
+
+static _Atomic int forking;
+
+/* Whoever wants one of the locks has to wait now. */
+static void while_forking(void)
+{
+	static _Atomic int tid;
+	pthread_t thread;
+
+	if (!forking)
+		return;
+	tid = registered = 0;
+	CHECK_EQ(pthread_create(&thread, NULL, registers, (void *)&tid), 0);
+	CHECK_EQ(pthread_detach(thread), 0);
+	while (!registered && !(tid && sleeps(tid)))
+		sched_yield();
+	early += registered;
+}
+
+static void fork_on_top(const struct bez_lost *lost)
+{
+	int i;
+
+	removed = bez_region_remove(lost->region);
+	sem_post(&entered);
+	while (!stoppers[0] || !stoppers[1] || !sleeps(stoppers[0]) ||
+	       !sleeps(stoppers[1]))
+		sched_yield();
+	forking = 1;
+	for (i = 0; i < 2; i++) {
+		syscall(SYS_tgkill, getpid(), stoppers[i], SIGUSR1);
+		while (forks <= i)
+			sched_yield();
+		while (!registered)
+			sched_yield();
+	}
+	forking = 0;
+}
+
+static int stop_or_end(void)
+{
+	int r = bez_stop();
+
+	if (is_child)
+		_exit(r ? 1 : 33);
+	return r;
+}
+
+/* The second. */
+static void *ends_too(void *arg)
+{
+	while (!stoppers[0] || !sleeps(stoppers[0]))
+		sched_yield();
+	stoppers[1] = (int)syscall(SYS_gettid);
+	*(int *)arg = stop_or_end();
+	return NULL;
+}
+
+/* The child of who stops the library goes on with that, and that of who waits for
+ * another's stop with its own. */
+static void stop_forks(void)
+{
+	pthread_t thread;
+	int r = 1, r2;
+
+	CHECK_EQ(pthread_atfork(while_forking, NULL, NULL), 0);
+	CHECK(signal(SIGUSR1, forks_here) != SIG_ERR);
+	begin(3, 0);
+	sem_init(&entered, 0, 0);
+	then = fork_on_top;
+	live_poison(at + page);
+	CHECK_EQ(touch(1), 1);
+	sem_wait(&entered);
+	CHECK_EQ(pthread_create(&thread, NULL, ends_too, &r), 0);
+	stoppers[0] = (int)syscall(SYS_gettid);
+	r2 = stop_or_end();
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(r + r2, -ESRCH);
+	CHECK_EQ(ended[0], 33 << 8);
+	CHECK_EQ(ended[1], 33 << 8);
+	CHECK_EQ(early, 0);
+	see_start(0);
+	CHECK_EQ(bez_stop(), 0);
+}
+
 /* What the kernel says in advance is told before anybody touches it. */
 static void in_advance(void)
 {
@@ -434,6 +570,8 @@ static const struct tap_case cases[] = {
 	{ .name = "it may remove the region", .run = may_remove },
 	{ .name = "a deferred source is not for it", .run = deferred },
 	{ .name = "a stop waits for it", .run = stop_waits, .timeout_s = 30 },
+	{ .name = "a fork on top of a stop", .run = stop_forks,
+	  .timeout_s = 60 },
 	{ .name = "a removal waits for it", .run = removal_waits },
 	{ .name = "an early notice", .run = in_advance },
 	{ .name = "it needs degrade and a worker", .run = needs },

@@ -19,6 +19,7 @@
 
 #define PAGES	3
 #define LOST	1
+#define WIDE	21			/* bits of a report: more than a page */
 
 static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EINTR, EPERM, EBADF,
 			      EFAULT, ENOSYS };
@@ -70,19 +71,20 @@ static int entered(void)
 	return bez_lost_in(lost_page(), unit_page());
 }
 
-/* What has to be covered: an instruction that must not run again. */
+/* What has to be covered: a page that is bad though it can be read. */
 static void every_call(void)
 {
 	int cover = *(const int *)tap_data();
 	uint32_t cause = cover ? BEZ_CAUSE_POISON_AR : BEZ_CAUSE_RECOVER;
+	uint8_t lsb = cover ? WIDE : 0;
 	uint32_t n, calls, fds, maps, did = 0, did_not = 0;
 	size_t e;
 
-	begin(cover ? BEZ_POLICY_NO_RESTART : 0);
+	begin(0);
 	if (!cover)
 		live_poison(lost_page());
 	/* it may have to learn what memory it is */
-	climb(cause, 0);
+	climb(cause, lsb);
 	calls = double_calls() + 4;
 	CHECK(entered());
 	for (e = 0; e < COUNT_OF(errors); e++)
@@ -99,7 +101,7 @@ static void every_call(void)
 			was = unit_state(at, LOST);
 			double_reset();
 			double_fail(n, errors[e]);
-			climb(cause, 0);
+			climb(cause, lsb);
 			is = unit_state(at, LOST);
 			CHECK_EQ(unit_fds(), fds);
 			CHECK_EQ(unit_state(at, LOST + 1), UNIT_GOOD);
@@ -144,7 +146,7 @@ static void good(void)
 static void wide(void)
 {
 	begin(0);
-	climb(BEZ_CAUSE_POISON_AR, 21);
+	climb(BEZ_CAUSE_POISON_AR, WIDE);
 	CHECK(entered());
 	CHECK_EQ(unit_state(at, LOST), UNIT_CLOSED);
 	CHECK_EQ(unit_state(at, LOST + 1), UNIT_GOOD);
@@ -248,7 +250,7 @@ static void begin_with_other(void)
 	double_before(other_repairs);
 }
 
-static void climb_in_a_scope(void)
+static void climb_in_a_scope(uint8_t lsb)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	volatile int caught = 0;
@@ -259,6 +261,7 @@ static void climb_in_a_scope(void)
 			.taken_ns = bz_now_ns(),
 			.addr = (uint64_t)lost_page() + 5,
 			.cause = BEZ_CAUSE_POISON_AR,
+			.lsb = lsb,
 		};
 
 		double_watch();
@@ -278,16 +281,36 @@ static void climb_in_a_scope(void)
 	CHECK_EQ(caught, 0);
 }
 
+static const struct waited {
+	int mends;
+	uint8_t lsb;
+} mended = { 1, 0 }, not_mended = { 0, 0 }, wide_mended = { 1, WIDE };
+
 /* It is good when this one has waited: out all the same, but it is not lost. */
 static void waited(void)
 {
-	mends = *(const int *)tap_data();
+	const struct waited *how = tap_data();
+
+	mends = how->mends;
 	begin_with_other();
-	climb_in_a_scope();
+	climb_in_a_scope(how->lsb);
 	CHECK_EQ(atomic_load(&other->claim[0]), 0);
 	CHECK_EQ(entered(), !mends);
 	CHECK_EQ(unit_state(at, LOST), mends ? UNIT_GOOD : UNIT_CLOSED);
 	bz_walk_leave(atomic_load(&bz_core.mm), other, NULL);
+}
+
+/* Another has replaced it and gone before this one came to claim it, and the
+ * program has written to it since: out, and all of that is there. */
+static void replaced_before(void)
+{
+	begin(BEZ_POLICY_NO_RESTART);
+	live_fill(at, PAGES * unit_page(), 3);
+	climb_in_a_scope(0);
+	CHECK(!entered());
+	CHECK_EQ(bez_lost_generation(), 0);
+	CHECK(unit_state(at, LOST) != UNIT_CLOSED);
+	CHECK_EQ(live_wrong(at, PAGES * unit_page(), 3), 0);
 }
 
 /* Its owner clears it while this one comes to it. */
@@ -391,13 +414,13 @@ static void gives_up(void)
 	struct bz_mm *mm;
 	uint32_t bell;
 
-	begin(BEZ_POLICY_NO_RESTART);
+	begin(0);
 	mm = atomic_load(&bz_core.mm);
 	bell = atomic_load(&mm->bell);
 	double_reset();
 	double_rule(&(struct double_rule){ .nr = SYS_memfd_create,
 					   .err = EMFILE });
-	climb(BEZ_CAUSE_POISON_AR, 0);
+	climb(BEZ_CAUSE_POISON_AR, WIDE);
 	CHECK(!entered());
 	CHECK_EQ(result.why, BEZ_OUTCOME_REFUSED_SYSTEM);
 	CHECK(atomic_load(&mm->bell) != bell);
@@ -415,9 +438,13 @@ static const struct tap_case cases[] = {
 	{ .name = "it fails, and the next action does it",
 	  .run = then_replace },
 	{ .name = "no restart, and another repairs it", .run = waited,
-	  .data = &covered },
+	  .data = &mended },
+	{ .name = "no restart, and another repairs it, a wide report",
+	  .run = waited, .data = &wide_mended },
 	{ .name = "no restart, and another could not", .run = waited,
-	  .data = &kept },
+	  .data = &not_mended },
+	{ .name = "no restart, and another had replaced it",
+	  .run = replaced_before },
 	{ .name = "no restart, and it was cleared", .run = cleared },
 	{ .name = "a wait for another is no try", .run = recover_waits },
 	{ .name = "what the kernel does not say is lost", .run = not_said },
