@@ -137,11 +137,111 @@ static void mask(void)
 	CHECK_EQ(now, usr1);
 }
 
+/* Jumped out of, and entered again: around it is what was. */
+static void again(void)
+{
+	static struct bez_scope a, b;
+
+	CHECK_EQ(bez_scope_enter(&a), 0);
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	CHECK(bz_scope_now == &b);
+	CHECK(b.outer == &a);
+	bez_scope_leave(&b);
+	CHECK(bz_scope_now == &a);
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	/* something else lies there by now */
+	b.self = NULL;
+	b.outer = &b;
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	CHECK(!b.outer);
+	bez_scope_leave(&b);
+	CHECK(!bz_scope_now);
+}
+
+#if defined(__x86_64__)
+
+#define STEPS	0x100l			/* the trap flag */
+
+static struct bez_scope stepped, around;
+static uint64_t was[2];
+static volatile int steps, found_old, found_new, found_mixed;
+
+/* After each instruction, as any handler: what is found there? */
+static void on_step(int sig, siginfo_t *info, void *context)
+{
+	const struct bez_scope *now = bz_scope_now;
+
+	(void)sig;
+	(void)info;
+	(void)context;
+	steps++;
+	if (now != &stepped) {
+		CHECK(now == &around);
+		return;
+	}
+	if (now->self != now)
+		return;
+	if (now->saved[0] == was[0] && now->saved[1] == was[1])
+		found_old++;
+	else if (now->saved[0] != was[0] && now->saved[1] != was[1])
+		found_new++;
+	else
+		found_mixed++;
+}
+
+static void flags(long set, long clear)
+{
+	long f = ((long)__builtin_ia32_readeflags_u64() | set) & ~clear;
+
+	__builtin_ia32_writeeflags_u64((unsigned long)f);
+}
+
+static __attribute__((noinline)) void enters_below(void)
+{
+	volatile char room[512] = { 1 };
+
+	CHECK(room[0]);
+	flags(STEPS, 0);
+	if (bez_scope_enter(&stepped))
+		CHECK(0);
+	flags(0, STEPS);
+}
+
+/* A handler may come anywhere while it is entered again, from elsewhere. */
+static void again_by_steps(void)
+{
+	struct sigaction action = { .sa_sigaction = on_step,
+				    .sa_flags = SA_SIGINFO };
+
+	CHECK_EQ(sigaction(SIGTRAP, &action, NULL), 0);
+	CHECK_EQ(bez_scope_enter(&around), 0);
+	CHECK_EQ(bez_scope_enter(&stepped), 0);
+	memcpy(was, stepped.saved, sizeof(was));
+	enters_below();
+	CHECKF(steps > 20, "%d steps", steps);
+	CHECKF(found_old && found_new, "%d old, %d new", found_old, found_new);
+	CHECK_EQ(found_mixed, 0);
+	CHECK(stepped.outer == &around);
+	bez_scope_none();
+}
+
+#else
+
+static void again_by_steps(void)
+{
+	tap_skip("no trap flag in this processor");
+}
+
+#endif
+
 static const struct tap_case cases[] = {
 	{ .name = "a thousand jumps keep all registers", .run = registers },
 	{ .name = "one in the other", .run = nests },
 	{ .name = "none where there is none any more", .run = none },
 	{ .name = "the mask of the context", .run = mask },
+	{ .name = "entered again", .run = again },
+	{ .name = "entered again, by steps", .run = again_by_steps },
 };
 
 TAP_MAIN(cases)
