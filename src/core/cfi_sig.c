@@ -455,9 +455,13 @@ int bz_cfi_is_part(struct bz_walker *w, const struct bz_cfi *e)
 	struct bz_cfi_row *r = &w->row[0];
 
 	memset(r, 0, sizeof(*r));
-	return !run(w, e, e->cie_code, e->cie_end, UINT64_MAX) ||
-	       !run(w, e, e->code, e->end, e->start) || r->cfa_expr ||
-	       r->cfa_reg != BZ_CFI_RSP || r->cfa_offset != 8;
+	if (e->is_signal || !run(w, e, e->cie_code, e->cie_end, UINT64_MAX) ||
+	    !run(w, e, e->code, e->end, e->start))
+		return 0;
+	/* of a frame that is aligned; by rsp: the linker's stubs */
+	if (r->cfa_expr)
+		return r->cfa_expr[1] != 0x70 + BZ_CFI_RSP;
+	return r->cfa_reg != BZ_CFI_RSP || r->cfa_offset != 8;
 }
 
 #endif

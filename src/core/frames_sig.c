@@ -68,7 +68,8 @@ static enum bz_way follow(struct bz_walker *w)
 	for (i = 0; i < FRAMES_MAX; i++) {
 		if (!bz_cfi_describe(w, f, &w->entry, &cfa))
 			return BZ_WAY_UNKNOWN;
-		if (f->reg[BZ_CFI_RSP] <= sp && sp < cfa)
+		/* the kernel's frame reaches from one stack to another */
+		if (!w->entry.is_signal && f->reg[BZ_CFI_RSP] <= sp && sp < cfa)
 			return w->saved[1] - 1 - w->entry.start < w->entry.len ?
 			       BZ_WAY_LIVE : other_part(w, cfa);
 		/* a cleanup: what it runs on is above, but not to be followed */

@@ -7,7 +7,9 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "live.h"
 #include "replace_see.h"
@@ -15,6 +17,7 @@
 
 static jmp_buf jumps_here;
 static volatile int in_a_dead_frame;
+static pid_t self;
 
 static __attribute__((noinline)) void jumps_out(void)
 {
@@ -217,6 +220,52 @@ static void through_handler(void)
 	CHECK_EQ(in_main, 1);
 }
 
+/* Not a word of the stack is written, and none of it in use below this frame. */
+static inline __attribute__((always_inline)) void raises_here(void)
+{
+#if defined(__x86_64__)
+	long nr = SYS_kill;
+
+	__asm__ volatile("syscall" : "+a"(nr)
+			 : "D"((long)self), "S"((long)SIGUSR1)
+			 : "rcx", "r11", "memory");
+#else
+	kill(self, SIGUSR1);
+#endif
+}
+
+static __attribute__((noinline)) void jumps_and_sends(void)
+{
+	/* at the depth that the signal finds us in */
+	if (!setjmp(jumps_here))
+		jumps_out();
+	raises_here();
+}
+
+/* The frame of a signal reaches from the handler's stack to the interrupted one: what
+ * lay between is not its own. */
+static void jumped_before_handler(void)
+{
+	struct sigaction action = { .sa_handler = touches_in_handler,
+				    .sa_flags = SA_ONSTACK };
+
+	scope_begin("2");
+	handlers_stack.ss_sp = live_pages(16);
+	handlers_stack.ss_size = 16 * page;
+	CHECK_EQ(sigaltstack(&handlers_stack, NULL), 0);
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	self = getpid();
+	BEZ_TRY {
+		jumps_and_sends();
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		in_main++;
+	}
+	CHECK_EQ(in_main, 1);
+	CHECK_EQ(in_a_dead_frame, 0);
+}
+
 /* What a jump has passed over, and something else lies there: nobody knows what was
  * around it. The next action, and no jump. */
 static void overwritten(void)
@@ -247,6 +296,8 @@ static const struct tap_case cases[] = {
 	  .run = overwritten, .want_signal = SIGBUS },
 	{ .name = "out of a handler with a stack of its own",
 	  .run = through_handler },
+	{ .name = "a jump has passed over one, and a handler runs elsewhere",
+	  .run = jumped_before_handler },
 };
 
 TAP_MAIN(cases)
