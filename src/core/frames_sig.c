@@ -104,7 +104,8 @@ enum bz_way bz_frames_way(struct bz_walk *w, const struct bz_fault *fault,
 	f->at = f->len = 0;
 	f->saved = saved;
 	r = bz_guarded(w, guarded, f);
-	memset(f->window, 0, f->len);	/* somebody's stack */
+	if (f->at)			/* somebody's stack */
+		memset(f->window, 0, bz_core.page);
 	memset(&f->frame, 0, sizeof(f->frame));
 	return r < 0 ? (enum bz_way)r : BZ_WAY_UNKNOWN;
 }

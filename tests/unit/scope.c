@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 
 #include "core/scope.h"
@@ -235,6 +236,77 @@ static void again_by_steps(void)
 
 #endif
 
+/* ------------------------------------------------ following frames, and no trace */
+
+static ucontext_t thread, other;
+static struct bez_scope *met;
+static unsigned char seen[4096];
+
+/* As the handler does it. What the walk has left in its page is in @seen then. */
+static __attribute__((noinline)) void find_from_here(void)
+{
+	struct bz_fault from = { .cause = BEZ_CAUSE_ADRERR, .context = &here };
+	struct bz_mm *mm = unit_mm();
+	struct bz_walk *w = unit_enter(mm);
+
+	bz_core.scope_at = (int64_t)((uint64_t)&bz_scope_now -
+				     bz_thread_pointer());
+	getcontext(&here);
+#if defined(__x86_64__)
+	from.sp = (uint64_t)here.uc_mcontext.gregs[REG_RSP];
+#endif
+	met = bz_scope_find(w, &from, nothing, &said);
+	memcpy(seen, bz_mm_page(mm, w, BZ_PAGE_SCRATCH, w->depth),
+	       sizeof(seen));
+	bz_walk_leave(mm, w, NULL);
+}
+
+/* A frame of more than a page. */
+static __attribute__((noinline)) void find_deep(uint32_t frames)
+{
+	volatile unsigned char room[5000];
+	uint32_t i;
+
+	for (i = 0; i < sizeof(room); i++)
+		room[i] = 0x5a;
+	if (frames)
+		find_deep(frames - 1);
+	else
+		find_from_here();
+	CHECK_EQ(room[frames], 0x5a);
+}
+
+static void on_other(void)
+{
+	find_deep(3);
+}
+
+/* The last of the stack is less than a page. */
+static void no_trace(void)
+{
+	size_t len = 1 << 20, i;
+	struct bez_scope s;
+	char *stack = mmap(NULL, len + unit_page(), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(stack != MAP_FAILED);
+	/* nothing is to be read behind it */
+	CHECK_EQ(mprotect(stack + len, unit_page(), PROT_NONE), 0);
+
+	if (bez_scope_enter(&s))
+		CHECK(0);
+	CHECK_EQ(getcontext(&other), 0);
+	other.uc_stack.ss_sp = stack;
+	other.uc_stack.ss_size = len;
+	other.uc_link = &thread;
+	makecontext(&other, on_other, 0);
+	CHECK_EQ(swapcontext(&thread, &other), 0);
+	for (i = 0; i < sizeof(seen) && !seen[i]; i++)
+		;
+	CHECKF(i == sizeof(seen), "%d at %zu", seen[i % sizeof(seen)], i);
+	bez_scope_none();
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "a thousand jumps keep all registers", .run = registers },
 	{ .name = "one in the other", .run = nests },
@@ -242,6 +314,7 @@ static const struct tap_case cases[] = {
 	{ .name = "the mask of the context", .run = mask },
 	{ .name = "entered again", .run = again },
 	{ .name = "entered again, by steps", .run = again_by_steps },
+	{ .name = "what was read of a stack is wiped", .run = no_trace },
 };
 
 TAP_MAIN(cases)
