@@ -3,7 +3,8 @@
  * The tables that describe frames: .eh_frame (DWARF 5, 6.4; LSB, 10.6), found by
  * the libc's own index of what is loaded. Only what calls preserve is followed, as
  * all that the way out needs. What is on the stack is read by the kernel, a page at
- * a time, where it is not near: tables may be wrong, and nobody shall die of that.
+ * a time, where it is not near: tables may be wrong, stacks may be gone, and nobody
+ * shall die of that.
  */
 #include "core/cfi.h"
 
@@ -15,7 +16,6 @@
 #ifdef BZ_HAS_CFI
 
 #define STACK		8		/* of an expression */
-#define NEAR		65536
 
 /* glibc 2.35 */
 extern __typeof__(_dl_find_object) _dl_find_object __attribute__((weak));
@@ -67,17 +67,13 @@ static uint64_t relative(const uint8_t *p)
 	return (uint64_t)p + (uint64_t)(int64_t)(int32_t)u32(p);
 }
 
-/* Between the code that runs and the scope, as long as it is one stack; and on its
- * own page. */
+/* In the page that the stack of the code ends in; what else is there, who knows. */
 static int is_near(const struct bz_walker *w, uint64_t addr)
 {
-	uint64_t sp = w->fault->sp, page = bz_core.page;
+	uint64_t page = bz_core.page;
 
-	if (addr - w->lost.start < w->lost.width)
-		return 0;
-	return (addr >= sp && addr < w->saved[0] &&
-		w->saved[0] - sp < NEAR) ||
-	       (addr / page == sp / page && addr % page <= page - 8);
+	return addr / page == w->fault->sp / page && addr % page <= page - 8 &&
+	       addr - w->lost.start >= w->lost.width;
 }
 
 /* A word of the stack: 1, or 0. */

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 
 #include "core/core.h"
@@ -305,9 +306,21 @@ int bez_scope_cleanup_done(struct bez_scope_cleanup *cleanup)
 
 #define PASSED_OVER_MAX	256u
 
+/* What tells a record from others, and what there is to know of it. */
+struct head {
+	struct bez_scope *outer;
+	struct bez_scope_cleanup *cleanup;
+	struct bez_scope *self;
+	uint64_t saved[8];
+};
+
+_Static_assert(offsetof(struct head, saved) == offsetof(struct bez_scope, saved),
+	       "as it begins");
+
 struct filling {
 	struct bz_walk *walk;
 	struct bez_scope *scope;
+	struct head head;		/* of that */
 	struct bz_extent x;
 	const struct bz_fault *fault;
 	const struct bez_lost *lost;
@@ -334,30 +347,52 @@ static int is_dead(const struct bz_fault *fault, const struct bez_scope *s)
 	return at < fault->sp;
 }
 
+static int is_in(struct bz_extent x, uint64_t at, uint64_t bytes)
+{
+	return at < x.start + x.width && x.start < at + bytes;
+}
+
+/*
+ * Its stack may be gone, with all that was on it: by the kernel, where it is not in
+ * the page that the code's own stack ends in. 1, or 0.
+ */
+static int read_head(struct filling *f)
+{
+	uint64_t at = (uint64_t)f->scope, sp = f->fault->sp;
+	struct iovec here = { &f->head, sizeof(f->head) };
+	struct iovec there = { f->scope, sizeof(f->head) };
+	long r = -ENOSYS;
+
+	if (at < sp || at + sizeof(f->head) > (sp & -bz_core.page) + bz_core.page ||
+	    is_in(f->x, at, sizeof(f->head)))
+		r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid),
+			   (long)&here, 1, (long)&there, 1, 0);
+	/* near; or the kernel has none, or a filter forbids it */
+	if (r < 0 && r != -EFAULT)
+		memcpy(&f->head, f->scope, sizeof(f->head));
+	else if (r != (long)sizeof(f->head))
+		return 0;
+	return f->head.self == f->scope;
+}
+
 static int fill(void *arg)
 {
 	struct filling *f = arg;
-
 	uint32_t i;
 
-	for (i = 0; f->scope; f->scope = f->scope->outer, i++) {
+	for (i = 0; f->scope; f->scope = f->head.outer, i++) {
 		/* a circle, of such as were left and entered anew */
-		if (!is_active(f->scope) || i == PASSED_OVER_MAX)
+		if (!read_head(f) || i == PASSED_OVER_MAX)
 			return -ENOENT;
 		if (!is_dead(f->fault, f->scope) &&
 		    bz_frames_way(f->walk, f->fault, f->x,
-				  f->scope->saved) != BZ_WAY_DEAD)
+				  f->head.saved) != BZ_WAY_DEAD)
 			break;
 	}
 	if (!f->scope)
 		return -ENOENT;
 	f->scope->lost = *f->lost;
 	return 0;
-}
-
-static int is_in(struct bz_extent x, uint64_t at, uint64_t bytes)
-{
-	return at < x.start + x.width && x.start < at + bytes;
 }
 
 struct bez_scope *bz_scope_find(struct bz_walk *w, const struct bz_fault *fault,

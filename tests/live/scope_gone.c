@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -189,6 +190,96 @@ static void on_other_stacks(void)
 	CHECK_EQ(in_generator, 0);
 }
 
+/* That stack is gone, too, and with it what was around its scope. */
+static void on_no_stack(void)
+{
+	unsigned char *stack = live_pages(16);
+
+	scope_begin("2");
+	getcontext(&generator_context);
+	generator_context.uc_stack.ss_sp = stack;
+	generator_context.uc_stack.ss_size = 16 * page;
+	makecontext(&generator_context, generator, 0);
+	BEZ_TRY {
+		swapcontext(&thread_context, &generator_context);
+		CHECK_EQ(munmap(stack, 16 * page), 0);
+		live_read(at + TOUCH);
+	} BEZ_CATCH(lost) {
+		CHECK(!lost->addr);
+	}
+	CHECK(0);
+}
+
+#if defined(__x86_64__)
+
+/* Its frame ends at rbp + 16, say its tables; and rbp is @frame. */
+void reads_by_frame(const unsigned char *addr, const unsigned char *frame);
+__asm__(".text\n"
+	".type reads_by_frame, @function\n"
+	"reads_by_frame:\n"
+	"	.cfi_startproc\n"
+	"	push	%rbp\n"
+	"	mov	%rsi, %rbp\n"
+	"	.cfi_def_cfa %rbp, 16\n"
+	"	.cfi_offset %rbp, -16\n"
+	"	movb	(%rdi), %al\n"
+	"	pop	%rbp\n"
+	"	.cfi_def_cfa %rsp, 8\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".size reads_by_frame, . - reads_by_frame\n");
+
+static unsigned char *upper, *lower;
+
+static void on_lower(void)
+{
+	reads_by_frame(at + TOUCH, upper - 256);
+	CHECK(0);
+}
+
+static void on_upper(void)
+{
+	BEZ_TRY {
+		swapcontext(&generator_context, &thread_context);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		in_generator += lost->addr != NULL;
+	}
+	setcontext(&thread_context);
+}
+
+/* Tables lead to between two stacks, where nothing is. */
+static void between_stacks(void)
+{
+	static ucontext_t context;
+
+	scope_begin("2");
+	lower = live_pages(12);
+	upper = lower + 8 * page;
+	CHECK_EQ(munmap(upper - page, page), 0);
+	getcontext(&context);
+	context.uc_stack.ss_sp = upper;
+	context.uc_stack.ss_size = 4 * page;
+	makecontext(&context, on_upper, 0);
+	CHECK_EQ(swapcontext(&thread_context, &context), 0);
+	getcontext(&context);
+	context.uc_stack.ss_sp = lower;
+	context.uc_stack.ss_size = 7 * page;
+	makecontext(&context, on_lower, 0);
+	/* nobody knows that it does not run on top of that */
+	CHECK_EQ(swapcontext(&thread_context, &context), 0);
+	CHECK_EQ(in_generator, 1);
+}
+
+#else
+
+static void between_stacks(void)
+{
+	tap_skip("frames are not followed on this machine");
+}
+
+#endif
+
 static volatile int in_main;
 static stack_t handlers_stack;
 
@@ -292,6 +383,10 @@ static const struct tap_case cases[] = {
 	  .run = entered_again },
 	{ .name = "a function has returned from one", .run = returned },
 	{ .name = "on a stack that is not run on", .run = on_other_stacks },
+	{ .name = "on a stack that is gone", .run = on_no_stack,
+	  .want_signal = SIGBUS },
+	{ .name = "tables that lead to where nothing is",
+	  .run = between_stacks },
 	{ .name = "a jump has passed over one that is overwritten",
 	  .run = overwritten, .want_signal = SIGBUS },
 	{ .name = "out of a handler with a stack of its own",
