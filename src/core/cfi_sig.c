@@ -76,31 +76,33 @@ static int is_near(const struct bz_walker *w, uint64_t addr)
 	       addr - w->lost.start >= w->lost.width;
 }
 
+/* Into the window what lies from @addr on, a page of it: how much there is. */
+static uint64_t look(struct bz_walker *w, uint64_t addr)
+{
+	uint64_t page = bz_core.page;
+	struct iovec to = { w->window, page };
+	/* what cannot be read ends it: one piece for each page */
+	struct iovec from[2] = {
+		{ (void *)addr, page - (addr & (page - 1)) },
+		{ (void *)((addr | (page - 1)) + 1), addr & (page - 1) },
+	};
+	long r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid), (long)&to, 1,
+			(long)from, 2, 0);
+
+	w->at = addr;
+	w->len = r > 0 ? (uint64_t)r : 0;
+	return w->len;
+}
+
 /* A word of the stack: 1, or 0. */
 static int word(struct bz_walker *w, uint64_t addr, uint64_t *ret)
 {
-	uint64_t page = bz_core.page;
-
 	if (is_near(w, addr)) {
 		memcpy(ret, (const void *)addr, sizeof(*ret));
 		return 1;
 	}
-	if (addr < w->at || addr - w->at + 8 > w->len) {
-		struct iovec to = { w->window, page };
-		/* what cannot be read ends it: one piece for each page */
-		struct iovec from[2] = {
-			{ (void *)addr, page - (addr & (page - 1)) },
-			{ (void *)((addr | (page - 1)) + 1),
-			  addr & (page - 1) },
-		};
-		long r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid),
-				(long)&to, 1, (long)from, 2, 0);
-
-		w->at = addr;
-		w->len = r > 0 ? (uint64_t)r : 0;
-		if (w->len < 8)
-			return 0;
-	}
+	if ((addr < w->at || addr - w->at + 8 > w->len) && look(w, addr) < 8)
+		return 0;
 	memcpy(ret, w->window + (addr - w->at), sizeof(*ret));
 	return 1;
 }
@@ -458,6 +460,32 @@ int bz_cfi_is_part(struct bz_walker *w, const struct bz_cfi *e)
 	if (r->cfa_expr)
 		return r->cfa_expr[1] != 0x70 + BZ_CFI_RSP;
 	return r->cfa_reg != BZ_CFI_RSP || r->cfa_offset != 8;
+}
+
+/* By "jmp rel32", e9, or "jcc rel32", 0f 80 to 0f 8f: the parts are far from each
+ * other. Where instructions begin is not known; what is none hardly hits. */
+int bz_cfi_leads(struct bz_walker *w, const struct bz_cfi *e, const struct bz_cfi *to)
+{
+	const uint8_t *code = (const uint8_t *)w->window;
+	uint64_t at = e->start, end = at + e->len, len, i;
+
+	for (;; at += len - 5) {
+		len = look(w, at);
+		if (len > end - at)
+			len = end - at;
+		for (i = 0; i + 5 <= len; i++) {
+			if ((code[i] == 0xe9 ||
+			     (i && code[i - 1] == 0x0f &&
+			      (code[i] & 0xf0) == 0x80)) &&
+			    at + i + 5 + (uint64_t)(int64_t)(int32_t)
+					 u32(code + i + 1) - to->start < to->len)
+				return 1;
+		}
+		if (at + len == end)
+			return 0;
+		if (len <= 5)
+			return -1;
+	}
 }
 
 #endif

@@ -45,17 +45,24 @@ static void from_context(const ucontext_t *uc, struct bz_frame *f)
 }
 
 /* The frame that the scope's stack pointer lies in is another function's; or that of
- * a part of the same. */
+ * a part of the same: that begins in the middle of a frame, and one of the two jumps
+ * into the other. */
 static enum bz_way other_part(struct bz_walker *w, uint64_t cfa)
 {
 	uint64_t base;
+	int to, from;
 
 	from_scope(w->saved, &w->frame);
 	if (!bz_cfi_describe(w, &w->frame, &w->scope_entry, &base))
 		return BZ_WAY_UNKNOWN;
-	return base == cfa && (bz_cfi_is_part(w, &w->entry) ||
-			       bz_cfi_is_part(w, &w->scope_entry)) ?
-	       BZ_WAY_LIVE : BZ_WAY_DEAD;
+	if (base != cfa || (!bz_cfi_is_part(w, &w->entry) &&
+			    !bz_cfi_is_part(w, &w->scope_entry)))
+		return BZ_WAY_DEAD;
+	to = bz_cfi_leads(w, &w->scope_entry, &w->entry);
+	from = to > 0 ? 0 : bz_cfi_leads(w, &w->entry, &w->scope_entry);
+	if (to > 0 || from > 0)
+		return BZ_WAY_LIVE;
+	return to || from ? BZ_WAY_UNKNOWN : BZ_WAY_DEAD;
 }
 
 static enum bz_way follow(struct bz_walker *w)

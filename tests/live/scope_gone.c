@@ -280,6 +280,106 @@ static void between_stacks(void)
 
 #endif
 
+#if defined(__x86_64__)
+
+/*
+ * A function in two parts, as compilers make them of what is likely and what is not;
+ * not a word of its frame is written. touches_apart() has a frame of 4096 and 8
+ * bytes. scope_apart() enters a scope in the one part, and touches in the other: 1.
+ */
+void touches_apart(const unsigned char *addr);
+int scope_apart(const unsigned char *addr, struct bez_scope *scope);
+__asm__(".text\n"
+	".type touches_apart, @function\n"
+	"touches_apart:\n"
+	"	.cfi_startproc\n"
+	"	sub	$4104, %rsp\n"
+	"	.cfi_def_cfa_offset 4112\n"
+	"	jmp	1f\n"
+	"	.cfi_endproc\n"
+	".size touches_apart, . - touches_apart\n"
+	".section .text.unlikely, \"ax\", @progbits\n"
+	"	.cfi_startproc\n"
+	"	.cfi_def_cfa_offset 4112\n"
+	"1:	movb	(%rdi), %al\n"
+	"	add	$4104, %rsp\n"
+	"	.cfi_def_cfa_offset 8\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".text\n"
+	".type scope_apart, @function\n"
+	"scope_apart:\n"
+	"	.cfi_startproc\n"
+	"	push	%rbx\n"
+	"	.cfi_def_cfa_offset 16\n"
+	"	.cfi_offset %rbx, -16\n"
+	"	mov	%rdi, %rbx\n"
+	"	mov	%rsi, %rdi\n"
+	"	call	bez_scope_enter@plt\n"
+	"	test	%eax, %eax\n"
+	"	je	2f\n"
+	"	pop	%rbx\n"
+	"	.cfi_def_cfa_offset 8\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".size scope_apart, . - scope_apart\n"
+	".section .text.unlikely, \"ax\", @progbits\n"
+	"	.cfi_startproc\n"
+	"	.cfi_def_cfa_offset 16\n"
+	"	.cfi_offset %rbx, -16\n"
+	"2:	movb	(%rbx), %al\n"
+	"	ud2\n"
+	"	.cfi_endproc\n"
+	".text\n");
+
+/* Called from where a function with a scope has been jumped out of, and as large. */
+static void jumped_and_apart(void)
+{
+	volatile int caught = 0;
+
+	scope_begin("2");
+	BEZ_TRY {
+		if (!setjmp(jumps_here))
+			jumps_out();
+		touches_apart(at + TOUCH);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		caught++;
+	}
+	CHECK_EQ(caught, 1);
+	CHECK_EQ(in_a_dead_frame, 0);
+}
+
+static void apart(void)
+{
+	struct bez_scope scope;
+	volatile int outer = 0;
+
+	scope_begin("2");
+	BEZ_TRY {
+		CHECK_EQ(scope_apart(at + TOUCH, &scope), 1);
+		CHECK(scope.lost.addr == at + LOST * page);
+	} BEZ_CATCH(lost) {
+		outer = lost->addr != NULL;
+	}
+	CHECK_EQ(outer, 0);
+}
+
+#else
+
+static void jumped_and_apart(void)
+{
+	tap_skip("frames are not followed on this machine");
+}
+
+static void apart(void)
+{
+	tap_skip("frames are not followed on this machine");
+}
+
+#endif
+
 static volatile int in_main;
 static stack_t handlers_stack;
 
@@ -385,6 +485,10 @@ static const struct tap_case cases[] = {
 	{ .name = "on a stack that is not run on", .run = on_other_stacks },
 	{ .name = "on a stack that is gone", .run = on_no_stack,
 	  .want_signal = SIGBUS },
+	{ .name = "a jump has passed over one, and code runs in two parts",
+	  .run = jumped_and_apart },
+	{ .name = "a function in two parts is under way in both",
+	  .run = apart },
 	{ .name = "tables that lead to where nothing is",
 	  .run = between_stacks },
 	{ .name = "a jump has passed over one that is overwritten",
