@@ -32,6 +32,8 @@
  * outside of every scope has to be followed by bez_scope_none(). A scope belongs
  * to a stack: leave it before switching to another (swapcontext(3)). No jump is made
  * to a function that is not under way any more; bez_scope(3) says how that is known.
+ * But one that a jump has left, and that is called again at the same depth, is under
+ * way: what it touches before its TRY lands in the CATCH of the earlier call.
  */
 #ifndef BEZOAR_SCOPE_H
 #define BEZOAR_SCOPE_H

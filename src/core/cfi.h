@@ -70,5 +70,9 @@ int bz_cfi_step(struct bz_walker *w, const struct bz_cfi *e, struct bz_frame *f,
 /* A part that the compiler has put elsewhere is entered in the middle of a frame. */
 int bz_cfi_is_part(struct bz_walker *w, const struct bz_cfi *e);
 
+/* Does the code of @e jump into that of @to? 1, 0, or -1: it cannot be read. */
+int bz_cfi_leads(struct bz_walker *w, const struct bz_cfi *e,
+		 const struct bz_cfi *to);
+
 #endif
 #endif

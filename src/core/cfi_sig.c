@@ -3,7 +3,8 @@
  * The tables that describe frames: .eh_frame (DWARF 5, 6.4; LSB, 10.6), found by
  * the libc's own index of what is loaded. Only what calls preserve is followed, as
  * all that the way out needs. What is on the stack is read by the kernel, a page at
- * a time, where it is not near: tables may be wrong, and nobody shall die of that.
+ * a time, where it is not near: tables may be wrong, stacks may be gone, and nobody
+ * shall die of that.
  */
 #include "core/cfi.h"
 
@@ -15,7 +16,6 @@
 #ifdef BZ_HAS_CFI
 
 #define STACK		8		/* of an expression */
-#define NEAR		65536
 
 /* glibc 2.35 */
 extern __typeof__(_dl_find_object) _dl_find_object __attribute__((weak));
@@ -67,44 +67,42 @@ static uint64_t relative(const uint8_t *p)
 	return (uint64_t)p + (uint64_t)(int64_t)(int32_t)u32(p);
 }
 
-/* Between the code that runs and the scope, as long as it is one stack; and on its
- * own page. */
+/* In the page that the stack of the code ends in; what else is there, who knows. */
 static int is_near(const struct bz_walker *w, uint64_t addr)
 {
-	uint64_t sp = w->fault->sp, page = bz_core.page;
+	uint64_t page = bz_core.page;
 
-	if (addr - w->lost.start < w->lost.width)
-		return 0;
-	return (addr >= sp && addr < w->saved[0] &&
-		w->saved[0] - sp < NEAR) ||
-	       (addr / page == sp / page && addr % page <= page - 8);
+	return addr / page == w->fault->sp / page && addr % page <= page - 8 &&
+	       addr - w->lost.start >= w->lost.width;
+}
+
+/* Into the window what lies from @addr on, a page of it: how much there is. */
+static uint64_t look(struct bz_walker *w, uint64_t addr)
+{
+	uint64_t page = bz_core.page;
+	struct iovec to = { w->window, page };
+	/* what cannot be read ends it: one piece for each page */
+	struct iovec from[2] = {
+		{ (void *)addr, page - (addr & (page - 1)) },
+		{ (void *)((addr | (page - 1)) + 1), addr & (page - 1) },
+	};
+	long r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid), (long)&to, 1,
+			(long)from, 2, 0);
+
+	w->at = addr;
+	w->len = r > 0 ? (uint64_t)r : 0;
+	return w->len;
 }
 
 /* A word of the stack: 1, or 0. */
 static int word(struct bz_walker *w, uint64_t addr, uint64_t *ret)
 {
-	uint64_t page = bz_core.page;
-
 	if (is_near(w, addr)) {
 		memcpy(ret, (const void *)addr, sizeof(*ret));
 		return 1;
 	}
-	if (addr < w->at || addr - w->at + 8 > w->len) {
-		struct iovec to = { w->window, page };
-		/* what cannot be read ends it: one piece for each page */
-		struct iovec from[2] = {
-			{ (void *)addr, page - (addr & (page - 1)) },
-			{ (void *)((addr | (page - 1)) + 1),
-			  addr & (page - 1) },
-		};
-		long r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid),
-				(long)&to, 1, (long)from, 2, 0);
-
-		w->at = addr;
-		w->len = r > 0 ? (uint64_t)r : 0;
-		if (w->len < 8)
-			return 0;
-	}
+	if ((addr < w->at || addr - w->at + 8 > w->len) && look(w, addr) < 8)
+		return 0;
 	memcpy(ret, w->window + (addr - w->at), sizeof(*ret));
 	return 1;
 }
@@ -455,9 +453,39 @@ int bz_cfi_is_part(struct bz_walker *w, const struct bz_cfi *e)
 	struct bz_cfi_row *r = &w->row[0];
 
 	memset(r, 0, sizeof(*r));
-	return !run(w, e, e->cie_code, e->cie_end, UINT64_MAX) ||
-	       !run(w, e, e->code, e->end, e->start) || r->cfa_expr ||
-	       r->cfa_reg != BZ_CFI_RSP || r->cfa_offset != 8;
+	if (e->is_signal || !run(w, e, e->cie_code, e->cie_end, UINT64_MAX) ||
+	    !run(w, e, e->code, e->end, e->start))
+		return 0;
+	/* of a frame that is aligned; by rsp: the linker's stubs */
+	if (r->cfa_expr)
+		return r->cfa_expr[1] != 0x70 + BZ_CFI_RSP;
+	return r->cfa_reg != BZ_CFI_RSP || r->cfa_offset != 8;
+}
+
+/* By "jmp rel32", e9, or "jcc rel32", 0f 80 to 0f 8f: the parts are far from each
+ * other. Where instructions begin is not known; what is none hardly hits. */
+int bz_cfi_leads(struct bz_walker *w, const struct bz_cfi *e, const struct bz_cfi *to)
+{
+	const uint8_t *code = (const uint8_t *)w->window;
+	uint64_t at = e->start, end = at + e->len, len, i;
+
+	for (;; at += len - 5) {
+		len = look(w, at);
+		if (len > end - at)
+			len = end - at;
+		for (i = 0; i + 5 <= len; i++) {
+			if ((code[i] == 0xe9 ||
+			     (i && code[i - 1] == 0x0f &&
+			      (code[i] & 0xf0) == 0x80)) &&
+			    at + i + 5 + (uint64_t)(int64_t)(int32_t)
+					 u32(code + i + 1) - to->start < to->len)
+				return 1;
+		}
+		if (at + len == end)
+			return 0;
+		if (len <= 5)
+			return -1;
+	}
 }
 
 #endif

@@ -45,17 +45,24 @@ static void from_context(const ucontext_t *uc, struct bz_frame *f)
 }
 
 /* The frame that the scope's stack pointer lies in is another function's; or that of
- * a part of the same. */
+ * a part of the same: that begins in the middle of a frame, and one of the two jumps
+ * into the other. */
 static enum bz_way other_part(struct bz_walker *w, uint64_t cfa)
 {
 	uint64_t base;
+	int to, from;
 
 	from_scope(w->saved, &w->frame);
 	if (!bz_cfi_describe(w, &w->frame, &w->scope_entry, &base))
 		return BZ_WAY_UNKNOWN;
-	return base == cfa && (bz_cfi_is_part(w, &w->entry) ||
-			       bz_cfi_is_part(w, &w->scope_entry)) ?
-	       BZ_WAY_LIVE : BZ_WAY_DEAD;
+	if (base != cfa || (!bz_cfi_is_part(w, &w->entry) &&
+			    !bz_cfi_is_part(w, &w->scope_entry)))
+		return BZ_WAY_DEAD;
+	to = bz_cfi_leads(w, &w->scope_entry, &w->entry);
+	from = to > 0 ? 0 : bz_cfi_leads(w, &w->entry, &w->scope_entry);
+	if (to > 0 || from > 0)
+		return BZ_WAY_LIVE;
+	return to || from ? BZ_WAY_UNKNOWN : BZ_WAY_DEAD;
 }
 
 static enum bz_way follow(struct bz_walker *w)
@@ -68,7 +75,8 @@ static enum bz_way follow(struct bz_walker *w)
 	for (i = 0; i < FRAMES_MAX; i++) {
 		if (!bz_cfi_describe(w, f, &w->entry, &cfa))
 			return BZ_WAY_UNKNOWN;
-		if (f->reg[BZ_CFI_RSP] <= sp && sp < cfa)
+		/* the kernel's frame reaches from one stack to another */
+		if (!w->entry.is_signal && f->reg[BZ_CFI_RSP] <= sp && sp < cfa)
 			return w->saved[1] - 1 - w->entry.start < w->entry.len ?
 			       BZ_WAY_LIVE : other_part(w, cfa);
 		/* a cleanup: what it runs on is above, but not to be followed */
@@ -103,7 +111,8 @@ enum bz_way bz_frames_way(struct bz_walk *w, const struct bz_fault *fault,
 	f->at = f->len = 0;
 	f->saved = saved;
 	r = bz_guarded(w, guarded, f);
-	memset(f->window, 0, f->len);	/* somebody's stack */
+	if (f->at)			/* somebody's stack */
+		memset(f->window, 0, bz_core.page);
 	memset(&f->frame, 0, sizeof(f->frame));
 	return r < 0 ? (enum bz_way)r : BZ_WAY_UNKNOWN;
 }

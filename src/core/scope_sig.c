@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 
 #include "core/core.h"
@@ -64,9 +65,15 @@ void bz_scope_landed(struct bez_scope *scope)
 __asm__(".text\n"
 	FUNCTION("bez_scope_enter")
 	"	endbr64\n"
+	"	movq	bz_scope_now@gottpoff(%rip), %rcx\n"
+	"	movq	%fs:(%rcx), %rdx\n"
+	"	cmpq	%rdi, %rdx\n"
+	"	je	2f\n"
+	/* no handler meets a record with a part of the old and one of the new */
+	"1:	movq	$0, 16(%rdi)\n"
 	"	movq	(%rsp), %rax\n"
-	"	leaq	8(%rsp), %rcx\n"
-	"	movq	%rcx, 24(%rdi)\n"
+	"	leaq	8(%rsp), %rsi\n"
+	"	movq	%rsi, 24(%rdi)\n"
 	"	movq	%rax, 32(%rdi)\n"
 	"	movq	%rbx, 40(%rdi)\n"
 	"	movq	%rbp, 48(%rdi)\n"
@@ -74,21 +81,18 @@ __asm__(".text\n"
 	"	movq	%r13, 64(%rdi)\n"
 	"	movq	%r14, 72(%rdi)\n"
 	"	movq	%r15, 80(%rdi)\n"
-	"	movq	bz_scope_now@gottpoff(%rip), %rcx\n"
-	"	movq	%fs:(%rcx), %rdx\n"
-	"	cmpq	%rdi, %rdx\n"
-	"	je	2f\n"
-	"1:	movq	%rdx, (%rdi)\n"
-	"	movq	%rdi, 16(%rdi)\n"
+	"	movq	%rdx, (%rdi)\n"
 	"	movq	$0, 8(%rdi)\n"
+	"	movq	%rdi, 16(%rdi)\n"
 	"	movq	%rdi, %fs:(%rcx)\n"
 	"	xorl	%eax, %eax\n"
 	"	ret\n"
 	/* jumped out of, and entered again: what was around it, if that is known */
 	"2:	cmpq	%rdi, 16(%rdi)\n"
 	"	movq	(%rdi), %rdx\n"
-	"	je	1b\n"
+	"	je	3f\n"
 	"	xorl	%edx, %edx\n"
+	"3:	movq	%rdx, %fs:(%rcx)\n"
 	"	jmp	1b\n"
 	ENDS("bez_scope_enter")
 	".hidden bz_scope_land\n"
@@ -175,6 +179,20 @@ static uint64_t control_of(const ucontext_t *uc)
 __asm__(".text\n"
 	FUNCTION("bez_scope_enter")
 	"	hint	#34\n"		/* bti c */
+	"	mrs	x2, tpidr_el0\n"
+	"	adrp	x3, :gottprel:bz_scope_now\n"
+	"	ldr	x3, [x3, #:gottprel_lo12:bz_scope_now]\n"
+	"	ldr	x4, [x2, x3]\n"
+	"	cmp	x4, x0\n"
+	"	b.ne	1f\n"
+	/* jumped out of, and entered again: what was around it, if that is known */
+	"	ldr	x5, [x0]\n"
+	"	ldr	x4, [x0, #16]\n"
+	"	cmp	x4, x0\n"
+	"	csel	x4, x5, xzr, eq\n"
+	"	str	x4, [x2, x3]\n"
+	/* no handler meets a record with a part of the old and one of the new */
+	"1:	str	xzr, [x0, #16]\n"
 	"	mov	x1, sp\n"
 	"	stp	x1, x30, [x0, #24]\n"
 	"	stp	x19, x20, [x0, #40]\n"
@@ -187,12 +205,8 @@ __asm__(".text\n"
 	"	stp	d10, d11, [x0, #144]\n"
 	"	stp	d12, d13, [x0, #160]\n"
 	"	stp	d14, d15, [x0, #176]\n"
-	"	stp	xzr, x0, [x0, #8]\n"
-	"	mrs	x2, tpidr_el0\n"
-	"	adrp	x3, :gottprel:bz_scope_now\n"
-	"	ldr	x3, [x3, #:gottprel_lo12:bz_scope_now]\n"
-	"	ldr	x4, [x2, x3]\n"
 	"	str	x4, [x0]\n"
+	"	stp	xzr, x0, [x0, #8]\n"
 	"	str	x0, [x2, x3]\n"
 	"	mov	w0, #0\n"
 	"	ret\n"
@@ -292,9 +306,21 @@ int bez_scope_cleanup_done(struct bez_scope_cleanup *cleanup)
 
 #define PASSED_OVER_MAX	256u
 
+/* What tells a record from others, and what there is to know of it. */
+struct head {
+	struct bez_scope *outer;
+	struct bez_scope_cleanup *cleanup;
+	struct bez_scope *self;
+	uint64_t saved[8];
+};
+
+_Static_assert(offsetof(struct head, saved) == offsetof(struct bez_scope, saved),
+	       "as it begins");
+
 struct filling {
 	struct bz_walk *walk;
 	struct bez_scope *scope;
+	struct head head;		/* of that */
 	struct bz_extent x;
 	const struct bz_fault *fault;
 	const struct bez_lost *lost;
@@ -321,30 +347,52 @@ static int is_dead(const struct bz_fault *fault, const struct bez_scope *s)
 	return at < fault->sp;
 }
 
+static int is_in(struct bz_extent x, uint64_t at, uint64_t bytes)
+{
+	return at < x.start + x.width && x.start < at + bytes;
+}
+
+/*
+ * Its stack may be gone, with all that was on it: by the kernel, where it is not in
+ * the page that the code's own stack ends in. 1, or 0.
+ */
+static int read_head(struct filling *f)
+{
+	uint64_t at = (uint64_t)f->scope, sp = f->fault->sp;
+	struct iovec here = { &f->head, sizeof(f->head) };
+	struct iovec there = { f->scope, sizeof(f->head) };
+	long r = -ENOSYS;
+
+	if (at < sp || at + sizeof(f->head) > (sp & -bz_core.page) + bz_core.page ||
+	    is_in(f->x, at, sizeof(f->head)))
+		r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid),
+			   (long)&here, 1, (long)&there, 1, 0);
+	/* near; or the kernel has none, or a filter forbids it */
+	if (r < 0 && r != -EFAULT)
+		memcpy(&f->head, f->scope, sizeof(f->head));
+	else if (r != (long)sizeof(f->head))
+		return 0;
+	return f->head.self == f->scope;
+}
+
 static int fill(void *arg)
 {
 	struct filling *f = arg;
-
 	uint32_t i;
 
-	for (i = 0; f->scope; f->scope = f->scope->outer, i++) {
+	for (i = 0; f->scope; f->scope = f->head.outer, i++) {
 		/* a circle, of such as were left and entered anew */
-		if (!is_active(f->scope) || i == PASSED_OVER_MAX)
+		if (!read_head(f) || i == PASSED_OVER_MAX)
 			return -ENOENT;
 		if (!is_dead(f->fault, f->scope) &&
 		    bz_frames_way(f->walk, f->fault, f->x,
-				  f->scope->saved) != BZ_WAY_DEAD)
+				  f->head.saved) != BZ_WAY_DEAD)
 			break;
 	}
 	if (!f->scope)
 		return -ENOENT;
 	f->scope->lost = *f->lost;
 	return 0;
-}
-
-static int is_in(struct bz_extent x, uint64_t at, uint64_t bytes)
-{
-	return at < x.start + x.width && x.start < at + bytes;
 }
 
 struct bez_scope *bz_scope_find(struct bz_walk *w, const struct bz_fault *fault,
