@@ -246,6 +246,12 @@ static int overlaps(struct bz_extent x, uint64_t start, uint64_t end)
 	return x.start < end && start < x.start + x.width;
 }
 
+/* Of an extent that is not, the owner's bytes are not all there. */
+static int is_within(const struct order *o, struct bz_extent x)
+{
+	return x.start >= o->start && x.start + x.width <= o->end;
+}
+
 static int open_all(const struct order *o)
 {
 	struct bz_lost_at at;
@@ -254,7 +260,8 @@ static int open_all(const struct order *o)
 
 	while (!r && bz_lost_walk(&i, &at))
 		if (overlaps(at.x, o->start, o->end))
-			r = open_one(o, &at);
+			/* it may have come since the range was looked at */
+			r = is_within(o, at.x) ? open_one(o, &at) : -EINVAL;
 	return r;
 }
 
@@ -299,9 +306,7 @@ static int open_again(struct order *o)
 	if (bz_inside())
 		return -EDEADLK;
 	while (bz_lost_walk(&i, &at))
-		if (overlaps(at.x, o->start, o->end) &&
-		    (at.x.start < o->start ||
-		     at.x.start + at.x.width > o->end))
+		if (overlaps(at.x, o->start, o->end) && !is_within(o, at.x))
 			return -EINVAL;
 	bz_sigmask(SIG_SETMASK, &all, &was);
 	r = inside(o);

@@ -73,9 +73,9 @@ int bez_lost_next(uint64_t *at, struct bez_lost *ret_lost);
  * left alone. 0: nothing in there is lost any more.
  *
  * -EINVAL: of an extent only a part is in the range, it wraps around, or @from is
- * NULL or overlaps it: nothing was changed. -EFAULT: what is at @from is lost
- * itself, and cannot be replaced. -ENOMEM: no memory, no huge page or no
- * mappings left. -EOPNOTSUPP: the memory is of a kind that cannot be opened again;
+ * NULL or overlaps it: nothing was changed, unless that extent was lost only
+ * meanwhile. -EFAULT: what is at @from is lost itself, and cannot be replaced.
+ * -ENOMEM: no memory, no huge page or no mappings left. -EOPNOTSUPP: the memory is of a kind that cannot be opened again;
  * remove the region and map it anew. -EAGAIN: somebody else is at it. -EIO:
  * anything else; the event has it (cause BEZ_CAUSE_RECOVER). Of several extents
  * those before the one that failed are open then. -ESRCH: not started.

@@ -403,6 +403,55 @@ static void gives_up(void)
 	CHECK(atomic_load(&mm->bell) != bell);
 }
 
+/* ------------------------------------------------------------- opened again */
+
+static size_t meanwhile;
+
+/* Another thread loses a page of which the range has but a part. */
+static void loses_another(long nr, const long arg[6])
+{
+	struct bz_extent x = { (uint64_t)(at + meanwhile * unit_page()),
+			       unit_page() };
+	struct bez_lost lost = { .addr = at + meanwhile * unit_page(),
+				 .width = unit_page() };
+	struct bz_lost_at slot;
+
+	(void)nr;
+	(void)arg;
+	if (bez_lost_in(lost.addr, 1))
+		return;
+	live_poison(lost.addr);
+	CHECK_EQ(bz_lost_take(x, &slot), 0);
+	bz_lost_enter(&slot, &lost, BZ_AS_IT_WAS);
+}
+
+/* What belongs into the other part is not the owner's, and not next to it. */
+static void half_meanwhile(void)
+{
+	size_t half = unit_page() / 2, from_end;
+	unsigned char *from = live_pages(PAGES);
+
+	meanwhile = *(const int *)tap_data() ? LOST + 1 : LOST - 1;
+	from_end = meanwhile > LOST ? 0 : half;
+	begin(0);
+	live_poison(lost_page());
+	climb(BEZ_CAUSE_RECOVER, 0);
+	double_reset();
+	double_before(loses_another);
+	double_watch();
+	r = bez_lost_fill(at + from_end, PAGES * unit_page() - half,
+			  from + from_end);
+	double_rest();
+	double_before(NULL);
+	CHECK_EQ(r, -EINVAL);
+	CHECK(!entered());
+	CHECK_EQ(unit_state(at, LOST), UNIT_GOOD);
+	CHECK_EQ(unit_state(at, meanwhile), UNIT_CLOSED);
+	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 1);
+	CHECK_EQ(bez_lost_fill(at, PAGES * unit_page(), from), 0);
+	CHECK_EQ(unit_state(at, meanwhile), UNIT_GOOD);
+}
+
 static const int covered = 1, kept;
 
 static const struct tap_case cases[] = {
@@ -422,6 +471,10 @@ static const struct tap_case cases[] = {
 	{ .name = "a wait for another is no try", .run = recover_waits },
 	{ .name = "what the kernel does not say is lost", .run = not_said },
 	{ .name = "one that was given up rings", .run = gives_up },
+	{ .name = "half of one is lost meanwhile, at the start",
+	  .run = half_meanwhile, .data = &kept },
+	{ .name = "half of one is lost meanwhile, at the end",
+	  .run = half_meanwhile, .data = &covered },
 };
 
 TAP_MAIN(cases)
