@@ -171,8 +171,12 @@ reopen(const struct order *o, const struct bz_fault *fault, struct bz_hit *hit,
 	    loss.memory.kind == BZ_MEMORY_MIXED)
 		bz_learn(o->mm, o->walk, at->x.start, hit, &loss.memory);
 	did = bz_replace(o->mm, o->walk, fault, hit, &loss, result);
-	return did == BEZ_OUTCOME_ALREADY_GOOD && o->from ?
-	       overwrite(o, at->x) : did;
+	if (did != BEZ_OUTCOME_ALREADY_GOOD)
+		return did;
+	/* the poison may lie there still, behind what the program has closed */
+	if (!bz_probe_readable(at->x))
+		return BEZ_OUTCOME_REFUSED_KIND;
+	return o->from ? overwrite(o, at->x) : did;
 }
 
 static int to_errno(enum bez_outcome did)

@@ -76,7 +76,8 @@ int bez_lost_next(uint64_t *at, struct bez_lost *ret_lost);
  * NULL or overlaps it: nothing was changed, unless that extent was lost only
  * meanwhile. -EFAULT: what is at @from is lost itself, and cannot be replaced.
  * -ENOMEM: no memory, no huge page or no mappings left. -EOPNOTSUPP: the memory is of a kind that cannot be opened again;
- * remove the region and map it anew. -EAGAIN: somebody else is at it. -EIO:
+ * remove the region and map it anew; or it has no read access (PROT_NONE): give
+ * it that before. -EAGAIN: somebody else is at it. -EIO:
  * anything else; the event has it (cause BEZ_CAUSE_RECOVER). Of several extents
  * those before the one that failed are open then. -ESRCH: not started.
  * Context: any; not in a handler (-EDEADLK).

@@ -29,6 +29,10 @@ enum bz_probe {
  */
 enum bz_probe bz_probe(struct bz_extent x, int patient);
 
+/* Can @x, which is GOOD, be read? Nobody knows what lies behind memory without
+ * access. Context: handler-safe. */
+int bz_probe_readable(struct bz_extent x);
+
 /*
  * What memory is at @addr? From /proc, which takes as long as there are mappings.
  * @ret_start, @ret_end: of the mapping. @scratch: a page. 0, -ENOENT: none, or
