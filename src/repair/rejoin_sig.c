@@ -29,6 +29,8 @@ static enum bez_outcome write_over(struct bz_extent x, const void *from)
 static enum bez_outcome make_good(struct bz_share_claim *aside,
 				  const void *from, int over)
 {
+	if (aside->share->disk && aside->in_file >= aside->size)
+		return BEZ_OUTCOME_REFUSED_DETACH;
 	/* what the disk has is older, and no sign of anything */
 	if (aside->share->disk)
 		return bz_share_put(aside, from, 0, 0);

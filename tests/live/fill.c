@@ -177,12 +177,10 @@ static void cut_file(void)
 	hammer(1, cut_and_grow);
 }
 
-/* A shared file on a disk gets it back: who has the file has it, too. */
-static void disk_file(void)
+static bez_region_t begin_disk(uint32_t flags)
 {
 	struct bez_shared shared = BEZ_SHARED_INIT;
 	struct bez_policy policy = BEZ_POLICY_INIT;
-	unsigned char byte = 0;
 	bez_region_t r;
 
 	kinds_make(&kinds_disk, &after);
@@ -195,14 +193,46 @@ static void disk_file(void)
 	shared.flags = BEZ_SHARED_EXCLUSIVE;
 	shared.fd = after.fd;
 	policy.shared = &shared;
+	policy.flags = flags;
 	policy.actions[0] = BEZ_ACTION_DEGRADE;
 	CHECK_EQ(bez_region_add(after.at, after.len, &policy, &r), 0);
+	return r;
+}
+
+/* A shared file on a disk gets it back: who has the file has it, too. */
+static void disk_file(void)
+{
+	bez_region_t r = begin_disk(0);
+	unsigned char byte = 0;
+
 	hammer(5, cut_and_grow);
 	CHECK_EQ(pread(after.fd, &byte, 1, (off_t)after_at), 1);
 	CHECK_EQ(byte, kinds_bytes(NEW)[after_at]);
 	after.at[after_at] = 0x5a;
 	CHECK_EQ(pread(after.fd, &byte, 1, (off_t)after_at), 1);
 	CHECK_EQ(byte, 0x5a);
+	CHECK_EQ(bez_region_remove(r), 0);
+	kinds_unlink(&after);
+}
+
+/* Where it ends before that, it has no room for it. */
+static void disk_cut(void)
+{
+	uint32_t detach = *(const int *)tap_data() ? BEZ_POLICY_DETACH : 0;
+	off_t end;
+	bez_region_t r = begin_disk(detach);
+
+	end = (off_t)(after.len - after.width);
+	CHECK_EQ(ftruncate(after.fd, end), 0);
+	after_first_touch();
+	CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()),
+		 detach ? 0 : -EOPNOTSUPP);
+	CHECK_EQ(bez_lost_in(after_extent(), 1), !detach);
+	if (detach)
+		CHECK(!memcmp(after_extent(), new_extent(), after.width));
+	else
+		after_all_ways("cut");
+	CHECK_EQ(lseek(after.fd, 0, SEEK_END), end);
 	CHECK_EQ(bez_region_remove(r), 0);
 	kinds_unlink(&after);
 }
@@ -337,6 +367,7 @@ static void in_child(void)
 }
 
 static const int private_map = MAP_PRIVATE, shared_map = MAP_SHARED;
+static const int stays, detached = 1;
 
 #define KIND(k) { .name = #k, .run = each_kind, .data = &kinds_##k, \
 		  .timeout_s = 120 }
@@ -350,6 +381,10 @@ static const struct tap_case cases[] = {
 	{ .name = "a cut file that grows again, shared", .run = cut_file,
 	  .data = &shared_map },
 	{ .name = "a shared file on a disk", .run = disk_file },
+	{ .name = "a shared file on a disk that was cut", .run = disk_cut,
+	  .data = &stays },
+	{ .name = "a shared file on a disk that was cut, detached",
+	  .run = disk_cut, .data = &detached },
 	{ .name = "a page that was unmapped", .run = hole },
 	{ .name = "several at once", .run = several },
 	{ .name = "what is not done, and why", .run = refused },
