@@ -68,7 +68,8 @@ static enum bez_outcome detach(const struct order *o, struct bz_hit *hit,
 	enum bez_outcome did = bz_uncover(x, 0, content, scratch(o),
 					  bz_region_in);
 
-	if (did == BEZ_OUTCOME_REFUSED_HUGE &&
+	if ((did == BEZ_OUTCOME_REFUSED_HUGE ||
+	     did == BEZ_OUTCOME_REFUSED_KIND) && x.width > bz_core.page &&
 	    (hit->flags & BEZ_POLICY_BASE_PAGES))
 		did = bz_uncover(x, 1, content, scratch(o), bz_region_in);
 	if (did != BEZ_OUTCOME_NONE)

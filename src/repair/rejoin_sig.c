@@ -92,6 +92,10 @@ enum bez_outcome bz_share_rejoin(const struct bz_share_claim *claim,
 
 	if (bz_attrs_read(claim->x.start, scratch, &attrs))
 		return BEZ_OUTCOME_REFUSED_SYSTEM;
+	/* before 5.16; or a cover that went when something was to be moved over it */
+	if (!bz_can_move(claim->x.width) ||
+	    (attrs.memory.kind == BZ_MEMORY_ANON && attrs.prot == PROT_NONE))
+		return BEZ_OUTCOME_REFUSED_KIND;
 	at = bz_map_aside(claim->x.width, MAP_SHARED, claim->share->fd,
 			  claim->in_file, taken);
 	if (at < 0 && at > -4096)

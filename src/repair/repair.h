@@ -131,7 +131,8 @@ enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
 
 /* Fresh memory of this process alone with x.width bytes of @content in place of
  * such a cover, with its attributes; a huge page if it was one, unless @base.
- * ALREADY_GOOD: it is none any more. */
+ * ALREADY_GOOD: it is none any more. REFUSED_HUGE: there is none free; REFUSED_KIND:
+ * before Linux 5.16 none can be put there, or what is there is closed, and none. */
 enum bez_outcome bz_uncover(struct bz_extent x, int base, const void *content,
 			    void *scratch, bz_taken_fn taken);
 

@@ -9,6 +9,7 @@
 
 #include <linux/mman.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "core/core.h"
 #include "repair/attrs.h"
@@ -40,6 +41,38 @@ long bz_move(uint64_t from, struct bz_extent x)
 	bz_mmap(x.start, x.width, PROT_NONE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1);
 	return r;
+}
+
+static uint32_t number(const char **at)
+{
+	uint32_t n = 0;
+
+	for (; **at >= '0' && **at <= '9'; (*at)++)
+		n = n * 10 + (uint32_t)(**at - '0');
+	return n;
+}
+
+/* A kernel that does not say which it is counts as old. Not inlined: frames are
+ * small here, and the struct is not. */
+static __attribute__((noinline)) int moves_huge(void)
+{
+	struct utsname name;
+	const char *at = name.release;
+	uint32_t major, minor;
+
+	if (bz_sys(SYS_uname, (long)&name, 0, 0, 0, 0, 0))
+		return 0;
+	major = number(&at);
+	if (*at)
+		at++;
+	minor = number(&at);
+	return major > 5 || (major == 5 && minor >= 16);
+}
+
+/* There is no other way to ask: it says EINVAL when the place is empty already. */
+int bz_can_move(uint64_t width)
+{
+	return width == bz_core.page || moves_huge();
 }
 
 /* May it be made anew, in this way? */
