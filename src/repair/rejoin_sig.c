@@ -50,6 +50,27 @@ static enum bez_outcome make_good(struct bz_share_claim *aside,
 }
 
 /*
+ * Without one another process may empty it, and who touches it here then reads
+ * zeros. So it is covered again where there can be none.
+ */
+static enum bez_outcome fence(const struct bz_share_claim *aside,
+			      struct bz_extent x, void *scratch,
+			      bz_taken_fn taken)
+{
+	int shared;
+
+	if (!bz_uffd_register(aside->fence, x, UFFDIO_REGISTER_MODE_MISSING) ||
+	    !bz_fence_raise(aside->mm, aside->share))
+		return BEZ_OUTCOME_NONE;
+	/* the next who needs it raises all of it */
+	atomic_store(&aside->share->fenced, 0);
+	if (bz_cover(x, 1, scratch, taken, &shared) != BEZ_OUTCOME_NONE)
+		bz_sys(SYS_mprotect, (long)x.start, (long)x.width, PROT_NONE,
+		       0, 0, 0);
+	return BEZ_OUTCOME_REFUSED_SYSTEM;
+}
+
+/*
  * The fence does not move along, and is taken down first: where the kernel merges
  * what was moved with its new neighbours, it would take down theirs as well (6.18).
  * As long as the range of the file is claimed it gets no hole, so a new one
@@ -74,10 +95,6 @@ static enum bez_outcome put(struct bz_share_claim *aside, struct bz_extent x,
 		return r == -ENOMEM ? BEZ_OUTCOME_REFUSED_MAPS :
 				      BEZ_OUTCOME_REFUSED_SYSTEM;
 	aside->x.width = 0;
-	if (!aside->share->disk &&
-	    bz_uffd_register(aside->fence, x, UFFDIO_REGISTER_MODE_MISSING))
-		/* the next who needs it raises all of it */
-		atomic_store(&aside->share->fenced, 0);
 	return BEZ_OUTCOME_NONE;
 }
 
@@ -110,6 +127,8 @@ enum bez_outcome bz_share_rejoin(const struct bz_share_claim *claim,
 		did = make_good(&aside, from, over);
 	if (did == BEZ_OUTCOME_NONE || did == BEZ_OUTCOME_ALREADY_GOOD) {
 		why = put(&aside, claim->x, &attrs);
+		if (why == BEZ_OUTCOME_NONE && !claim->share->disk)
+			why = fence(&aside, claim->x, scratch, taken);
 		if (why != BEZ_OUTCOME_NONE)
 			did = why;
 	}
