@@ -87,7 +87,8 @@ int bez_lost_fill(void *addr, size_t len, const void *from);
 /*
  * The same with zeros, which others may read before the owner has written it anew;
  * of shared memory with what the file has, if somebody has put something good
- * there since.
+ * there since. Not so of a file on a disk: what was put there cannot be told from
+ * what is older, and the zeros go over either.
  */
 int bez_lost_clear(void *addr, size_t len);
 

@@ -215,6 +215,23 @@ static void disk_file(void)
 	kinds_unlink(&after);
 }
 
+/* What was put there is not known to be newer than what the disk had. */
+static void disk_cleared(void)
+{
+	bez_region_t r = begin_disk(0);
+	unsigned char *now = live_pages(1);
+	off_t start = (off_t)(after.len - after.width);
+
+	cut_and_grow();
+	CHECK_EQ(pwrite(after.fd, "other", 5, start), 5);
+	CHECK_EQ(bez_lost_clear(after.at, after.len), 0);
+	CHECK_EQ(pread(after.fd, now, 5, start), 5);
+	CHECK(!memcmp(now, "\0\0\0\0", 5));
+	CHECK(!memcmp(after_extent(), now, 5));
+	CHECK_EQ(bez_region_remove(r), 0);
+	kinds_unlink(&after);
+}
+
 /* Where it ends before that, it has no room for it. */
 static void disk_cut(void)
 {
@@ -381,6 +398,7 @@ static const struct tap_case cases[] = {
 	{ .name = "a cut file that grows again, shared", .run = cut_file,
 	  .data = &shared_map },
 	{ .name = "a shared file on a disk", .run = disk_file },
+	{ .name = "a shared file on a disk, cleared", .run = disk_cleared },
 	{ .name = "a shared file on a disk that was cut", .run = disk_cut,
 	  .data = &stays },
 	{ .name = "a shared file on a disk that was cut, detached",
