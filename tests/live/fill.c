@@ -254,6 +254,41 @@ static void disk_cut(void)
 	kinds_unlink(&after);
 }
 
+/* The pool is empty when it is filled: the same, or base pages. */
+static void no_huge_page(void)
+{
+	int base = *(const int *)tap_data();
+	bez_region_t r;
+
+	huge_need(8);
+	kinds_make(&kinds_huge_memfd, &after);
+	/* nothing is kept for it: a touch is what finds out */
+	after.at = mmap(after.at, after.len, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, after.fd, 0);
+	CHECK(after.at != MAP_FAILED);
+	new_bytes();
+	after_at = after.len - after.width + 77;
+	after_flags = base ? BEZ_POLICY_BASE_PAGES : 0;
+	see_start(0);
+	r = after_add();
+	cut_and_grow();
+	huge_drain();
+	CHECK_EQ(bez_lost_clear(after.at, after.len), base ? 0 : -ENOMEM);
+	if (!base) {
+		CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()),
+			 -ENOMEM);
+		after_all_ways("no huge page");
+		huge_refill();
+		CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()), 0);
+		CHECK(!memcmp(after_extent(), new_extent(), after.width));
+	} else {
+		CHECK_EQ(live_read(after_extent()), 0);
+		memcpy(after_extent(), new_extent(), after.width);
+	}
+	CHECK_EQ(bez_lost_in(after.at, after.len), 0);
+	CHECK_EQ(bez_region_remove(r), 0);
+}
+
 static void unmap_it(void)
 {
 	CHECK_EQ(munmap(after_extent(), after.width), 0);
@@ -403,6 +438,10 @@ static const struct tap_case cases[] = {
 	  .data = &stays },
 	{ .name = "a shared file on a disk that was cut, detached",
 	  .run = disk_cut, .data = &detached },
+	{ .name = "no huge page is left", .run = no_huge_page, .data = &stays,
+	  .timeout_s = 120 },
+	{ .name = "no huge page is left, base pages", .run = no_huge_page,
+	  .data = &detached, .timeout_s = 120 },
 	{ .name = "a page that was unmapped", .run = hole },
 	{ .name = "several at once", .run = several },
 	{ .name = "what is not done, and why", .run = refused },
