@@ -85,6 +85,8 @@ static enum bez_outcome allowed(const struct bz_placing *p, enum bz_staged how,
 	case BZ_MEMORY_ANON:
 		if (how == BZ_STAGED_DETACHED)
 			return BEZ_OUTCOME_REFUSED_KIND;
+		if (huge && how == BZ_STAGED_ALIKE && !bz_can_move(p->x.width))
+			return BEZ_OUTCOME_REFUSED_HUGE;
 		break;
 	case BZ_MEMORY_PRIVATE:
 		/* a huge page that was copied from a file could only come back
