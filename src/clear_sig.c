@@ -68,7 +68,8 @@ static enum bez_outcome detach(const struct order *o, struct bz_hit *hit,
 	enum bez_outcome did = bz_uncover(x, 0, content, scratch(o),
 					  bz_region_in);
 
-	if (did == BEZ_OUTCOME_REFUSED_HUGE &&
+	if ((did == BEZ_OUTCOME_REFUSED_HUGE ||
+	     did == BEZ_OUTCOME_REFUSED_KIND) && x.width > bz_core.page &&
 	    (hit->flags & BEZ_POLICY_BASE_PAGES))
 		did = bz_uncover(x, 1, content, scratch(o), bz_region_in);
 	if (did != BEZ_OUTCOME_NONE)
@@ -171,8 +172,12 @@ reopen(const struct order *o, const struct bz_fault *fault, struct bz_hit *hit,
 	    loss.memory.kind == BZ_MEMORY_MIXED)
 		bz_learn(o->mm, o->walk, at->x.start, hit, &loss.memory);
 	did = bz_replace(o->mm, o->walk, fault, hit, &loss, result);
-	return did == BEZ_OUTCOME_ALREADY_GOOD && o->from ?
-	       overwrite(o, at->x) : did;
+	if (did != BEZ_OUTCOME_ALREADY_GOOD)
+		return did;
+	/* the poison may lie there still, behind what the program has closed */
+	if (!bz_probe_readable(at->x))
+		return BEZ_OUTCOME_REFUSED_KIND;
+	return o->from ? overwrite(o, at->x) : did;
 }
 
 static int to_errno(enum bez_outcome did)
@@ -246,6 +251,12 @@ static int overlaps(struct bz_extent x, uint64_t start, uint64_t end)
 	return x.start < end && start < x.start + x.width;
 }
 
+/* Of an extent that is not, the owner's bytes are not all there. */
+static int is_within(const struct order *o, struct bz_extent x)
+{
+	return x.start >= o->start && x.start + x.width <= o->end;
+}
+
 static int open_all(const struct order *o)
 {
 	struct bz_lost_at at;
@@ -254,7 +265,8 @@ static int open_all(const struct order *o)
 
 	while (!r && bz_lost_walk(&i, &at))
 		if (overlaps(at.x, o->start, o->end))
-			r = open_one(o, &at);
+			/* it may have come since the range was looked at */
+			r = is_within(o, at.x) ? open_one(o, &at) : -EINVAL;
 	return r;
 }
 
@@ -299,9 +311,7 @@ static int open_again(struct order *o)
 	if (bz_inside())
 		return -EDEADLK;
 	while (bz_lost_walk(&i, &at))
-		if (overlaps(at.x, o->start, o->end) &&
-		    (at.x.start < o->start ||
-		     at.x.start + at.x.width > o->end))
+		if (overlaps(at.x, o->start, o->end) && !is_within(o, at.x))
 			return -EINVAL;
 	bz_sigmask(SIG_SETMASK, &all, &was);
 	r = inside(o);

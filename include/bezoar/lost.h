@@ -73,10 +73,11 @@ int bez_lost_next(uint64_t *at, struct bez_lost *ret_lost);
  * left alone. 0: nothing in there is lost any more.
  *
  * -EINVAL: of an extent only a part is in the range, it wraps around, or @from is
- * NULL or overlaps it: nothing was changed. -EFAULT: what is at @from is lost
- * itself, and cannot be replaced. -ENOMEM: no memory, no huge page or no
- * mappings left. -EOPNOTSUPP: the memory is of a kind that cannot be opened again;
- * remove the region and map it anew. -EAGAIN: somebody else is at it. -EIO:
+ * NULL or overlaps it: nothing was changed, unless that extent was lost only
+ * meanwhile. -EFAULT: what is at @from is lost itself, and cannot be replaced.
+ * -ENOMEM: no memory, no huge page or no mappings left. -EOPNOTSUPP: the memory is of a kind that cannot be opened again;
+ * remove the region and map it anew; or it has no read access (PROT_NONE): give
+ * it that before. -EAGAIN: somebody else is at it. -EIO:
  * anything else; the event has it (cause BEZ_CAUSE_RECOVER). Of several extents
  * those before the one that failed are open then. -ESRCH: not started.
  * Context: any; not in a handler (-EDEADLK).
@@ -86,7 +87,8 @@ int bez_lost_fill(void *addr, size_t len, const void *from);
 /*
  * The same with zeros, which others may read before the owner has written it anew;
  * of shared memory with what the file has, if somebody has put something good
- * there since.
+ * there since. Not so of a file on a disk: what was put there cannot be told from
+ * what is older, and the zeros go over either.
  */
 int bez_lost_clear(void *addr, size_t len);
 

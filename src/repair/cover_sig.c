@@ -127,10 +127,15 @@ enum bez_outcome bz_uncover(struct bz_extent x, int base, const void *content,
 	if (r)
 		return r == -ENOENT ? BEZ_OUTCOME_REFUSED_UNMAPPED :
 				      errno_to_outcome(r);
+	/* a cover that went when something was to be moved over it (bz_move()) */
+	if (attrs.memory.kind == BZ_MEMORY_ANON && attrs.prot == PROT_NONE)
+		return BEZ_OUTCOME_REFUSED_KIND;
 	/* not bz_probe(): a cover may be closed by the program as well */
 	if (attrs.memory.kind == BZ_MEMORY_ANON ||
 	    !bz_madvise(x.start, x.width, MADV_POPULATE_READ))
 		return BEZ_OUTCOME_ALREADY_GOOD;
+	if (!base && !bz_can_move(x.width))
+		return BEZ_OUTCOME_REFUSED_KIND;
 	if (attrs.noreserve)
 		flags |= MAP_NORESERVE;
 	if (x.width == bz_core.page || base) {

@@ -74,6 +74,14 @@ enum bz_probe bz_probe(struct bz_extent x, int patient)
 	}
 }
 
+/* What an old kernel calls good it has read. */
+int bz_probe_readable(struct bz_extent x)
+{
+	long r = bz_madvise(x.start, x.width, MADV_POPULATE_READ);
+
+	return !r || (r == -EINVAL && old_kernel());
+}
+
 /* Present everywhere, by the page tables alone: PAGEMAP_SCAN (6.7). */
 static int is_present(struct bz_extent x)
 {

@@ -29,6 +29,8 @@ static enum bez_outcome write_over(struct bz_extent x, const void *from)
 static enum bez_outcome make_good(struct bz_share_claim *aside,
 				  const void *from, int over)
 {
+	if (aside->share->disk && aside->in_file >= aside->size)
+		return BEZ_OUTCOME_REFUSED_DETACH;
 	/* what the disk has is older, and no sign of anything */
 	if (aside->share->disk)
 		return bz_share_put(aside, from, 0, 0);
@@ -45,6 +47,27 @@ static enum bez_outcome make_good(struct bz_share_claim *aside,
 	default:
 		return BEZ_OUTCOME_REFUSED_FILE;
 	}
+}
+
+/*
+ * Without one another process may empty it, and who touches it here then reads
+ * zeros. So it is covered again where there can be none.
+ */
+static enum bez_outcome fence(const struct bz_share_claim *aside,
+			      struct bz_extent x, void *scratch,
+			      bz_taken_fn taken)
+{
+	int shared;
+
+	if (!bz_uffd_register(aside->fence, x, UFFDIO_REGISTER_MODE_MISSING) ||
+	    !bz_fence_raise(aside->mm, aside->share))
+		return BEZ_OUTCOME_NONE;
+	/* the next who needs it raises all of it */
+	atomic_store(&aside->share->fenced, 0);
+	if (bz_cover(x, 1, scratch, taken, &shared) != BEZ_OUTCOME_NONE)
+		bz_sys(SYS_mprotect, (long)x.start, (long)x.width, PROT_NONE,
+		       0, 0, 0);
+	return BEZ_OUTCOME_REFUSED_SYSTEM;
 }
 
 /*
@@ -72,10 +95,6 @@ static enum bez_outcome put(struct bz_share_claim *aside, struct bz_extent x,
 		return r == -ENOMEM ? BEZ_OUTCOME_REFUSED_MAPS :
 				      BEZ_OUTCOME_REFUSED_SYSTEM;
 	aside->x.width = 0;
-	if (!aside->share->disk &&
-	    bz_uffd_register(aside->fence, x, UFFDIO_REGISTER_MODE_MISSING))
-		/* the next who needs it raises all of it */
-		atomic_store(&aside->share->fenced, 0);
 	return BEZ_OUTCOME_NONE;
 }
 
@@ -90,6 +109,10 @@ enum bez_outcome bz_share_rejoin(const struct bz_share_claim *claim,
 
 	if (bz_attrs_read(claim->x.start, scratch, &attrs))
 		return BEZ_OUTCOME_REFUSED_SYSTEM;
+	/* before 5.16; or a cover that went when something was to be moved over it */
+	if (!bz_can_move(claim->x.width) ||
+	    (attrs.memory.kind == BZ_MEMORY_ANON && attrs.prot == PROT_NONE))
+		return BEZ_OUTCOME_REFUSED_KIND;
 	at = bz_map_aside(claim->x.width, MAP_SHARED, claim->share->fd,
 			  claim->in_file, taken);
 	if (at < 0 && at > -4096)
@@ -104,6 +127,8 @@ enum bez_outcome bz_share_rejoin(const struct bz_share_claim *claim,
 		did = make_good(&aside, from, over);
 	if (did == BEZ_OUTCOME_NONE || did == BEZ_OUTCOME_ALREADY_GOOD) {
 		why = put(&aside, claim->x, &attrs);
+		if (why == BEZ_OUTCOME_NONE && !claim->share->disk)
+			why = fence(&aside, claim->x, scratch, taken);
 		if (why != BEZ_OUTCOME_NONE)
 			did = why;
 	}

@@ -29,6 +29,10 @@ enum bz_probe {
  */
 enum bz_probe bz_probe(struct bz_extent x, int patient);
 
+/* Can @x, which is GOOD, be read? Nobody knows what lies behind memory without
+ * access. Context: handler-safe. */
+int bz_probe_readable(struct bz_extent x);
+
 /*
  * What memory is at @addr? From /proc, which takes as long as there are mappings.
  * @ret_start, @ret_end: of the mapping. @scratch: a page. 0, -ENOENT: none, or
@@ -127,7 +131,8 @@ enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
 
 /* Fresh memory of this process alone with x.width bytes of @content in place of
  * such a cover, with its attributes; a huge page if it was one, unless @base.
- * ALREADY_GOOD: it is none any more. */
+ * ALREADY_GOOD: it is none any more. REFUSED_HUGE: there is none free; REFUSED_KIND:
+ * before Linux 5.16 none can be put there, or what is there is closed, and none. */
 enum bez_outcome bz_uncover(struct bz_extent x, int base, const void *content,
 			    void *scratch, bz_taken_fn taken);
 

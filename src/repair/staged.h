@@ -17,7 +17,11 @@ enum bz_staged {
 enum bez_outcome bz_staged_place(const struct bz_placing *p,
 				 enum bz_staged how);
 
-/* The mapping at @from over the place of @x. 0 or negative. */
+/* Can pages of @width bytes be moved? Huge ones since Linux 5.16. */
+int bz_can_move(uint64_t width);
+
+/* The mapping at @from over the place of @x. 0 or negative; then @x is without
+ * access, and what was there is gone. */
 long bz_move(uint64_t from, struct bz_extent x);
 
 /* A file of no bytes, whose mappings nobody can touch: its descriptor, or

@@ -9,6 +9,7 @@
 
 #include <linux/mman.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "core/core.h"
 #include "repair/attrs.h"
@@ -42,6 +43,38 @@ long bz_move(uint64_t from, struct bz_extent x)
 	return r;
 }
 
+static uint32_t number(const char **at)
+{
+	uint32_t n = 0;
+
+	for (; **at >= '0' && **at <= '9'; (*at)++)
+		n = n * 10 + (uint32_t)(**at - '0');
+	return n;
+}
+
+/* A kernel that does not say which it is counts as old. Not inlined: frames are
+ * small here, and the struct is not. */
+static __attribute__((noinline)) int moves_huge(void)
+{
+	struct utsname name;
+	const char *at = name.release;
+	uint32_t major, minor;
+
+	if (bz_sys(SYS_uname, (long)&name, 0, 0, 0, 0, 0))
+		return 0;
+	major = number(&at);
+	if (*at)
+		at++;
+	minor = number(&at);
+	return major > 5 || (major == 5 && minor >= 16);
+}
+
+/* There is no other way to ask: it says EINVAL when the place is empty already. */
+int bz_can_move(uint64_t width)
+{
+	return width == bz_core.page || moves_huge();
+}
+
 /* May it be made anew, in this way? */
 static enum bez_outcome allowed(const struct bz_placing *p, enum bz_staged how,
 				const struct bz_attrs *attrs)
@@ -52,6 +85,8 @@ static enum bez_outcome allowed(const struct bz_placing *p, enum bz_staged how,
 	case BZ_MEMORY_ANON:
 		if (how == BZ_STAGED_DETACHED)
 			return BEZ_OUTCOME_REFUSED_KIND;
+		if (huge && how == BZ_STAGED_ALIKE && !bz_can_move(p->x.width))
+			return BEZ_OUTCOME_REFUSED_HUGE;
 		break;
 	case BZ_MEMORY_PRIVATE:
 		/* a huge page that was copied from a file could only come back

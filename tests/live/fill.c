@@ -177,12 +177,10 @@ static void cut_file(void)
 	hammer(1, cut_and_grow);
 }
 
-/* A shared file on a disk gets it back: who has the file has it, too. */
-static void disk_file(void)
+static bez_region_t begin_disk(uint32_t flags)
 {
 	struct bez_shared shared = BEZ_SHARED_INIT;
 	struct bez_policy policy = BEZ_POLICY_INIT;
-	unsigned char byte = 0;
 	bez_region_t r;
 
 	kinds_make(&kinds_disk, &after);
@@ -195,8 +193,18 @@ static void disk_file(void)
 	shared.flags = BEZ_SHARED_EXCLUSIVE;
 	shared.fd = after.fd;
 	policy.shared = &shared;
+	policy.flags = flags;
 	policy.actions[0] = BEZ_ACTION_DEGRADE;
 	CHECK_EQ(bez_region_add(after.at, after.len, &policy, &r), 0);
+	return r;
+}
+
+/* A shared file on a disk gets it back: who has the file has it, too. */
+static void disk_file(void)
+{
+	bez_region_t r = begin_disk(0);
+	unsigned char byte = 0;
+
 	hammer(5, cut_and_grow);
 	CHECK_EQ(pread(after.fd, &byte, 1, (off_t)after_at), 1);
 	CHECK_EQ(byte, kinds_bytes(NEW)[after_at]);
@@ -205,6 +213,80 @@ static void disk_file(void)
 	CHECK_EQ(byte, 0x5a);
 	CHECK_EQ(bez_region_remove(r), 0);
 	kinds_unlink(&after);
+}
+
+/* What was put there is not known to be newer than what the disk had. */
+static void disk_cleared(void)
+{
+	bez_region_t r = begin_disk(0);
+	unsigned char *now = live_pages(1);
+	off_t start = (off_t)(after.len - after.width);
+
+	cut_and_grow();
+	CHECK_EQ(pwrite(after.fd, "other", 5, start), 5);
+	CHECK_EQ(bez_lost_clear(after.at, after.len), 0);
+	CHECK_EQ(pread(after.fd, now, 5, start), 5);
+	CHECK(!memcmp(now, "\0\0\0\0", 5));
+	CHECK(!memcmp(after_extent(), now, 5));
+	CHECK_EQ(bez_region_remove(r), 0);
+	kinds_unlink(&after);
+}
+
+/* Where it ends before that, it has no room for it. */
+static void disk_cut(void)
+{
+	uint32_t detach = *(const int *)tap_data() ? BEZ_POLICY_DETACH : 0;
+	off_t end;
+	bez_region_t r = begin_disk(detach);
+
+	end = (off_t)(after.len - after.width);
+	CHECK_EQ(ftruncate(after.fd, end), 0);
+	after_first_touch();
+	CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()),
+		 detach ? 0 : -EOPNOTSUPP);
+	CHECK_EQ(bez_lost_in(after_extent(), 1), !detach);
+	if (detach)
+		CHECK(!memcmp(after_extent(), new_extent(), after.width));
+	else
+		after_all_ways("cut");
+	CHECK_EQ(lseek(after.fd, 0, SEEK_END), end);
+	CHECK_EQ(bez_region_remove(r), 0);
+	kinds_unlink(&after);
+}
+
+/* The pool is empty when it is filled: the same, or base pages. */
+static void no_huge_page(void)
+{
+	int base = *(const int *)tap_data();
+	bez_region_t r;
+
+	huge_need(8);
+	kinds_make(&kinds_huge_memfd, &after);
+	/* nothing is kept for it: a touch is what finds out */
+	after.at = mmap(after.at, after.len, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, after.fd, 0);
+	CHECK(after.at != MAP_FAILED);
+	new_bytes();
+	after_at = after.len - after.width + 77;
+	after_flags = base ? BEZ_POLICY_BASE_PAGES : 0;
+	see_start(0);
+	r = after_add();
+	cut_and_grow();
+	huge_drain();
+	CHECK_EQ(bez_lost_clear(after.at, after.len), base ? 0 : -ENOMEM);
+	if (!base) {
+		CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()),
+			 -ENOMEM);
+		after_all_ways("no huge page");
+		huge_refill();
+		CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()), 0);
+		CHECK(!memcmp(after_extent(), new_extent(), after.width));
+	} else {
+		CHECK_EQ(live_read(after_extent()), 0);
+		memcpy(after_extent(), new_extent(), after.width);
+	}
+	CHECK_EQ(bez_lost_in(after.at, after.len), 0);
+	CHECK_EQ(bez_region_remove(r), 0);
 }
 
 static void unmap_it(void)
@@ -337,6 +419,7 @@ static void in_child(void)
 }
 
 static const int private_map = MAP_PRIVATE, shared_map = MAP_SHARED;
+static const int stays, detached = 1;
 
 #define KIND(k) { .name = #k, .run = each_kind, .data = &kinds_##k, \
 		  .timeout_s = 120 }
@@ -350,6 +433,15 @@ static const struct tap_case cases[] = {
 	{ .name = "a cut file that grows again, shared", .run = cut_file,
 	  .data = &shared_map },
 	{ .name = "a shared file on a disk", .run = disk_file },
+	{ .name = "a shared file on a disk, cleared", .run = disk_cleared },
+	{ .name = "a shared file on a disk that was cut", .run = disk_cut,
+	  .data = &stays },
+	{ .name = "a shared file on a disk that was cut, detached",
+	  .run = disk_cut, .data = &detached },
+	{ .name = "no huge page is left", .run = no_huge_page, .data = &stays,
+	  .timeout_s = 120 },
+	{ .name = "no huge page is left, base pages", .run = no_huge_page,
+	  .data = &detached, .timeout_s = 120 },
 	{ .name = "a page that was unmapped", .run = hole },
 	{ .name = "several at once", .run = several },
 	{ .name = "what is not done, and why", .run = refused },

@@ -155,6 +155,8 @@ long bz_sys(long nr, long a, long b, long c, long d, long e, long f)
 		return punch(arg);
 	if (nr == SYS_mmap && lost->no_huge && (d & MAP_HUGETLB))
 		return -ENOMEM;
+	if (nr == SYS_uname && lost->no_name)
+		return -ENOSYS;
 	if (nr == SYS_mmap)
 		return map(arg);
 	if (nr == SYS_ioctl && (unsigned long)b == UFFDIO_COPY)

@@ -26,6 +26,7 @@ struct lost {
 	uint32_t chunk;			/* if not 0: reads return no more */
 	uint32_t torn;			/* they give so much of a bad page, too */
 	uint32_t no_huge;		/* the pool of huge pages is empty */
+	uint32_t no_name;		/* the kernel does not say which it is */
 	uint32_t hammered;		/* other threads touch it all the time */
 	_Atomic uint8_t bad[LOST_PAGES];
 };

@@ -14,16 +14,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "live.h"
 #include "lost.h"
 #include "replace_see.h"
 
-#define PAGES	6
 #define LOST	3
 #define TIMES	50
 
+/* What a case is about. */
+struct as {
+	uint32_t flags;			/* of struct bez_shared */
+	int huge;
+};
+
 static unsigned char *at;
-static size_t page;
+static size_t page, pages;		/* of the file's */
 static int fd;
 static bez_region_t region;
 
@@ -31,24 +37,29 @@ static void begin(uint32_t policy_flags)
 {
 	struct bez_shared shared = BEZ_SHARED_INIT;
 	struct bez_policy policy = BEZ_POLICY_INIT;
+	const struct as *as = tap_data();
 
-	page = live_page();
-	fd = memfd_create("lost", MFD_CLOEXEC);
+	page = as->huge ? HUGE_PAGE : live_page();
+	pages = as->huge ? 4 : 6;
+	/* and those to put in their place */
+	if (as->huge)
+		huge_need(pages + 2);
+	fd = memfd_create("lost", MFD_CLOEXEC | (as->huge ? MFD_HUGETLB : 0));
 	CHECK(fd >= 0);
-	CHECK_EQ(ftruncate(fd, (off_t)(PAGES * page)), 0);
-	at = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+	CHECK_EQ(ftruncate(fd, (off_t)(pages * page)), 0);
+	at = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 		  0);
 	CHECK(at != MAP_FAILED);
-	live_fill(at, PAGES * page, 0);
+	live_fill(at, pages * page, 0);
 	see_install();
 	see_start(0);
-	shared.flags = *(const uint32_t *)tap_data();
+	shared.flags = as->flags;
 	shared.fd = fd;
 	policy.flags = policy_flags;
 	policy.shared = &shared;
 	policy.actions[0] = BEZ_ACTION_REPLACE;
 	policy.actions[1] = BEZ_ACTION_DEGRADE;
-	CHECK_EQ(bez_region_add(at, PAGES * page, &policy, &region), 0);
+	CHECK_EQ(bez_region_add(at, pages * page, &policy, &region), 0);
 	lost_begin(fd, at, page);
 }
 
@@ -107,10 +118,10 @@ static void poison(void)
 	lost_mark(LOST * page);
 	CHECK(all_touches());
 	CHECK_EQ(see_event(at + LOST * page).why, BEZ_OUTCOME_SOURCE_NONE);
-	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
+	CHECK_EQ(bez_lost_clear(at, pages * page), 0);
 	CHECK_EQ(live_read(at + LOST * page), 0);
-	live_fill(at, PAGES * page, 0);
-	CHECK_EQ(live_wrong(at, PAGES * page, 0), 0);
+	live_fill(at, pages * page, 0);
+	CHECK_EQ(live_wrong(at, pages * page, 0), 0);
 	CHECK_EQ(bez_region_remove(region), 0);
 	CHECK_EQ(bez_stop(), 0);
 }
@@ -124,7 +135,7 @@ static void is_shared(void)
 	CHECK_EQ(pread(fd, &byte, 1, (off_t)(LOST * page + 9)), 1);
 	CHECK_EQ(byte, 0x5a);
 	CHECK_EQ(live_wrong(at, LOST * page, 0), 0);
-	CHECK_EQ(see_wrong(at, (LOST + 1) * page, PAGES * page, 0), 0);
+	CHECK_EQ(see_wrong(at, (LOST + 1) * page, pages * page, 0), 0);
 }
 
 /* And behind its fence, as its neighbours are: a hole is no zeros. */
@@ -133,7 +144,7 @@ static void is_fenced(void)
 	unsigned char byte;
 	size_t i;
 
-	for (i = 0; i < PAGES; i++) {
+	for (i = 0; i < pages; i++) {
 		CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE |
 				   FALLOC_FL_KEEP_SIZE, (off_t)(i * page),
 				   (off_t)page), 0);
@@ -156,7 +167,7 @@ static void poison_filled(void)
 	CHECK_EQ(pwrite(fd, "good", 4, (off_t)(LOST * page)), 4);
 	CHECK(all_touches());
 	check_child();
-	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
+	CHECK_EQ(bez_lost_clear(at, pages * page), 0);
 	CHECK(!memcmp(at + LOST * page, "good", 5));
 	is_shared();
 	is_fenced();
@@ -178,7 +189,7 @@ static void filled(void)
 	live_fill(other, page, 9);
 	CHECK(all_touches());
 	check_child();
-	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
+	CHECK_EQ(bez_lost_clear(at, pages * page), 0);
 	CHECK_EQ(live_wrong(at + LOST * page, page, 9), 0);
 	is_shared();
 	is_fenced();
@@ -199,9 +210,9 @@ static void still_a_hole(void)
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)((LOST + 1) * page), (off_t)page), 0);
 	CHECK_EQ(bez_copy(&byte, at + (LOST + 1) * page, 1), 1);
-	CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
+	CHECK_EQ(bez_lost_clear(at, pages * page), 0);
 	CHECK_EQ(live_read(at + LOST * page), 0);
-	live_fill(at, PAGES * page, 0);
+	live_fill(at, pages * page, 0);
 	is_shared();
 	is_fenced();
 	CHECK_EQ(bez_region_remove(region), 0);
@@ -222,7 +233,7 @@ static void clear_in_child(void)
 	CHECK(pid >= 0);
 	if (!pid) {
 		tap_apart();
-		CHECK_EQ(bez_lost_clear(at, PAGES * page), 0);
+		CHECK_EQ(bez_lost_clear(at, pages * page), 0);
 		CHECK_EQ(live_read(at + LOST * page), 0);
 		at[LOST * page] = 0x77;
 		_exit(0);
@@ -300,15 +311,16 @@ static pid_t other_reads(void)
 
 static void fill(void)
 {
-	unsigned char *from = live_pages(PAGES);
+	unsigned char *from;
 	pthread_t thread[2];
 	int status = 0;
 	uintptr_t i;
 	pid_t pid = 0;
 
 	begin(0);
+	from = live_pages(pages * page / live_page());
 	live_fill(from + LOST * page, page, NEW);
-	if (*(const uint32_t *)tap_data() == BEZ_SHARED_FENCED)
+	if (((const struct as *)tap_data())->flags == BEZ_SHARED_FENCED)
 		pid = other_reads();
 	lost_notice(LOST * page);
 	CHECK(touch(0));
@@ -317,7 +329,7 @@ static void fill(void)
 					(void *)(i * 77)), 0);
 	while (caught < 100)
 		sched_yield();
-	CHECK_EQ(bez_lost_fill(at, PAGES * page, from), 0);
+	CHECK_EQ(bez_lost_fill(at, pages * page, from), 0);
 	while (good < 100)
 		sched_yield();
 	atomic_store(&stop, 1);
@@ -337,10 +349,11 @@ static void fill(void)
 /* What another has put there meanwhile is not what the owner has. */
 static void fill_over(void)
 {
-	unsigned char *from = live_pages(PAGES);
+	unsigned char *from;
 	pthread_t thread;
 
 	begin(0);
+	from = live_pages(pages * page / live_page());
 	live_fill(from + LOST * page, page, NEW);
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)(LOST * page), (off_t)page), 0);
@@ -349,7 +362,7 @@ static void fill_over(void)
 	CHECK_EQ(pthread_create(&thread, NULL, reads, NULL), 0);
 	while (caught < 100)
 		sched_yield();
-	CHECK_EQ(bez_lost_fill(at, PAGES * page, from), 0);
+	CHECK_EQ(bez_lost_fill(at, pages * page, from), 0);
 	while (good < 100)
 		sched_yield();
 	atomic_store(&stop, 1);
@@ -360,8 +373,32 @@ static void fill_over(void)
 	is_fenced();
 }
 
-static const uint32_t exclusive = BEZ_SHARED_EXCLUSIVE,
-		      fenced = BEZ_SHARED_FENCED;
+/* Before 5.16 a huge page cannot be moved over its cover, and stays lost. */
+static void no_move(void)
+{
+	unsigned char *from;
+
+	begin(0);
+	from = live_pages(pages * page / live_page());
+	live_fill(from + LOST * page, page, NEW);
+	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   (off_t)(LOST * page), (off_t)page), 0);
+	CHECK(touch(0));
+	lost->no_name = 1;
+	CHECK_EQ(bez_lost_fill(at, pages * page, from), -EOPNOTSUPP);
+	CHECK(all_touches());
+	check_child();
+	lost->no_name = 0;
+	CHECK_EQ(bez_lost_fill(at, pages * page, from), 0);
+	CHECK_EQ(live_wrong(at + LOST * page, page, NEW), 0);
+	is_shared();
+	is_fenced();
+}
+
+static const struct as exclusive = { BEZ_SHARED_EXCLUSIVE, 0 },
+	fenced = { BEZ_SHARED_FENCED, 0 },
+	exclusive_huge = { BEZ_SHARED_EXCLUSIVE, 1 },
+	fenced_huge = { BEZ_SHARED_FENCED, 1 };
 
 static const struct tap_case cases[] = {
 	{ .name = "poison, exclusive", .run = poison, .data = &exclusive },
@@ -382,6 +419,17 @@ static const struct tap_case cases[] = {
 	{ .name = "filled, fenced", .run = fill, .data = &fenced },
 	{ .name = "filled over what others put there, fenced", .run = fill_over,
 	  .data = &fenced },
+	{ .name = "a huge hole that others fill, exclusive", .run = filled,
+	  .data = &exclusive_huge },
+	{ .name = "a huge hole that others fill, fenced", .run = filled,
+	  .data = &fenced_huge },
+	{ .name = "huge, filled, exclusive", .run = fill,
+	  .data = &exclusive_huge },
+	{ .name = "huge, filled, fenced", .run = fill, .data = &fenced_huge },
+	{ .name = "huge, and cannot be moved, exclusive", .run = no_move,
+	  .data = &exclusive_huge },
+	{ .name = "huge, and cannot be moved, fenced", .run = no_move,
+	  .data = &fenced_huge },
 };
 
 TAP_MAIN(cases)

@@ -180,6 +180,60 @@ static void hole(void)
 	CHECK(is_fresh());
 }
 
+static enum bez_outcome uncover_wide(int base)
+{
+	struct bz_extent x = { (uint64_t)at, 4 * unit_page() };
+	enum bez_outcome did;
+
+	double_watch();
+	did = bz_uncover(x, base, fresh, scratch, nowhere);
+	double_rest();
+	return did;
+}
+
+/* A kernel that cannot move a huge page finds that out when the cover is gone. */
+static void huge_before_5_16(void)
+{
+	struct double_rule no_name = { .nr = SYS_uname, .err = ENOSYS };
+	struct bz_extent x;
+	uint64_t layout;
+	int shared;
+
+	begin();
+	at = live_pages(4);
+	x = (struct bz_extent){ (uint64_t)at, 4 * unit_page() };
+	CHECK_EQ(bz_cover(x, 0, scratch, nowhere, &shared),
+		 BEZ_OUTCOME_NONE);
+	layout = unit_layout();
+	/* no such page is that small; but it is tried */
+	CHECK_EQ(uncover_wide(0), BEZ_OUTCOME_REFUSED_HUGE);
+	double_kernel(DOUBLE_5_10 & ~DOUBLE_NO_POPULATE);
+	CHECK_EQ(uncover_wide(0), BEZ_OUTCOME_REFUSED_KIND);
+	CHECK_EQ(double_count(SYS_mmap, 0), 0);
+	CHECK_EQ(double_count(SYS_mremap, 0), 0);
+	double_reset();
+	double_rule(&no_name);
+	CHECK_EQ(uncover_wide(0), BEZ_OUTCOME_REFUSED_KIND);
+	CHECK_EQ(double_count(SYS_mmap, 0), 0);
+	CHECK_EQ(unit_layout(), layout);
+	CHECK_EQ(unit_state(at, 0), UNIT_CLOSED);
+	/* base pages can be moved */
+	CHECK_EQ(uncover_wide(1), BEZ_OUTCOME_NONE);
+	CHECK(!memcmp(at, fresh, 4 * unit_page()));
+}
+
+/* Where a move took the cover away and put nothing there: not good. */
+static void cover_gone(void)
+{
+	begin();
+	CHECK(mmap(at + unit_page(), unit_page(), PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	      at + unit_page());
+	CHECK_EQ(uncover(), BEZ_OUTCOME_REFUSED_KIND);
+	CHECK_EQ(double_count(SYS_mremap, 0), 0);
+	CHECK_EQ(unit_state(at, 1), UNIT_CLOSED);
+}
+
 static const int there, back = 1;
 
 static const struct tap_case cases[] = {
@@ -192,6 +246,8 @@ static const struct tap_case cases[] = {
 	{ .name = "what a cover cannot have is refused", .run = not_kept },
 	{ .name = "what is locked stays locked", .run = locked },
 	{ .name = "where nothing is mapped", .run = hole },
+	{ .name = "a huge page before 5.16", .run = huge_before_5_16 },
+	{ .name = "a cover that went", .run = cover_gone },
 };
 
 TAP_MAIN(cases)

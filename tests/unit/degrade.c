@@ -426,6 +426,86 @@ static void gives_up(void)
 	CHECK(atomic_load(&mm->bell) != bell);
 }
 
+/* ------------------------------------------------------------- opened again */
+
+static size_t meanwhile;
+
+/* Another thread loses a page of which the range has but a part. */
+static void loses_another(long nr, const long arg[6])
+{
+	struct bz_extent x = { (uint64_t)(at + meanwhile * unit_page()),
+			       unit_page() };
+	struct bez_lost lost = { .addr = at + meanwhile * unit_page(),
+				 .width = unit_page() };
+	struct bz_lost_at slot;
+
+	(void)nr;
+	(void)arg;
+	if (bez_lost_in(lost.addr, 1))
+		return;
+	live_poison(lost.addr);
+	CHECK_EQ(bz_lost_take(x, &slot), 0);
+	bz_lost_enter(&slot, &lost, BZ_AS_IT_WAS);
+}
+
+/* What belongs into the other part is not the owner's, and not next to it. */
+static void half_meanwhile(void)
+{
+	size_t half = unit_page() / 2, from_end;
+	unsigned char *from = live_pages(PAGES);
+
+	meanwhile = *(const int *)tap_data() ? LOST + 1 : LOST - 1;
+	from_end = meanwhile > LOST ? 0 : half;
+	begin(0);
+	live_poison(lost_page());
+	climb(BEZ_CAUSE_RECOVER, 0);
+	double_reset();
+	double_before(loses_another);
+	double_watch();
+	r = bez_lost_fill(at + from_end, PAGES * unit_page() - half,
+			  from + from_end);
+	double_rest();
+	double_before(NULL);
+	CHECK_EQ(r, -EINVAL);
+	CHECK(!entered());
+	CHECK_EQ(unit_state(at, LOST), UNIT_GOOD);
+	CHECK_EQ(unit_state(at, meanwhile), UNIT_CLOSED);
+	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 1);
+	CHECK_EQ(bez_lost_fill(at, PAGES * unit_page(), from), 0);
+	CHECK_EQ(unit_state(at, meanwhile), UNIT_GOOD);
+}
+
+/* What the program has closed meanwhile says nothing of what lies behind. */
+static void closed(void)
+{
+	begin(0);
+	live_poison(lost_page());
+	climb(BEZ_CAUSE_RECOVER, 0);
+	CHECK_EQ(mprotect(lost_page(), unit_page(), PROT_NONE), 0);
+	CHECK_EQ(bez_lost_clear(at, PAGES * unit_page()), -EOPNOTSUPP);
+	CHECK(entered());
+	CHECK_EQ(bez_lost_fill(at, PAGES * unit_page(), live_pages(PAGES)),
+		 -EOPNOTSUPP);
+	CHECK(entered());
+	CHECK_EQ(mprotect(lost_page(), unit_page(), PROT_READ | PROT_WRITE), 0);
+	CHECK_EQ(unit_state(at, LOST), UNIT_CLOSED);
+	CHECK_EQ(bez_lost_clear(at, PAGES * unit_page()), 0);
+	CHECK(!entered());
+	CHECK_EQ(live_read(lost_page()), 0);
+	/* before 5.14 no such question has an answer, and it is read instead */
+	live_poison(lost_page());
+	climb(BEZ_CAUSE_RECOVER, 0);
+	CHECK(entered());
+	CHECK_EQ(madvise(lost_page(), unit_page(), MADV_DONTNEED), 0);
+	double_reset();
+	double_kernel(DOUBLE_NO_POPULATE);
+	double_watch();
+	r = bez_lost_clear(at, PAGES * unit_page());
+	double_rest();
+	CHECK_EQ(r, 0);
+	CHECK(!entered());
+}
+
 static const int covered = 1, kept;
 
 static const struct tap_case cases[] = {
@@ -449,6 +529,11 @@ static const struct tap_case cases[] = {
 	{ .name = "a wait for another is no try", .run = recover_waits },
 	{ .name = "what the kernel does not say is lost", .run = not_said },
 	{ .name = "one that was given up rings", .run = gives_up },
+	{ .name = "closed by the program meanwhile", .run = closed },
+	{ .name = "half of one is lost meanwhile, at the start",
+	  .run = half_meanwhile, .data = &kept },
+	{ .name = "half of one is lost meanwhile, at the end",
+	  .run = half_meanwhile, .data = &covered },
 };
 
 TAP_MAIN(cases)

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "sys/sys.h"
@@ -99,6 +100,13 @@ static int older_uffd(long nr, const long arg[6], long *ret)
 	return 0;
 }
 
+static long old_name(struct utsname *name)
+{
+	memset(name, 0, sizeof(*name));
+	strcpy(name->release, "5.15.216-generic");
+	return 0;
+}
+
 static int older(long nr, const long arg[6], long *ret)
 {
 	if (nr == SYS_madvise && arg[2] == MADV_POPULATE_READ &&
@@ -109,6 +117,8 @@ static int older(long nr, const long arg[6], long *ret)
 		*ret = 0;
 	else if (nr == SYS_get_mempolicy && has(DOUBLE_NO_NUMA))
 		*ret = -ENOSYS;
+	else if (nr == SYS_uname && has(DOUBLE_NO_HUGE_MOVE))
+		*ret = old_name((struct utsname *)arg[0]);
 	else if (nr == SYS_process_vm_readv && has(DOUBLE_NO_READV))
 		*ret = -ENOSYS;
 	else if (nr == SYS_openat && d.smaps &&

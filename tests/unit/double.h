@@ -57,10 +57,11 @@ void double_before(void (*look)(long nr, const long arg[6]));
 #define DOUBLE_FREE_KEEPS	0x80u	/* MADV_FREE leaves poison: 6.1 */
 #define DOUBLE_NO_NUMA		0x100u
 #define DOUBLE_NO_READV		0x200u	/* process_vm_readv left out */
+#define DOUBLE_NO_HUGE_MOVE	0x400u	/* by its name: 5.16 */
 
 #define DOUBLE_5_10 (DOUBLE_NO_POPULATE | DOUBLE_NO_POISON | \
 		     DOUBLE_NO_USER_MODE | DOUBLE_NO_DEVICE | \
-		     DOUBLE_FREE_KEEPS)
+		     DOUBLE_FREE_KEEPS | DOUBLE_NO_HUGE_MOVE)
 #define DOUBLE_6_1 (DOUBLE_NO_POISON)
 
 /* From now on, look at the calls of this thread, or of all. Counts begin. */

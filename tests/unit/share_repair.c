@@ -57,12 +57,10 @@ static struct bez_source from;
 static struct bz_mm *mm;
 static bez_region_t region;
 
-static void registered_with(uint32_t flags, uint32_t how)
+static void register_it(uint32_t flags, uint32_t how)
 {
-	begin();
 	mm = atomic_load(&bz_core.mm);
 	shared = (struct bez_shared)BEZ_SHARED_INIT;
-	policy = (struct bez_policy)BEZ_POLICY_INIT;
 	from = bez_source_mirror(copy);
 	shared.fd = file;
 	shared.flags = flags;
@@ -72,9 +70,24 @@ static void registered_with(uint32_t flags, uint32_t how)
 	CHECK_EQ(bez_region_add(at, length(), &policy, &region), 0);
 }
 
+static void registered_with(uint32_t flags, uint32_t how)
+{
+	policy = (struct bez_policy)BEZ_POLICY_INIT;
+	begin();
+	register_it(flags, how);
+}
+
 static void registered(uint32_t flags)
 {
 	registered_with(flags, 0);
+}
+
+static void degraded(uint32_t flags)
+{
+	policy = (struct bez_policy)BEZ_POLICY_INIT;
+	policy.actions[0] = BEZ_ACTION_DEGRADE;
+	begin();
+	register_it(flags, 0);
 }
 
 static void empty(void)
@@ -258,11 +271,59 @@ static void cut_and_detached(void)
 	CHECK_EQ(unit_state(at, 1), UNIT_GOOD);
 }
 
+static int is_lost(void)
+{
+	return bez_lost_in(at + unit_page(), unit_page());
+}
+
+/* A cover goes when the file is opened again, and its fence has to come back. */
+static void fence_fails(void)
+{
+	const struct double_rule once = { .nr = SYS_ioctl, .nth = 2,
+					  .what = (long)UFFDIO_REGISTER,
+					  .err = ENOMEM }, again = once;
+	struct double_rule no_cover = { .nr = SYS_memfd_create, .err = EMFILE };
+	uint32_t i;
+	int r;
+
+	degraded(BEZ_SHARED_FENCED);
+	for (i = 0; i < 4; i++) {
+		empty();
+		CHECK_EQ(bez_recover(at + unit_page(), 1), -EFAULT);
+		CHECK(is_lost());
+		double_reset();
+		if (i > 0)
+			double_rule(&once);
+		/* it does not see what the first one answered */
+		if (i > 1)
+			double_rule(&again);
+		if (i > 2)
+			double_rule(&no_cover);
+		double_watch();
+		r = bez_lost_fill(at, length(), copy);
+		double_rest();
+		CHECK_EQ(double_lies(), i);
+		double_reset();
+		CHECK_EQ(r, i > 1 ? -EIO : 0);
+		CHECK_EQ(is_lost(), i > 1);
+		CHECK_EQ(unit_state(at, 1), i > 1 ? UNIT_CLOSED : UNIT_GOOD);
+		CHECK_EQ(unit_state(at, 2), UNIT_GOOD);
+		CHECK(lock_is_free());
+		if (i > 2)
+			break;
+		CHECK_EQ(bez_lost_fill(at, length(), copy), 0);
+		CHECK_EQ(unit_flag(at + unit_page(), "um"), 1);
+		CHECK_EQ(unit_state(at, 1), UNIT_GOOD);
+		CHECK(!is_lost());
+	}
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "each call of a repair fails", .run = repair_fails,
 	  .timeout_s = 110 },
 	{ .name = "poison", .run = poison },
 	{ .name = "old kernel", .run = old_kernel },
 	{ .name = "cut and detached", .run = cut_and_detached },
+	{ .name = "opened again, and no fence", .run = fence_fails },
 };
 TAP_MAIN(cases)
