@@ -272,6 +272,17 @@ def broken():
         yield n['sentence']
 
 
+def strict(o):
+    """What cannot be tested is a failure for who has asked for all."""
+    if not o['count']['untested']:
+        yield 'real poison is not needed any more?'
+    yield from status(ask('--strict'), 1)
+    if o['exit'] == 0 and run('--strict', '--quiet').returncode != 1:
+        yield 'not in words'
+    n = ask('--strict', before=lambda: refuse('userfaultfd'))
+    yield from status(n, 1)
+
+
 def no_memory_files():
     """What is written nowhere has not been seen to be right, nor wrong."""
     n = ask(before=lambda: refuse('memfd_create'))
@@ -337,11 +348,11 @@ def main():
     tap.case('facts', facts(o))
     if o['exit'] == 77:
         why = o['clauses'][0]['why']
-        for check in (kept, in_words, in_short, without_privilege, broken,
-                      no_memory_files):
+        for check in (kept, in_words, in_short, strict, without_privilege,
+                      broken, no_memory_files):
             tap.skip(check.__name__, why)
     else:
-        for check in (kept, in_words, in_short):
+        for check in (kept, in_words, in_short, strict):
             tap.case(check.__name__, check(o))
         if closed_to_nobody():
             tap.skip('without_privilege', closed_to_nobody())

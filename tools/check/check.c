@@ -57,7 +57,8 @@ static int status_of(const struct results *r)
 {
 	if (left_pages(r))
 		return TOOL_FAILED;
-	if (r->count[VERDICT_BROKEN])
+	if (r->count[VERDICT_BROKEN] ||
+	    (r->options->strict && r->count[VERDICT_UNTESTED]))
 		return TOOL_FOUND;
 	return r->count[VERDICT_HOLDS] ? TOOL_OK : TOOL_NOTHING;
 }
