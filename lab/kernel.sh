@@ -16,7 +16,7 @@ set -eu
 
 cache=$1 series=$2 suites=$3
 mirror=${BEZOAR_LAB_MIRROR:-http://deb.debian.org}
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+keyring=${BEZOAR_LAB_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 wanted='hwpoison-inject virtio_pci virtio_blk crc32c_generic ext4'
 
 say() { echo "lab: Linux $series: $*" >&2; }
@@ -84,7 +84,9 @@ needs()
 	tr '\0' '\n' <"$1" | sed -n 's/^depends=//p' | tr ',' '\n' | grep . || :
 }
 
-# module DIR NAME: put it among the modules, and first what it needs.
+# module DIR NAME: put it among the modules, and first what it needs. It ends
+# with 1 if there is none, 2 if it could not be had. (No set -e here, nor in
+# what calls it: that is asked for its status.)
 module()
 {
 	[ -z "$(find "$1/modules" -name "*-$2.ko")" ] || return 0
@@ -92,17 +94,46 @@ module()
 	like=$(echo "$2" | sed 's/[-_]/[-_]/g')
 	found=$(find "$1/root" -path '*/kernel/*' -name "$like.ko*")
 	[ -n "$found" ] || return 1
-	cp "$found" "$1/one.${found##*.}"
 	case $found in
-	*.xz)	xz -d "$1/one.xz" && mv "$1/one" "$1/one.ko" ;;
-	*.zst)	zstd -q -d --rm "$1/one.zst" && mv "$1/one" "$1/one.ko" ;;
-	esac
-	mv "$1/one.ko" "$1/$2.ko"
+	*.xz)	xz -d <"$found" ;;
+	*.zst)	zstd -q -d <"$found" ;;
+	*)	cat "$found" ;;
+	esac >"$1/$2.ko" || {
+		say "${found##*/} could not be unpacked"
+		return 2
+	}
 	for n in $(needs "$1/$2.ko"); do
-		module "$1" "$n"
+		module "$1" "$n" || {
+			say "what $2 needs could not be had"
+			return 2
+		}
 	done
 	count=$(find "$1/modules" -name '*.ko' | wc -l)
-	mv "$1/$2.ko" "$1/modules/$(printf '%02d' "$count")-$2.ko"
+	mv "$1/$2.ko" "$1/modules/$(printf '%02d' "$count")-$2.ko" || return 2
+}
+
+# modules DIR: those that are wanted. One that the kernel was configured to
+# have as a module, and that is not there, was lost on the way.
+modules()
+{
+	for m in $wanted; do
+		had=0
+		module "$1" "$m" || had=$?
+		[ "$had" != 2 ] || return 1
+		[ "$had" = 1 ] || continue
+		case $m in
+		hwpoison-inject) option=HWPOISON_INJECT ;;
+		ext4)		 option=EXT4_FS ;;
+		virtio_*)	 option=$(echo "$m" | tr '[:lower:]' '[:upper:]') ;;
+		*)		 option='' ;;
+		esac
+		if [ -n "$option" ] &&
+		   grep -q "^CONFIG_$option=m" "$1/config"; then
+			say "CONFIG_$option is m, and there is no $m"
+			return 1
+		fi
+		say "has no module $m: built in, or none"
+	done
 }
 
 # fetch PACKAGE VERSION DIR: DIR appears complete or not at all.
@@ -115,24 +146,28 @@ fetch()
 	for part in $(parts "$1"); do
 		(cd "$tmp" && apt-get -q download "$part" >&2) || return 1
 		say "unpacking $part"
-		dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp/root" \
+		{ dpkg-deb --fsys-tarfile "$tmp"/*.deb || touch "$tmp/cut"; } |
+			tar -x -C "$tmp/root" \
 			--wildcards --exclude='*/System.map*' \
-			--exclude='*/drivers/gpu/*' --exclude='*/sound/*'
-		rm "$tmp"/*.deb
+			--exclude='*/drivers/gpu/*' --exclude='*/sound/*' ||
+			touch "$tmp/cut"
+		if [ -e "$tmp/cut" ]; then
+			say "$part could not be unpacked"
+			return 1
+		fi
+		rm "$tmp"/*.deb || return 1
 	done
 	find "$tmp/root" -name 'vmlinuz*' -type f -exec mv '{}' \
 		"$tmp/vmlinuz" ';'
 	find "$tmp/root" -regex '.*/\(boot/config-.*\|modules/[^/]*/config\)' \
 		-exec mv '{}' "$tmp/config" ';'
-	for m in $wanted; do
-		module "$tmp" "$m" || say "has no module $m: built in, or none"
-	done
-	echo "$2" >"$tmp/version"
-	rm -rf "${tmp:?}/root"
 	if ! [ -s "$tmp/vmlinuz" ] || ! [ -s "$tmp/config" ]; then
 		say "$1 holds no kernel where it was looked for"
 		return 1
 	fi
+	modules "$tmp" || return 1
+	echo "$2" >"$tmp/version" || return 1
+	rm -rf "${tmp:?}/root" || return 1
 	mv -T "$tmp" "$3" 2>/dev/null || [ -s "$3/vmlinuz" ]
 }
 

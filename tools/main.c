@@ -28,6 +28,7 @@ static const struct argp_option options[] = {
 	{ "quiet", 'q', NULL, 0, "only what does not hold, and the sum", 1 },
 	{ "real", 'r', NULL, 0, "lose real pages; root", 1 },
 	{ "yes", 'y', NULL, 0, "yes, lose real pages: do not ask", 1 },
+	{ "strict", 's', NULL, 0, "what cannot be tested is as if broken", 1 },
 	{ "deadline", 'd', "SECONDS", 0, "for each experiment (20)", 1 },
 	{ 0 }
 };
@@ -47,7 +48,8 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 {
 	struct words *w = state->input;
 
-	w->only_check |= key == 'q' || key == 'r' || key == 'y' || key == 'd';
+	w->only_check |= key == 'q' || key == 'r' || key == 'y' || key == 's' ||
+			 key == 'd';
 	switch (key) {
 	case 'j':
 		w->check.json = 1;
@@ -60,6 +62,9 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'y':
 		w->check.yes = 1;
+		return 0;
+	case 's':
+		w->check.strict = 1;
 		return 0;
 	case 'd':
 		if (seconds_of(arg, &w->check.seconds))
@@ -110,7 +115,8 @@ static int run(const struct words *w)
 		return TOOL_FAILED;
 	}
 	if (w->only_check) {
-		tool_say("--quiet, --real, --yes and --deadline are for check");
+		tool_say("--quiet, --real, --yes, --strict and --deadline are "
+			 "for check");
 		return TOOL_FAILED;
 	}
 	if (!strcmp(w->word[0], "log") && w->count == 2)
@@ -132,8 +138,9 @@ int main(int argc, char **argv)
 		"Read the records of lost pages, say what an outcome or a "
 		"cause means, or check what this machine can survive.\v"
 		"Exit status: 0; 1 if not all of FILE was a record, there is "
-		"no such CODE, or this machine breaks a clause; 2 if it could "
-		"not be done; 77 if nothing could be tested.",
+		"no such CODE, or this machine breaks a clause (--strict: or "
+		"one cannot be tested); 2 if it could not be done; 77 if "
+		"nothing could be tested.",
 		NULL, NULL, NULL
 	};
 	struct words w = { .check = { .seconds = SECONDS } };

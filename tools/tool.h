@@ -6,7 +6,8 @@
 enum {
 	TOOL_OK = 0,
 	TOOL_FOUND = 1,		/* log: not all was a record; explain: no such
-				 * code; check: some clause is broken */
+				 * code; check: some clause is broken
+				 * or, if strict, not tested */
 	TOOL_FAILED = 2,	/* nothing could be said, or not all of it */
 	TOOL_NOTHING = 77	/* check: nothing could be tested */
 };

@@ -22,15 +22,15 @@ from tap import Tap  # noqa: E402 pylint: disable=wrong-import-position
 NOBODY = 65534
 EPERM = 1
 # What takes real poison.
-ONLY_REAL = {'S1.4', 'S2.12', 'S7.1'}
-# Of the machine, not of the kernel: memory that is huge, or may be locked.
-MAY_LACK = {'S1.2', 'S2.15'}
+ONLY_REAL = {'S1.2', 'S1.4', 'S2.12', 'S7.1'}
+# Of the machine, not of the kernel: memory that may be locked.
+MAY_LACK = {'S2.15'}
 ENV = dict(os.environ, LC_ALL='C')
 SLOW = ['--deadline', str(20 * int(os.environ.get('TAP_PATIENCE', '1')))]
 CALLS = {'x86_64': (0xc000003e, {'userfaultfd': 323, 'sigaltstack': 131,
-                                 'ioctl': 16}),
+                                 'memfd_create': 319, 'ioctl': 16}),
          'aarch64': (0xc00000b7, {'userfaultfd': 282, 'sigaltstack': 132,
-                                  'ioctl': 29})}
+                                  'memfd_create': 279, 'ioctl': 29})}
 NEW_UFFD = 0xaa00                       # the ioctl of /dev/userfaultfd
 
 
@@ -143,6 +143,9 @@ def kept(o):
                 {'holds', 'untested'} if c['id'] in MAY_LACK else {'holds'})
         if c['result'] not in want:
             yield f'{c["id"]}: {c["result"]}: {c["why"]}'
+    why = {c['id']: c['why'] for c in o['clauses']}
+    if 'takes --real' not in why['S2.16']:
+        yield f'S2.16 lost no page, and says: {why["S2.16"]}'
     never = 'cannot survive a real memory error' in o['sentence']
     if never == memory_failure():
         yield o['sentence']
@@ -269,6 +272,31 @@ def broken():
         yield n['sentence']
 
 
+def strict(o):
+    """What cannot be tested is a failure for who has asked for all."""
+    if not o['count']['untested']:
+        yield 'real poison is not needed any more?'
+    yield from status(ask('--strict'), 1)
+    if o['exit'] == 0 and run('--strict', '--quiet').returncode != 1:
+        yield 'not in words'
+    n = ask('--strict', before=lambda: refuse('userfaultfd'))
+    yield from status(n, 1)
+
+
+def no_memory_files():
+    """What is written nowhere has not been seen to be right, nor wrong."""
+    n = ask(before=lambda: refuse('memfd_create'))
+    for c in n['clauses']:
+        want = ('untested' if c['id'] in ('S2.2', 'S2.16', 'S3.2', 'S9.1',
+                                          'S9.4') else
+                'holds' if c['id'] in ('S2.1', 'S3.1', 'S5.2', 'S9.2') else
+                c['result'])
+        if c['result'] != want or (want == 'untested' and
+                                   c['id'] not in ONLY_REAL and
+                                   'memfd_create' not in c['why']):
+            yield f'{c["id"]}: {c["result"]}, not {want}: {c["why"]}'
+
+
 def real_is_asked_for():
     """Without a yes, and who could be asked, nothing is lost."""
     can = memory_failure() and os.geteuid() == 0
@@ -320,16 +348,18 @@ def main():
     tap.case('facts', facts(o))
     if o['exit'] == 77:
         why = o['clauses'][0]['why']
-        for check in (kept, in_words, in_short, without_privilege, broken):
+        for check in (kept, in_words, in_short, strict, without_privilege,
+                      broken, no_memory_files):
             tap.skip(check.__name__, why)
     else:
-        for check in (kept, in_words, in_short):
+        for check in (kept, in_words, in_short, strict):
             tap.case(check.__name__, check(o))
         if closed_to_nobody():
             tap.skip('without_privilege', closed_to_nobody())
         else:
             tap.case('without_privilege', without_privilege(o))
         tap.case('broken', broken())
+        tap.case('no_memory_files', no_memory_files())
     for check in (nothing_to_try, real_is_asked_for, called_wrongly):
         tap.case(check.__name__, check())
     tap.end()

@@ -85,7 +85,7 @@ void s9_recover(void)
 	unsigned char *p, *copy, *seen;
 	int fd = some_file();
 
-	probe_start(0);
+	probe_start(BEZ_START_NO_EARLY_KILL);
 	p = probe_pages(2);
 	copy = probe_pages(2);
 	seen = probe_pages(2);

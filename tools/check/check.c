@@ -35,6 +35,7 @@ static void run_one(const struct probe *probe,
 	sigaddset(&end, SIGINT);
 	sigaddset(&end, SIGTERM);
 	sigaddset(&end, SIGHUP);
+	sigaddset(&end, SIGQUIT);
 	if (options->real)
 		sigprocmask(SIG_BLOCK, &end, &before);
 	run_probe(probe, options, a);
@@ -43,13 +44,24 @@ static void run_one(const struct probe *probe,
 		sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-/* To leave the machine as it was is part of the work. */
+/*
+ * To leave the machine as it was is part of the work. A frame is noted before
+ * it is lost: if the kernel has moved the page in between, the one that was
+ * given back had never been bad, which only its count tells.
+ */
 static int left_pages(const struct results *r)
 {
-	if (r->lost == r->given_back || !real_can_undo())
+	if (!r->lost || !real_can_undo())
 		return 0;
-	tool_say("%u pages could not be given back",
-		 r->lost - r->given_back);
+	if (r->lost != r->given_back) {
+		tool_say("%u pages could not be given back",
+			 r->lost - r->given_back);
+		return 1;
+	}
+	if (r->before < 0 || r->before == r->after)
+		return 0;
+	tool_say("HardwareCorrupted was %ld KiB, and is %ld: not all pages "
+		 "that were lost are given back", r->before, r->after);
 	return 1;
 }
 
@@ -57,7 +69,8 @@ static int status_of(const struct results *r)
 {
 	if (left_pages(r))
 		return TOOL_FAILED;
-	if (r->count[VERDICT_BROKEN])
+	if (r->count[VERDICT_BROKEN] ||
+	    (r->options->strict && r->count[VERDICT_UNTESTED]))
 		return TOOL_FOUND;
 	return r->count[VERDICT_HOLDS] ? TOOL_OK : TOOL_NOTHING;
 }

@@ -56,7 +56,7 @@ struct answer {
 };
 
 struct check_options {
-	int json, quiet, real, yes;
+	int json, quiet, real, yes, strict;
 	unsigned int seconds;		/* for each probe */
 };
 

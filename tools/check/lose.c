@@ -86,21 +86,35 @@ static void note_frame(const void *at)
 	close(fd);
 }
 
-static void lose(void *at, size_t width, uint32_t backend)
+/*
+ * bez_inject() has to see to it that a page has been written to, and cannot
+ * before Linux 5.14. Ours have been.
+ */
+static int inject(void *at, size_t width, uint32_t backend)
 {
 	bez_inject_t token;
+	int r = bez_inject(at, width, backend, BEZ_INJECT_NO_UNDO, &token);
+
+	if (!r)
+		bez_inject_forget(token);
+	else if (r == -EOPNOTSUPP && backend == BEZ_INJECT_MADV)
+		r = madvise(at, width, MADV_HWPOISON) ? -errno : 0;
+	return r;
+}
+
+static void lose(void *at, size_t width, uint32_t backend)
+{
 	int r;
 
 	if (backend != BEZ_INJECT_UFFD)
 		note_frame(at);
-	r = bez_inject(at, width, backend, BEZ_INJECT_NO_UNDO, &token);
+	r = inject(at, width, backend);
 	if (r && backend != BEZ_INJECT_UFFD)
 		report->lost--;
 	if (r && bez_inject_available(backend))
 		probe_untested("%s", bez_inject_why(backend));
 	if (r)
 		probe_untested("no page of it can be lost: %s", strerror(-r));
-	bez_inject_forget(token);
 }
 
 void probe_lose_width(void *at, size_t width)

@@ -78,11 +78,14 @@ static void *writes(void *arg)
 	int fd = memfd_create("bezoar-check", MFD_CLOEXEC);
 	unsigned char *seen = arg;
 
+	if (fd < 0)
+		probe_untested("memfd_create: %s", strerror(errno));
 	while (!done) {
 		ssize_t n = pwrite(fd, hammered, page, 0);
 
-		if (n > 0 && pread(fd, seen, (size_t)n, 0) == n)
-			wrong_bytes += probe_wrong(seen, (size_t)n);
+		if (n <= 0 || pread(fd, seen, (size_t)n, 0) != n)
+			continue;	/* and no round */
+		wrong_bytes += probe_wrong(seen, (size_t)n);
 		rounds_written++;
 	}
 	return arg;

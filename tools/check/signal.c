@@ -62,6 +62,8 @@ void s1_huge(void)
 	size_t page = probe_page(), bad = 7 * page, i;
 	unsigned char *area, *p;
 
+	/* emulation splits the huge page itself, to mark one page of it */
+	probe_wants_real();
 	told_begin();
 	area = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
