@@ -461,16 +461,16 @@ static void jumped_before_handler(void)
  * around it. The next action, and no jump. */
 static void overwritten(void)
 {
-	char *over;
+	void *room;
 
 	scope_begin("2");
 	BEZ_TRY {
 		if (!setjmp(jumps_here))
 			jumps_out();
-		over = __builtin_alloca(4096);
-		memset(over, 0x5a, 4096);
-		/* or the compiler leaves it out */
-		__asm__ volatile("" :: "r"(over) : "memory");
+		room = __builtin_alloca(4096);
+		memset(room, 0x5a, 4096);
+		/* a compiler leaves out what nobody reads */
+		__asm__ volatile("" : : "r"(room) : "memory");
 		live_read(at + TOUCH);
 	} BEZ_CATCH(lost) {
 		CHECK(!lost->addr);
