@@ -6,7 +6,6 @@
  * its file's lock. Where a cover lies in the place of the memory, that is replaced.
  */
 #include <errno.h>
-#include <sys/uio.h>
 
 #include "core/core.h"
 #include "core/gate.h"
@@ -104,13 +103,7 @@ static enum bez_outcome rejoin(const struct order *o,
 /* The program has put something there itself: everybody can see that already. */
 static enum bez_outcome overwrite(const struct order *o, struct bz_extent x)
 {
-	struct iovec from = { (char *)o->from + (x.start - o->start), x.width };
-	struct iovec to = { (void *)x.start, x.width };
-	long r = bz_sys(SYS_process_vm_writev, bz_sys0(SYS_getpid), (long)&from,
-			1, (long)&to, 1, 0);
-
-	return r == (long)x.width ? BEZ_OUTCOME_ALREADY_GOOD :
-				    BEZ_OUTCOME_REFUSED_SYSTEM;
+	return bz_write_over(x, (char *)o->from + (x.start - o->start));
 }
 
 static enum bez_outcome uncover(const struct order *o,

@@ -13,8 +13,8 @@
 #include "repair/staged.h"
 #include "repair/uffd.h"
 
-/* Nobody else has this mapping, but the file may be cut: no fault of ours. */
-static enum bez_outcome write_over(struct bz_extent x, const void *from)
+/* By the kernel: the file may be cut meanwhile, which is no fault of ours then. */
+enum bez_outcome bz_write_over(struct bz_extent x, const void *from)
 {
 	struct iovec out = { (void *)from, x.width };
 	struct iovec in = { (void *)x.start, x.width };
@@ -36,7 +36,7 @@ static enum bez_outcome make_good(struct bz_share_claim *aside,
 		return bz_share_put(aside, from, 0, 0);
 	switch (bz_share_look(aside)) {
 	case BZ_LOOK_GOOD:
-		return over ? write_over(aside->x, from) :
+		return over ? bz_write_over(aside->x, from) :
 			      BEZ_OUTCOME_ALREADY_GOOD;
 	case BZ_LOOK_LOST:
 		return bz_share_put(aside, from, 1, 0);
@@ -86,7 +86,6 @@ static enum bez_outcome put(struct bz_share_claim *aside, struct bz_extent x,
 
 	if (!r)
 		r = bz_attrs_apply(aside->x.start, x.width, attrs, NULL);
-
 	if (r)
 		return r == -ENOMEM || r == -EAGAIN ?
 		       BEZ_OUTCOME_REFUSED_MAPS : BEZ_OUTCOME_REFUSED_ATTRS;

@@ -136,6 +136,10 @@ enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
 enum bez_outcome bz_uncover(struct bz_extent x, int base, const void *content,
 			    void *scratch, bz_taken_fn taken);
 
+/* @from over what is at @x and can be read already: ALREADY_GOOD, or
+ * REFUSED_SYSTEM. Context: handler-safe. */
+enum bez_outcome bz_write_over(struct bz_extent x, const void *from);
+
 /* Keep the addresses that this needs, for good, if the kernel is one for it. 0
  * or a negative errno. Context: normal. */
 int bz_bench_create(void);
