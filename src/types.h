@@ -118,6 +118,7 @@ struct bz_result {
 					 * the signal said; or 0 */
 	uint16_t was_lost;		/* before: nothing was to be tried */
 	uint64_t frame;			/* of the page that was lost; or 0 */
+	uint64_t done_ns;		/* CLOCK_MONOTONIC; 0: see bz_record() */
 	struct bez_scope *scope;	/* UNWOUND: to here */
 };
 
