@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * UFFDIO_COPY of a huge page, where the pool of them is empty, says EEXIST: there
- * is a page already. Root (it sets vm.nr_hugepages to 0 for a moment); no
+ * UFFDIO_COPY of a huge page, where their pool is empty, says EEXIST: that
+ * a page is there. Root (it sets vm.nr_hugepages to 0 for a moment); no
  * memory is lost. TAP on standard output.
  */
 #define _GNU_SOURCE
