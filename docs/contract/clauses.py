@@ -42,14 +42,18 @@ def cases(root):
 
 
 def program(test):
-    """What the build calls the program of a test, FILE or FILE:CASE."""
+    """What the build calls the program of a test, FILE or FILE:CASE. One that has
+    a folder of the lab to itself is called as that is."""
     path = test.partition(':')[0]
     folder, name = os.path.split(re.sub(r'\.c$', '', path))
+    if folder.startswith('lab/'):
+        return os.path.basename(folder)
     folder = os.path.basename(folder)
     return name if folder == 'lab' else f'{folder}_{name}'
 
 
 def lab_cases(root, tests):
     """Which cases of the lab run these tests, in the order of lab/cases."""
-    programs = {program(t) for t in tests if t.partition(':')[0].endswith('.c')}
+    programs = {program(t) for t in tests
+                if t.startswith('lab/') or t.partition(':')[0].endswith('.c')}
     return [name for name, binary in cases(root).items() if binary in programs]
