@@ -82,8 +82,10 @@ def proofs(root, results):
     for points in results.tables['cells'].values():
         for cell, said in points.items():
             for kernel, one in said.items():
-                for c in cell_clauses(rows, kernel, cell):
-                    found[c][kernel].append(judged(one))
+                # a cell with a why-not is said to have none further down
+                if judged(one) != 'skip':
+                    for c in cell_clauses(rows, kernel, cell):
+                        found[c][kernel].append(judged(one))
     return found
 
 
@@ -139,8 +141,11 @@ def clauses_part(root, results):
 
 def tally(judgements):
     count = collections.Counter(judgements)
-    return f'{count["pass"]}/{len(judgements)}' + (
-        f', {count["fail"]} BROKEN' if count['fail'] else '')
+    words = [f'{count["fail"]} BROKEN'] if count['fail'] else []
+    words += [f'{count["pass"]}'] if count['pass'] else []
+    words += [f'{count["erratum"]} else'] if count['erratum'] else []
+    words += [f'{count["skip"]} why-not'] if count['skip'] else []
+    return ', '.join(words)
 
 
 def pages_part(root, results):
@@ -193,7 +198,8 @@ def page(root, results):
     if any(results.tables['cells'].values()):
         parts += ['## By page', '',
                   'How many of the cells (trigger and action) of each way to lose'
-                  ' the page are as they should be.', '',
+                  ' the page are as they should be. *why-not*: the reason is further'
+                  ' down; *else*: the kernel does something else.', '',
                   '\n'.join(pages_part(root, results)), '']
     for kind, title in (
             ('fail', 'Broken'),
