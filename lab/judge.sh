@@ -16,6 +16,20 @@ begun='' done=''
 name='' answer='' plan='' seen=0 bad=0 said='' complained=''
 tab=$(printf '\t')
 
+# cell POINT: the page type, injection, trigger and action of a point of the
+# matrix, which its name is made of; of others there are none.
+cell()
+{
+	case $name,$1 in
+	matrix*,*[!a-z0-9/-]*) ;;
+	matrix*,*/*/*/*/*) ;;
+	matrix*,?*/?*/?*/?*)
+		echo "$1" | tr / '\t'
+		return ;;
+	esac
+	printf '%s\t%s\t%s\t%s\n' - - - -
+}
+
 # result POINT RESULT REASON GOT: a line of WORK/results; report.py says what
 # its fields are. What a program says may have tabs in it.
 result()
@@ -28,8 +42,9 @@ result()
 			"$(echo "$4" | tr '\t' ' ')"
 		return ;;
 	esac
-	printf '%s\t%s\t%s\t-\t-\t-\t-\t%s\t%s\t%s\n' "$series" \
-		"${name:--}" "$1" "$2" "$3" "$4" >>"$work/results"
+	printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$series" \
+		"${name:--}" "$1" "$(cell "$1")" "$2" "$3" "$4" \
+		>>"$work/results"
 }
 
 # known POINT: does an erratum say that it fails on this kernel? The reason is
@@ -98,7 +113,7 @@ held()
 }
 
 # A line of the program: a point of its TAP, or an explanation, of which the
-# first before a point is kept. A `not ok` is never taken for a skip, whatever
+# first before a point is kept. A skip of what nobody could try is a why-not. A `not ok` is never taken for a skip, whatever
 # follows it.
 program_said()
 {
@@ -109,6 +124,9 @@ program_said()
 	what=${1#*ok * - }
 	case $1 in
 	1..*)			plan=${1#1..} ;;
+	'ok '*' # SKIP why-not: '*) seen=$((seen + 1))
+				skip "${what%% # SKIP*}" why-not \
+					"${1#* # SKIP why-not: }" - ;;
 	'ok '*' # SKIP '*)	seen=$((seen + 1))
 				skip "${what%% # SKIP*}" skip \
 					"${1#* # SKIP }" - ;;

@@ -6,7 +6,8 @@
 
 reads WORK/SERIES/results of each kernel that was asked for: ten fields with tabs
 between, in the order of FIELDS, "-" where there is nothing; and its version.
-Prints the skips and failures, a table of case x kernel, the sum, and how many
+Prints the skips and failures, a table of case x kernel and one of page type x
+kernel, the sum, and how many
 kernels booted. With --json the same results go to a file, as a list.
 
 Exit status: 0, 1 if something failed or nothing passed, 77 if fewer than two
@@ -56,7 +57,7 @@ def cell(rows):
     if count['skip']:
         words.append(f'{count["skip"]} skipped')
     if count['why-not']:
-        words.append('why-not')
+        words.append('why-not' if len(rows) == 1 else f'{count["why-not"]} why-not')
     return ', '.join(words) or '.'
 
 
@@ -73,13 +74,16 @@ def print_notes(rows):
                   f' {said or "no reason was given"}')
 
 
-def print_table(rows, series, versions):
-    cases = list(dict.fromkeys(row['case'] for row in rows if row['case']))
-    lines = [['case', *(versions[s] or f'{s} (not booted)' for s in series)]]
-    for case in cases:
-        lines.append([case] + [
+def print_table(what, rows, series, versions):
+    """Of each case, or each page type of the matrix, what it came to on each kernel."""
+    names = list(dict.fromkeys(row[what] for row in rows if row[what]))
+    if not names:
+        return
+    lines = [[what, *(versions[s] or f'{s} (not booted)' for s in series)]]
+    for name in names:
+        lines.append([name] + [
             cell([row for row in rows
-                  if row['case'] == case and row['kernel'] == s])
+                  if row[what] == name and row['kernel'] == s])
             for s in series])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
@@ -108,7 +112,8 @@ def main():
             file.write('\n')
 
     print_notes(rows)
-    print_table(rows, series, versions)
+    print_table('case', rows, series, versions)
+    print_table('page', rows, series, versions)
     booted = sum(1 for v in versions.values() if v)
     failed = count['fail']
     if booted and not count['pass'] and not failed:

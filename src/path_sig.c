@@ -196,6 +196,18 @@ static int is_over(enum bez_outcome outcome)
 	       bz_is_end(outcome);
 }
 
+/* What no signal has given a width, and no action had to know better. */
+static void measure(struct bz_mm *mm, struct bz_walk *w,
+		    const struct bz_fault *fault, struct bz_hit *hit,
+		    struct bz_loss *loss)
+{
+	if (fault->lsb || loss->known ||
+	    loss->memory.kind != BZ_MEMORY_UNKNOWN)
+		return;
+	if (bz_learn(mm, w, fault->addr, hit, &loss->memory))
+		loss->x = bz_extent_of(fault, loss->memory);
+}
+
 /* Each action in turn. DEFAULT is at the end, named or not. */
 static void climb(struct bz_mm *mm, struct bz_walk *w,
 		  const struct bz_fault *fault, int outermost,
@@ -221,6 +233,7 @@ static void climb(struct bz_mm *mm, struct bz_walk *w,
 		case BEZ_ACTION_SHUTDOWN:
 			if (fault->cause == BEZ_CAUSE_POISON_AO)
 				continue;
+			measure(mm, w, fault, hit, loss);
 			did = shut_down(mm, w, fault, hit, loss->x.width,
 					result);
 			break;
@@ -234,6 +247,7 @@ static void climb(struct bz_mm *mm, struct bz_walk *w,
 			bz_count(mm, w, result->why);
 		result->why = (uint16_t)did;
 	}
+	measure(mm, w, fault, hit, loss);
 	result->outcome = (uint16_t)at_the_end(fault);
 	result->action = result->outcome == BEZ_OUTCOME_DEFAULT ||
 			 result->outcome == BEZ_OUTCOME_NOTED ?

@@ -365,7 +365,10 @@ static enum bez_outcome by_look(struct job *j, struct bz_share_claim *claim)
 {
 	switch (bz_share_look(claim)) {
 	case BZ_LOOK_GOOD:
-		return already_good(j);
+		/* a bad page of a huge one that could not be split: as long as
+		 * that is so, it cannot be punched out of the file either, only
+		 * be zeroed there */
+		return j->mapped ? BEZ_OUTCOME_REFUSED_KIND : already_good(j);
 	case BZ_LOOK_LOST:
 		return refill(j, claim, 1);
 	case BZ_LOOK_HOLE:

@@ -278,6 +278,26 @@ static void announced(void)
 
 #define GIB ((size_t)1 << 30)
 
+/* No signal has said how wide it is, and no source had to know. */
+static void without_a_source(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	unsigned char byte;
+
+	kinds_can_be_lost(&kinds_huge);
+	huge_need(4);
+	kinds_make(&kinds_huge, &m);
+	see_install();
+	see_start(start());
+	CHECK_EQ(bez_region_add(m.at, m.len, &policy, &region), 0);
+	kinds_lose(&m, m.width);
+	CHECK_EQ(bez_recover(m.at + m.width + 12345, 1), -EFAULT);
+	CHECK_EQ(see_event(m.at + m.width + 12345).outcome, BEZ_OUTCOME_LEFT);
+	CHECK_EQ(see_event(m.at + m.width + 12345).width, m.width);
+	CHECK(see_lost(m.at + m.width + 12345, &byte));
+	CHECK_EQ(see_event(m.at + m.width + 12345).width, m.width);
+}
+
 /* As long as all of it is zeros, it takes no memory but its own. */
 static void gigabyte(void)
 {
@@ -323,6 +343,7 @@ static const struct tap_case cases[] = {
 	BOTH("each source", each_source),
 	BOTH("the mirror is lost", mirror_is_lost),
 	BOTH("announced", announced),
+	BOTH("without a source", without_a_source),
 	{ .name = "a gigabyte", .run = gigabyte, .data = &by_uffd,
 	  .timeout_s = 120 },
 };

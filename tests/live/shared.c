@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,46 @@ static void refused(void)
 	CHECK_EQ(atomic_load(&lost->punches), 0);
 }
 
+static volatile sig_atomic_t told;
+
+static void former(int sig)
+{
+	told += sig == SIGBUS;
+}
+
+/*
+ * A huge page that could not be split is bad, can be read, and can not be punched
+ * out of the file, only be zeroed there: it is nobody's to replace.
+ */
+static void wide_report(void)
+{
+	struct bez_shared shared = BEZ_SHARED_INIT;
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	unsigned char *copy, *at;
+	struct bez_source from;
+	bez_region_t region;
+	struct bez_event e;
+	int fd;
+
+	at = make(&copy, &fd);
+	live_fill(copy, length(), 1);
+	from = bez_source_mirror(copy);
+	CHECK(signal(SIGBUS, former) != SIG_ERR);
+	see_start(0);
+	shared.flags = kind()->flags;
+	shared.fd = fd;
+	policy.shared = &shared;
+	policy.source = &from;
+	CHECK_EQ(bez_region_add(at, length(), &policy, &region), 0);
+	see_report(at + length() / 2, BUS_MCEERR_AR, 21);
+	CHECK_EQ(told, 1);
+	e = see_event(at + length() / 2);
+	CHECK_EQ(e.outcome, BEZ_OUTCOME_DEFAULT);
+	CHECK_EQ(e.why, BEZ_OUTCOME_REFUSED_KIND);
+	CHECK_EQ(e.width, live_page());
+	CHECK_EQ(live_wrong(at, length(), 0), 0);
+}
+
 #define KIND(what, how, ...)						\
 	{ .name = what ", " #how, .run = how, .timeout_s = 120,	\
 	  .data = &(const struct kind){ __VA_ARGS__ } }
@@ -313,6 +354,10 @@ static const struct tap_case cases[] = {
 	     BEZ_SHARED_EXCLUSIVE, lock_it, 0, 0),
 	KIND("exclusive memfd, advised", replaced, memory_file, 0,
 	     BEZ_SHARED_EXCLUSIVE, advise_it, 0, 0),
+	KIND("exclusive memfd", wide_report, memory_file, 0,
+	     BEZ_SHARED_EXCLUSIVE, NULL, 0, 0),
+	KIND("fenced memfd", wide_report, memory_file, 0, BEZ_SHARED_FENCED,
+	     NULL, 0, 0),
 	KIND("nobody said: memfd", refused, memory_file, 0, 0, NULL, 0, 0),
 	KIND("nobody said: hugetlb", refused, huge_file, HUGE, 0, NULL, 0, 0),
 };

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Ways to lose a page. */
+#define _GNU_SOURCE
+#include "matrix.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Something was lost by this, whatever it answers; or had been before, and the
+ * kernel did not give it back. */
+static void see_lost(long before, int r, const char *how)
+{
+	const struct matrix_cell *c = tap_data();
+
+	if (c->expect.kept)
+		return;
+	CHECKF(matrix_corrupted() > before, "%s lost nothing: %s", how,
+	       strerror(-r));
+}
+
+/* -------------------------------------------------------------- MADV_HWPOISON */
+
+static int advised;
+
+static void told(int sig)
+{
+	(void)sig;
+}
+
+static int advise(void *at)
+{
+	signal(SIGBUS, told);
+	advised = madvise(at, SMALL, MADV_HWPOISON) ? -errno : 0;
+	_exit(0);
+}
+
+/*
+ * Who calls it is told at once (Linux 6.11), and our handler would be done before
+ * anybody met the loss. So a process calls that shares our memory, and nothing
+ * else: no page of it is copied for that.
+ */
+static void madv(struct matrix_memory *m)
+{
+	static char stack[64 << 10] __attribute__((aligned(16)));
+	long before = matrix_corrupted();
+	int status;
+	pid_t pid;
+
+	matrix_note_frame(m->at + m->lose);
+	/* where a page that can not be unmapped is bad, the caller is the one who
+	 * has to be told */
+	if (m->unsplit) {
+		int r = madvise(m->at + m->lose, SMALL, MADV_HWPOISON);
+
+		see_lost(before, r ? -errno : 0, "MADV_HWPOISON");
+		return;
+	}
+	pid = clone(advise, stack + sizeof(stack),
+		    CLONE_VM | CLONE_VFORK | SIGCHLD, m->at + m->lose);
+	CHECK(pid > 0);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	see_lost(before, advised, "MADV_HWPOISON");
+}
+
+static void advise_again(struct matrix_memory *m)
+{
+	madvise(m->at + m->lose, SMALL, MADV_HWPOISON);
+}
+
+/* ------------------------------------------------- by frame, by another process */
+
+static void foreign(struct matrix_memory *m)
+{
+	long before = matrix_corrupted();
+	char byte = 0;
+
+	matrix_note_frame(m->see ? m->see : m->at + m->lose);
+	if (m->see)
+		CHECK_EQ(munmap(m->see, m->unit), 0);
+	CHECK_EQ(write(matrix_link->ask[1], &byte, 1), 1);
+	CHECK_EQ(read(matrix_link->answer[0], &byte, 1), 1);
+	see_lost(before, -(unsigned char)byte, "hwpoison-inject");
+}
+
+/* -------------------------------------------------------------- machine checks */
+
+/* The monitor of the machine raises them: what the data says is why not yet. */
+static void mce(struct matrix_memory *m)
+{
+	(void)m;
+	CHECKF(0, "no monitor");
+}
+
+const struct matrix_injection matrix_injections[] = {
+	{ .name = "madv", .lose = madv, .again = advise_again },
+	{ .name = "foreign", .lose = foreign, .foreign = 1 },
+	{ .name = "mce", .lose = mce, .inside = 1 },
+};
+const size_t matrix_n_injections = COUNT(matrix_injections);
