@@ -75,6 +75,18 @@ int poke(unsigned char *at, unsigned char value)
 	return 0;
 }
 
+int attempt(void (*run)(void *), void *data)
+{
+	if (sigsetjmp(way_out, 1)) {
+		touching = 0;
+		return -1;
+	}
+	touching = 1;
+	run(data);
+	touching = 0;
+	return 0;
+}
+
 unsigned char fill_of(size_t page)
 {
 	return (unsigned char)(page % 255 + 1);	/* never zero */

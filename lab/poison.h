@@ -36,6 +36,9 @@ void take_sigbus(void);
 int peek(unsigned char *at, unsigned char *ret_value);
 int poke(unsigned char *at, unsigned char value);
 
+/* Call @run; 0, or -1 if SIGBUS came instead of its end. */
+int attempt(void (*run)(void *), void *data);
+
 /* @pages of anonymous memory; page i is full of the byte fill_of(i). */
 unsigned char *anon(size_t pages, int flags);
 unsigned char fill_of(size_t page);
