@@ -232,7 +232,8 @@ static ssize_t into_attribute(const unsigned char *from)
 
 	if (!fd)
 		fd = memfd_create("attribute", MFD_CLOEXEC);
-	return fsetxattr(fd, "trusted.lab", from, COPIED * PAGE, 0) ? -errno : 0;
+	return fsetxattr(fd, "trusted.lab", from, COPIED * PAGE, 0) ?
+	       -errno : 0;
 }
 
 static void *copier_thread(void *data)

@@ -38,8 +38,8 @@ KINDS = {
     'fetch': (0xbd80000000000150, 0x7, True),   # the same, instruction fetch
     'norip': (0xbd80000000000134, 0x6, True),   # the same, RIPV clear
     'optional': (0xbd000000000000c0, 0x5, True),  # found by a scrubber
-    'ucna': (0xbc00000000000080, 0x5, False),   # deferred: told by polling
-    'corrected': (0x9c00000000000080, 0x0, False),  # nothing is lost
+    'ucna': (0xbc00000000000090, 0xd, False),   # deferred: told by polling
+    'corrected': (0x9c00000000000090, 0x0, False),  # nothing is lost
 }
 ANYWHERE = ('optional', 'ucna', 'corrected')
 BANK, MISC = 9, 0x8c
