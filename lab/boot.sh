@@ -5,6 +5,7 @@
 # does, or after SECONDS; and with its parent, however that ends. DISK, an
 # image, may be empty: then there is none. With CONSOLE_LOG "-" there is no
 # report and no limit: the console is where we are, with a prompt on it.
+# LAB_ACCEL=kvm in the environment: not in software.
 set -eu
 
 series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7
@@ -16,6 +17,10 @@ field()
 		"$(dirname "$0")/kernels"
 }
 huge=$(field 7)
+accel=tcg,thread=multi cpu=$(field 4)
+# The processor's maker is the host's there, if nothing is said of it; only
+# Intel's tell all processors of a machine check.
+[ "${LAB_ACCEL:-tcg}" = tcg ] || accel=kvm cpu=$cpu,vendor=GenuineIntel
 
 # panic=-1 and -no-reboot: a panic ends the guest at once, as does its reboot.
 # No watchdogs: on a busy host an emulated CPU may stand still for seconds,
@@ -32,7 +37,7 @@ LAB_MONITOR=/dev/ttyS2"
 # Whoever is in the guest may ask for machine checks: monitor.py.
 set -- "$(dirname "$0")/monitor.py" qemu-system-x86_64 \
 	-nodefaults -no-user-config -no-reboot -display none \
-	-accel tcg,thread=multi -cpu "$(field 4)" -smp "$(field 5)" \
+	-accel "$accel" -cpu "$cpu" -smp "$(field 5)" \
 	-m "$(field 6)" -kernel "$kernel/vmlinuz" -initrd "$initramfs" \
 	-append "$append"
 [ -z "$disk" ] ||
