@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# accel.sh WANT SERIES KERNEL_DIR [DEVICE [SECONDS]]: what the machines run on, "tcg" or
-# "kvm", on standard output; what was found, a line on standard error. WANT is
-# auto, tcg or kvm; with auto KVM is used if a machine boots with it, which is
-# tried for so many SECONDS: where this is a machine of somebody's itself, it
-# often does not. DEVICE is KVM's. Exit status: 1 if KVM is wanted and can not be
-# had.
+# accel.sh WANT SERIES KERNEL_DIR [DEVICE [SECONDS]]: what the machines run
+# on, "tcg" or "kvm", on standard output; what was found, a line on standard
+# error. WANT is auto, tcg or kvm; with auto KVM is used if a machine boots with
+# it, which is tried for so many SECONDS: where this is a machine of somebody's
+# itself, it often does not. DEVICE is KVM's. Exit status: 1 if KVM is wanted and
+# cannot be had.
 set -eu
 
 want=$1 series=$2 kernel=$3 device=${4:-/dev/kvm}

@@ -287,9 +287,9 @@ static void copy_struck(struct copier *c)
 
 /*
  * The kernel meets it while it copies from the program. The page is taken away,
- * the next call ends before it, and who touches it is told. The call that met it
- * is carried on: the file tries once more where a copy was short, and here the
- * memory is good.
+ * the next call ends before it, and who touches it is told. The call that met
+ * it is carried on: the file tries once more where a copy was short, and here
+ * the memory is good.
  */
 static void copy_in(void)
 {

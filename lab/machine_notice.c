@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a process is told of a lost page when nobody has to do anything yet: real
- * machine checks that require no action, and errors that are found when the
- * banks are polled. machine_check.c has those that do.
+ * What a process is told of a lost page when nobody has to do anything yet:
+ * real machine checks that require no action, and errors that are found when
+ * the banks are polled. machine_check.c has those that do.
  */
 #define _GNU_SOURCE
 #include "mce.h"
@@ -69,7 +69,7 @@ static void wait_handled(uint64_t phys)
 	close(log_fd);
 }
 
-/* --------------------------------------------------------- who wants to know */
+/* -------------------------------------------------------- who wants to know */
 
 static sigset_t bus;
 

@@ -106,8 +106,8 @@ static void replaced(void)
 
 /*
  * The processor does not vouch for the instruction. Nobody can tell that any
- * more since Linux 6.12: it runs again. Before, the page is not even taken away,
- * and where it was is not told.
+ * more since Linux 6.12: it runs again. Before, the page is not even taken
+ * away, and where it was is not told.
  */
 static void no_restart(void)
 {
