@@ -5,6 +5,7 @@
 # does, or after SECONDS; and with its parent, however that ends. DISK, an
 # image, may be empty: then there is none. With CONSOLE_LOG "-" there is no
 # report and no limit: the console is where we are, with a prompt on it.
+# LAB_ACCEL=kvm in the environment: not in software.
 set -eu
 
 series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7
@@ -16,6 +17,10 @@ field()
 		"$(dirname "$0")/kernels"
 }
 huge=$(field 7)
+accel=tcg,thread=multi cpu=$(field 4)
+# The processor's maker is the host's there, if nothing is said of it; only
+# Intel's tell all processors of a machine check.
+[ "${LAB_ACCEL:-tcg}" = tcg ] || accel=kvm cpu=$cpu,vendor=GenuineIntel
 
 # panic=-1 and -no-reboot: a panic ends the guest at once, as does its reboot.
 # No watchdogs: on a busy host an emulated CPU may stand still for seconds,
@@ -25,17 +30,20 @@ huge=$(field 7)
 append="console=ttyS0 loglevel=3 panic=-1 mitigations=off nowatchdog \
 rcupdate.rcu_cpu_stall_suppress=1 log_buf_len=32M \
 hugepagesz=1G hugepages=${huge%,*} hugepagesz=2M hugepages=${huge#*,} \
-default_hugepagesz=2M transparent_hugepage=madvise TAP_PATIENCE=$patience"
+default_hugepagesz=2M transparent_hugepage=madvise TAP_PATIENCE=$patience \
+LAB_MONITOR=/dev/ttyS2"
 [ "$console" != - ] || append="$append LAB_SHELL=1"
 
-set -- -nodefaults -no-user-config -no-reboot -display none -monitor none \
-	-accel tcg,thread=multi -cpu "$(field 4)" -smp "$(field 5)" \
+# Whoever is in the guest may ask for machine checks: monitor.py.
+set -- "$(dirname "$0")/monitor.py" qemu-system-x86_64 \
+	-nodefaults -no-user-config -no-reboot -display none \
+	-accel "$accel" -cpu "$cpu" -smp "$(field 5)" \
 	-m "$(field 6)" -kernel "$kernel/vmlinuz" -initrd "$initramfs" \
 	-append "$append"
 [ -z "$disk" ] ||
 	set -- "$@" -drive "if=virtio,format=raw,file=$disk,cache=unsafe"
 if [ "$console" = - ]; then
-	exec qemu-system-x86_64 "$@" \
+	exec "$@" \
 		-chardev stdio,id=here,signal=off -serial chardev:here
 fi
 
@@ -43,6 +51,6 @@ fi
 # result: the first is the console, the second the report.
 exec </dev/null
 exec setpriv --pdeathsig TERM timeout -s TERM -k 5 "$seconds" \
-	setpriv --pdeathsig KILL qemu-system-x86_64 "$@" \
+	setpriv --pdeathsig KILL "$@" \
 	-serial "file:$console" \
 	-chardev stdio,id=report,signal=off -serial chardev:report

@@ -42,42 +42,15 @@ static void anon_page(void)
 	CHECK_EQ(sigbus.count, 2);
 }
 
-/* Is the memory at @p, 2 MiB, one huge page? By the kernel's own words. */
-static int is_huge(const unsigned char *p)
-{
-	char line[256];
-	unsigned long start, end, kib = 0, huge = 0;
-	int here = 0;
-	FILE *f = fopen("/proc/self/smaps", "re");
-
-	CHECK(f != NULL);
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			here = start <= (uintptr_t)p && (uintptr_t)p < end;
-		else if (here && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
-			huge = kib;
-	}
-	fclose(f);
-	return huge == 2048;
-}
-
 /* A huge page is split: only the 4 KiB that are bad are lost. */
 static void transparent_huge_page(void)
 {
-	enum { HUGE_PAGES = 512, BAD = 7 };
-	const size_t huge = HUGE_PAGES * PAGE;
-	unsigned char *area, *p, value;
+	enum { BAD = 7 };
+	unsigned char *p, value;
 	size_t i;
 
 	take_sigbus();
-	area = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(area != MAP_FAILED);
-	p = (unsigned char *)(((uintptr_t)area + huge - 1) & ~(huge - 1));
-	CHECK_EQ(madvise(p, huge, MADV_HUGEPAGE), 0);
-	for (i = 0; i < HUGE_PAGES; i++)
-		memset(p + i * PAGE, fill_of(i), PAGE);
-	CHECK(is_huge(p));
+	p = anon_huge();
 	poison(p + BAD * PAGE);
 	CHECK(!is_huge(p));
 	for (i = 0; i < HUGE_PAGES; i++)

@@ -75,6 +75,18 @@ int poke(unsigned char *at, unsigned char value)
 	return 0;
 }
 
+int attempt(void (*run)(void *), void *data)
+{
+	if (sigsetjmp(way_out, 1)) {
+		touching = 0;
+		return -1;
+	}
+	touching = 1;
+	run(data);
+	touching = 0;
+	return 0;
+}
+
 unsigned char fill_of(size_t page)
 {
 	return (unsigned char)(page % 255 + 1);	/* never zero */
@@ -102,20 +114,55 @@ int page_is(const unsigned char *p, unsigned char value)
 	return 1;
 }
 
-/* Is who calls MADV_HWPOISON told at once, as by a machine check? */
-static unsigned int told_at_once(void)
+int is_huge(const unsigned char *p)
 {
-	unsigned int major = 0, minor = 0;
+	char line[256];
+	unsigned long start, end, kib = 0, huge = 0;
+	int here = 0;
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	CHECK(f != NULL);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (uintptr_t)p && (uintptr_t)p < end;
+		else if (here && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
+			huge = kib;
+	}
+	fclose(f);
+	return huge == 2048;
+}
+
+unsigned char *anon_huge(void)
+{
+	const size_t huge = HUGE_PAGES * PAGE;
+	unsigned char *area, *p;
+	size_t i;
+
+	area = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(area != MAP_FAILED);
+	p = (unsigned char *)(((uintptr_t)area + huge - 1) & ~(huge - 1));
+	CHECK_EQ(madvise(p, huge, MADV_HUGEPAGE), 0);
+	for (i = 0; i < HUGE_PAGES; i++)
+		memset(p + i * PAGE, fill_of(i), PAGE);
+	CHECK(is_huge(p));
+	return p;
+}
+
+int linux_is(unsigned int major, unsigned int minor)
+{
+	unsigned int is_major = 0, is_minor = 0;
 	struct utsname name;
 
 	CHECK_EQ(uname(&name), 0);
-	CHECK_EQ(sscanf(name.release, "%u.%u", &major, &minor), 2);
-	return major > 6 || (major == 6 && minor >= 11);
+	CHECK_EQ(sscanf(name.release, "%u.%u", &is_major, &is_minor), 2);
+	return is_major > major || (is_major == major && is_minor >= minor);
 }
 
 void poison(unsigned char *p)
 {
-	const unsigned int before = sigbus.count, told = told_at_once();
+	/* who calls it is told at once, as by a machine check */
+	const unsigned int before = sigbus.count, told = linux_is(6, 11);
 
 	CHECKF(madvise(p, PAGE, MADV_HWPOISON) == 0, "MADV_HWPOISON: %s",
 	       strerror(errno));

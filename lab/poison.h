@@ -36,11 +36,24 @@ void take_sigbus(void);
 int peek(unsigned char *at, unsigned char *ret_value);
 int poke(unsigned char *at, unsigned char value);
 
+/* Call @run; 0, or -1 if SIGBUS came instead of its end. */
+int attempt(void (*run)(void *), void *data);
+
 /* @pages of anonymous memory; page i is full of the byte fill_of(i). */
 unsigned char *anon(size_t pages, int flags);
 unsigned char fill_of(size_t page);
 /* Is the page at @p full of @value? Touches every byte of it. */
 int page_is(const unsigned char *p, unsigned char value);
+
+enum { HUGE_PAGES = 512 };
+
+/* A transparent huge page, filled in the same way. */
+unsigned char *anon_huge(void);
+/* Is the memory at @p, 2 MiB, one huge page? By the kernel's own words. */
+int is_huge(const unsigned char *p);
+
+/* Is this Linux @major.@minor or later? */
+int linux_is(unsigned int major, unsigned int minor);
 
 /*
  * Poison the page at @p by MADV_HWPOISON and check what the kernel says to

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "mce.h"
+
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <termios.h>
+#include <unistd.h>
+
+static const char *const words[] = {
+	[LAB_MCE_LOAD] = "load",
+	[LAB_MCE_LOCAL] = "local",
+	[LAB_MCE_FETCH] = "fetch",
+	[LAB_MCE_NO_RESTART] = "norip",
+	[LAB_MCE_OPTIONAL] = "optional",
+	[LAB_MCE_DEFERRED] = "ucna",
+	[LAB_MCE_CORRECTED] = "corrected",
+};
+
+/* boot.sh says which line it is, in init's environment. */
+static const char *line_name(void)
+{
+	return getenv("LAB_MONITOR");
+}
+
+void lab_need_mce(void)
+{
+	if (!line_name())
+		tap_skip("no monitor to ask for machine checks: only the lab "
+			 "has one (make lab)");
+}
+
+/* The line, raw, with nothing left in it of one that gave up; or -errno. */
+static int open_line(void)
+{
+	struct termios mode;
+	int fd;
+
+	if (!line_name())
+		return -ENODEV;
+	fd = open(line_name(), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ENXIO ? -ENODEV : -errno;
+	if (flock(fd, LOCK_EX) || tcgetattr(fd, &mode))
+		goto fail;
+	cfmakeraw(&mode);
+	if (tcsetattr(fd, TCSANOW, &mode) || tcflush(fd, TCIFLUSH))
+		goto fail;
+	return fd;
+fail:
+	close(fd);
+	return -EIO;
+}
+
+/* A line of text without its end. The monitor has a limit of its own. */
+static int read_line(int fd, char *line, size_t size)
+{
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	size_t n = 0;
+	ssize_t r;
+
+	while (n < size - 1) {
+		r = poll(&wait, 1, 90000);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return -EIO;
+		r = read(fd, line + n, 1);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return -EIO;
+		if (line[n] == '\n')
+			break;
+		n++;
+	}
+	line[n] = '\0';
+	return 0;
+}
+
+int lab_mce(const struct lab_mce *mce)
+{
+	char line[256];
+	ssize_t length;
+	int fd, r;
+
+	fd = open_line();
+	if (fd < 0)
+		return fd;
+	length = snprintf(line, sizeof(line),
+			  "mce %s %x %" PRIx64 " %" PRIxPTR " %" PRIxPTR,
+			  words[mce->kind], mce->cpu, mce->phys, mce->low,
+			  mce->high);
+	if (mce->from || mce->to)
+		length += snprintf(line + length, sizeof(line) - (size_t)length,
+				   " %" PRIxPTR " %" PRIxPTR, mce->from,
+				   mce->to);
+	line[length++] = '\n';
+	r = write(fd, line, (size_t)length) == length ? 0 : -EIO;
+	if (!r)
+		r = read_line(fd, line, sizeof(line));
+	close(fd);
+	if (r || !strcmp(line, "ok"))
+		return r;
+	tap_diag("the monitor: %s", line);
+	return strstr(line, "never there") ? -EAGAIN : -EINVAL;
+}
+
+uint64_t lab_phys(const void *p)
+{
+	const uintptr_t page = (uintptr_t)p / 4096, in_page = (uintptr_t)p % 4096;
+	uint64_t entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, &entry, sizeof(entry), (off_t)(page * sizeof(entry))),
+		 sizeof(entry));
+	close(fd);
+	if (!(entry >> 63))
+		return 0;
+	return (entry & ((1ull << 55) - 1)) * 4096 + in_page;
+}
+
+__asm__(
+"	.pushsection .text\n"
+"	.globl lab_load_loop, lab_load_loop_end\n"
+"	.type lab_load_loop, @function\n"
+"lab_load_loop:\n"
+"	movzbl (%rdi), %eax\n"
+"	cmpl $0, (%rsi)\n"
+"	je lab_load_loop\n"
+"	ret\n"
+"lab_load_loop_end:\n"
+"	.size lab_load_loop, . - lab_load_loop\n"
+"	.globl lab_store_loop, lab_store_loop_end\n"
+"	.type lab_store_loop, @function\n"
+"lab_store_loop:\n"
+"	movb %dl, (%rdi)\n"
+"	cmpl $0, (%rsi)\n"
+"	je lab_store_loop\n"
+"	ret\n"
+"lab_store_loop_end:\n"
+"	.size lab_store_loop, . - lab_store_loop\n"
+"	.popsection\n");
+
+/* A routine of the kernel's: from its name to that of the next. */
+static int find_routine(const char *name, uintptr_t *ret_low,
+			uintptr_t *ret_high)
+{
+	uintptr_t low = 0, high = UINTPTR_MAX, at;
+	char line[512], is[256];
+	int pass;
+	FILE *f = fopen("/proc/kallsyms", "re");
+
+	CHECK(f != NULL);
+	for (pass = 0; pass < 2; pass++) {
+		rewind(f);
+		while (fgets(line, sizeof(line), f)) {
+			if (sscanf(line, "%" SCNxPTR " %*c %255s", &at, is) != 2)
+				continue;
+			if (!pass && !strcmp(is, name))
+				low = at;
+			else if (pass && at > low && at < high)
+				high = at;
+		}
+		if (!low)
+			break;
+	}
+	fclose(f);
+	*ret_low = low;
+	*ret_high = high;
+	return low != 0;
+}
+
+void lab_copy_range(uintptr_t *ret_low, uintptr_t *ret_high)
+{
+	/* The newest first; all of these processors have fast rep movsb. */
+	if (!find_routine("rep_movs_alternative", ret_low, ret_high) &&
+	    !find_routine("copy_user_enhanced_fast_string", ret_low, ret_high))
+		CHECKF(0, "no routine in /proc/kallsyms copies from user memory");
+}
+
+void lab_stay_on(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	CHECKF(!sched_setaffinity(0, sizeof(set), &set), "processor %u: %s", cpu,
+	       strerror(errno));
+}
