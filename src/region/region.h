@@ -72,8 +72,8 @@ static inline uint32_t bz_region_no_restarts(void)
 }
 
 /* Normal context: the writers' lock around fork(2); regions registered. */
-void bz_region_fork_prepare(void);
-void bz_region_fork_done(void);
+struct bz_lock;
+struct bz_lock *bz_region_lock(void);
 /* In a child, that lock held: registrations are open, whoever had closed them. */
 void bz_region_fork_open(void);
 uint64_t bz_region_total(void);
