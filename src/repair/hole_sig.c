@@ -41,6 +41,8 @@ enum bz_probe bz_probe_hole(struct bz_extent x)
 		return BZ_PROBE_LOST;
 	case -EFAULT:
 		return BZ_PROBE_OTHER;
+	case -EINVAL:
+		return bz_probe_old(x, BZ_PROBE_GOOD);
 	default:
 		return BZ_PROBE_GOOD;	/* or the next touch tells */
 	}

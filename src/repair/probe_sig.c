@@ -5,12 +5,26 @@
 
 #define PATIENCE_NS 100000000u
 
+/* As a debugger reads it, who needs no access. @unsure: without /proc. */
+static enum bz_probe probe_by_force(uint64_t addr, enum bz_probe unsure)
+{
+	long fd = bz_openat("/proc/self/mem", O_RDONLY | O_CLOEXEC), r;
+	char byte;
+
+	if (fd < 0)
+		return unsure;
+	r = bz_pread((int)fd, &byte, 1, addr);
+	bz_close((int)fd);
+	return r == 1 ? BZ_PROBE_GOOD : BZ_PROBE_LOST;
+}
+
 /*
  * Before Linux 5.14: read one byte through the kernel. It says EFAULT for
  * poison that it knows of; poison that nobody has found yet would be found
- * the hard way, but what a handler was called for is known.
+ * the hard way, but what a handler was called for is known. And it says so for
+ * memory without access, which is no loss.
  */
-static enum bz_probe probe_by_read(struct bz_extent x)
+static enum bz_probe probe_by_read(struct bz_extent x, enum bz_probe unsure)
 {
 	char byte;
 	struct iovec here = { &byte, 1 }, there = { (void *)x.start, 1 };
@@ -21,7 +35,7 @@ static enum bz_probe probe_by_read(struct bz_extent x)
 		return BZ_PROBE_GOOD;
 	/* a kernel without this call, or a filter: that says nothing, and a
 	 * good page must not be replaced */
-	return r == -EFAULT ? BZ_PROBE_LOST : BZ_PROBE_OTHER;
+	return r == -EFAULT ? probe_by_force(x.start, unsure) : BZ_PROBE_OTHER;
 }
 
 /* EINVAL is for memory without access, too. Ask about memory that has it. */
@@ -30,6 +44,13 @@ static int old_kernel(void)
 	uint64_t own = (uint64_t)&bz_core & -bz_core.page;
 
 	return bz_madvise(own, bz_core.page, MADV_POPULATE_READ) == -EINVAL;
+}
+
+/* No access is no loss: whoever runs into it again gets the SIGSEGV that he is
+ * due. */
+enum bz_probe bz_probe_old(struct bz_extent x, enum bz_probe unsure)
+{
+	return old_kernel() ? probe_by_read(x, unsure) : BZ_PROBE_GOOD;
 }
 
 /*
@@ -51,10 +72,7 @@ enum bz_probe bz_probe(struct bz_extent x, int patient)
 		case -ENOMEM:
 			return BZ_PROBE_UNMAPPED;
 		case -EINVAL:
-			/* no access is no loss: whoever runs into it again
-			 * gets the SIGSEGV that he is due */
-			return old_kernel() ? probe_by_read(x) :
-					      BZ_PROBE_GOOD;
+			return bz_probe_old(x, BZ_PROBE_LOST);
 		case -EFAULT:
 			if (!patient)
 				return BZ_PROBE_FAULT;

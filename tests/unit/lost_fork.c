@@ -6,6 +6,8 @@
  * is not is open.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -26,20 +28,25 @@ static unsigned char *lost_page(void)
 	return at + LOST * unit_page();
 }
 
-static void lose(const struct bez_shared *shared)
+static void begin(const struct bez_shared *shared)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	bez_region_t region;
 
-	/* before somebody else watches it */
-	live_poison(lost_page());
 	live_start(BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL);
 	policy.actions[0] = BEZ_ACTION_DEGRADE;
 	policy.shared = shared;
 	CHECK_EQ(bez_region_add(at, PAGES * unit_page(), &policy, &region), 0);
+	unit_patience(100);
+}
+
+static void lose(const struct bez_shared *shared)
+{
+	/* before somebody else watches it */
+	live_poison(lost_page());
+	begin(shared);
 	CHECK_EQ(bez_recover(lost_page(), 1), -EFAULT);
 	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 1);
-	unit_patience(100);
 }
 
 /* Run @look in a child, whose checks count by its status. */
@@ -106,8 +113,7 @@ static void wiped(void)
 	is_lost();
 }
 
-/* The child's page tables are filled from the file, whatever the parent's had. */
-static void shared(void)
+static struct bez_shared in_file(void)
 {
 	struct bez_shared said = BEZ_SHARED_INIT;
 	int file = memfd_create("lost", MFD_CLOEXEC);
@@ -121,10 +127,41 @@ static void shared(void)
 	live_fill(at, PAGES * unit_page(), 0);
 	said.fd = file;
 	said.flags = BEZ_SHARED_EXCLUSIVE;
+	return said;
+}
+
+/* The child's page tables are filled from the file, whatever the parent's had. */
+static void shared(void)
+{
+	struct bez_shared said = in_file();
+
 	lose(&said);
 	in_child(is_lost);
 	is_lost();
 }
+
+/* Before 5.14 a hole looks as poison does, which stays; but fences are what keeps
+ * that closed, the child's own in the child. */
+static void hole(void)
+{
+	struct bez_shared said = in_file();
+
+	begin(&said);
+	CHECK_EQ(fallocate(said.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   (off_t)unit_page(), (off_t)unit_page()), 0);
+	double_kernel(*(const uint32_t *)tap_data());
+	double_watch();
+	CHECK_EQ(bez_recover(lost_page(), 1), -EFAULT);
+	is_lost();
+	in_child(is_lost);
+	in_child(is_cleared);
+	CHECK_EQ(bez_lost_clear(at, PAGES * unit_page()), 0);
+	double_rest();
+	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 0);
+	CHECK_EQ(live_read(lost_page()), 0);
+}
+
+static const uint32_t newest, v5_10 = DOUBLE_5_10;
 
 /* Another thread has put memory in the place of a cover, and is about to take the
  * loss out of the inventory; this one forks, and does not wait for it any more. */
@@ -148,6 +185,8 @@ static const struct tap_case cases[] = {
 	{ .name = "private memory", .run = ordinary },
 	{ .name = "memory that a child finds empty", .run = wiped },
 	{ .name = "shared memory", .run = shared },
+	{ .name = "a hole", .run = hole, .data = &newest },
+	{ .name = "a hole, before 5.14", .run = hole, .data = &v5_10 },
 	{ .name = "opened by another thread", .run = opened },
 };
 
