@@ -4,19 +4,16 @@
  * one, while another thread has the same or another: in the child that thread is not
  * there, and what it had must be free; in both the call goes on to its end.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../live/live.h"
 #include "core/lock.h"
 #include "bezoar/shutdown.h"
 #include "unit.h"
@@ -39,26 +36,9 @@ static void begin(void)
 	unit_patience(30);
 }
 
-/* Is thread @tid waiting in the kernel? */
-static int sleeps(void)
-{
-	char path[64], text[256] = "", *end;
-	int fd;
-
-	if (!tid)
-		return 0;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	fd = open(path, O_RDONLY);
-	CHECK(fd >= 0);
-	CHECK(read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	end = strrchr(text, ')');
-	return end && end[2] == 'S';
-}
-
 static void until_it_sleeps(void)
 {
-	while (!sleeps())
+	while (!live_sleeps(tid))
 		sched_yield();
 }
 
@@ -127,7 +107,7 @@ static void *signals(void *arg)
 	CHECK_EQ(pthread_kill(*(pthread_t *)arg, SIGUSR1), 0);
 	while (!forks)
 		sched_yield();
-	while (twin < 0 && !sleeps())
+	while (twin < 0 && !live_sleeps(tid))
 		sched_yield();
 	let_go = 1;
 	return NULL;

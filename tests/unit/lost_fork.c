@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../live/live.h"
@@ -49,22 +47,6 @@ static void lose(const struct bez_shared *shared)
 	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 1);
 }
 
-/* Run @look in a child, whose checks count by its status. */
-static void in_child(void (*look)(void))
-{
-	pid_t pid = fork();
-	int status = 0;
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		tap_apart();
-		look();
-		_exit(0);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECKF(!status, "the child ended with %#x", status);
-}
-
 static void is_lost(void)
 {
 	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 1);
@@ -91,8 +73,8 @@ static void ordinary(void)
 	unit_need_poison();
 	at = live_pages(PAGES);
 	lose(NULL);
-	in_child(is_lost);
-	in_child(is_cleared);
+	live_in_child(is_lost);
+	live_in_child(is_cleared);
 	is_lost();
 }
 
@@ -109,7 +91,7 @@ static void wiped(void)
 	at = live_pages(PAGES);
 	CHECK_EQ(madvise(at, PAGES * unit_page(), MADV_WIPEONFORK), 0);
 	lose(NULL);
-	in_child(is_wiped);
+	live_in_child(is_wiped);
 	is_lost();
 }
 
@@ -136,7 +118,7 @@ static void shared(void)
 	struct bez_shared said = in_file();
 
 	lose(&said);
-	in_child(is_lost);
+	live_in_child(is_lost);
 	is_lost();
 }
 
@@ -153,8 +135,8 @@ static void hole(void)
 	double_watch();
 	CHECK_EQ(bez_recover(lost_page(), 1), -EFAULT);
 	is_lost();
-	in_child(is_lost);
-	in_child(is_cleared);
+	live_in_child(is_lost);
+	live_in_child(is_cleared);
 	CHECK_EQ(bez_lost_clear(at, PAGES * unit_page()), 0);
 	double_rest();
 	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 0);
@@ -178,7 +160,7 @@ static void opened(void)
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
 	      lost_page());
 	live_fill(at, PAGES * unit_page(), 0);
-	in_child(is_open);
+	live_in_child(is_open);
 }
 
 static const struct tap_case cases[] = {
