@@ -254,6 +254,7 @@ static int walk_extent(struct bz_mm *mm, struct bz_walk *w,
 		return -ENOENT;
 	loss.again = 0;
 	loss.known = bz_lost_count() && bz_lost_find(fault->addr, &at);
+	result->was_lost = (uint16_t)loss.known;
 	if (loss.known) {
 		loss.memory = hit.memory;
 		loss.x = at.x;

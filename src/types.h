@@ -116,7 +116,9 @@ struct bz_result {
 	uint16_t source;		/* enum bez_source_kind */
 	uint16_t cause;			/* enum bez_cause, if more is known than
 					 * the signal said; or 0 */
+	uint16_t was_lost;		/* before: nothing was to be tried */
 	uint64_t frame;			/* of the page that was lost; or 0 */
+	uint64_t done_ns;		/* CLOCK_MONOTONIC; 0: see bz_record() */
 	struct bez_scope *scope;	/* UNWOUND: to here */
 };
 

@@ -446,7 +446,8 @@ uint64_t bez_outcome_count(enum bez_outcome outcome);
 struct bez_event {
 	uint64_t seq;		/* 1, 2, 3 ... in the order of completion */
 	uint64_t time_ns;	/* CLOCK_MONOTONIC when the fault was taken */
-	uint64_t took_ns;	/* from there until ready to resume */
+	uint64_t took_ns;	/* from there until ready to resume; 0: it was
+				 * lost before, and there was nothing to do */
 	uint64_t addr;		/* as the kernel gave it; 0: none */
 	uint64_t width;		/* bytes of the extent; 0: unknown */
 	bez_region_t region;	/* 0: none */

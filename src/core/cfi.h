@@ -58,6 +58,10 @@ struct bz_walker {
 /* What describes the code at @pc: 1, or 0: nothing. */
 int bz_cfi_find(uint64_t pc, struct bz_cfi *ret);
 
+/* Do both lie behind the same entry, and before the next? A look at the index only.
+ * 1, or 0: no, or it cannot be told. */
+int bz_cfi_is_same(uint64_t pc, uint64_t other);
+
 /* What describes @f, and where its frame ends. 1, or 0: nothing, or it cannot be
  * read. */
 int bz_cfi_describe(struct bz_walker *w, const struct bz_frame *f,

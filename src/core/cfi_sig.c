@@ -109,27 +109,53 @@ static int word(struct bz_walker *w, uint64_t addr, uint64_t *ret)
 
 /* ---------------------------------------------------------------- the tables */
 
-/* The index is sorted: pairs of where code begins and where its entry is. */
-static const uint8_t *search(const uint8_t *index, uint64_t pc)
-{
-	uint32_t lo = 0, hi, mid;
-	const uint8_t *table;
+/* The index is sorted: pairs of where code begins and where its entry is, relative
+ * to its head. */
+struct index {
+	const uint8_t *head;
+	uint32_t pairs;
+	uint32_t at;			/* the last that begins before */
+};
 
-	/* version 1; the table is relative to its head */
-	if (index[0] != 1 || index[1] != 0x1b || index[2] != 0x03 ||
-	    index[3] != 0x3b)
-		return NULL;
-	hi = u32(index + 8);
-	table = index + 12;
-	while (hi - lo > 1) {
-		mid = lo + (hi - lo) / 2;
-		if ((uint64_t)index + (uint64_t)(int64_t)(int32_t)
-			    u32(table + 8 * (uint64_t)mid) <= pc)
-			lo = mid;
+static uint64_t begins(const struct index *x, uint32_t i)
+{
+	return (uint64_t)x->head + (uint64_t)(int64_t)(int32_t)u32(
+		x->head + 12 + 8 * (uint64_t)i);
+}
+
+/* 1, or 0: nothing is known of what is there. */
+static int search(uint64_t pc, struct index *x)
+{
+	struct dl_find_object object;
+	uint32_t hi, mid;
+
+	if (!_dl_find_object || _dl_find_object((void *)pc, &object) ||
+	    !object.dlfo_eh_frame)
+		return 0;
+	x->head = object.dlfo_eh_frame;
+	/* version 1 */
+	if (x->head[0] != 1 || x->head[1] != 0x1b || x->head[2] != 0x03 ||
+	    x->head[3] != 0x3b)
+		return 0;
+	x->pairs = hi = u32(x->head + 8);
+	x->at = 0;
+	while (hi - x->at > 1) {
+		mid = x->at + (hi - x->at) / 2;
+		if (begins(x, mid) <= pc)
+			x->at = mid;
 		else
 			hi = mid;
 	}
-	return hi ? index + (int32_t)u32(table + 8 * (uint64_t)lo + 4) : NULL;
+	return x->pairs != 0;
+}
+
+int bz_cfi_is_same(uint64_t pc, uint64_t other)
+{
+	struct index x;
+
+	return search(pc, &x) && begins(&x, x.at) <= pc &&
+	       begins(&x, x.at) <= other && x.at + 1 < x.pairs &&
+	       other < begins(&x, x.at + 1);
 }
 
 static int read_cie(const uint8_t *cie, struct bz_cfi *e, int *ret_sized)
@@ -173,16 +199,15 @@ static int read_cie(const uint8_t *cie, struct bz_cfi *e, int *ret_sized)
 
 int bz_cfi_find(uint64_t pc, struct bz_cfi *e)
 {
-	struct dl_find_object object;
 	const uint8_t *fde, *p;
+	struct index x;
 	int sized;
 
 	memset(e, 0, sizeof(*e));
-	if (!_dl_find_object || _dl_find_object((void *)pc, &object) ||
-	    !object.dlfo_eh_frame)
+	if (!search(pc, &x))
 		return 0;
-	fde = search(object.dlfo_eh_frame, pc);
-	if (!fde || u32(fde) >= 0xfffffff0u ||
+	fde = x.head + (int32_t)u32(x.head + 12 + 8 * (uint64_t)x.at + 4);
+	if (u32(fde) >= 0xfffffff0u ||
 	    !read_cie(fde + 4 - u32(fde + 4), e, &sized))
 		return 0;
 	e->start = relative(fde + 8);

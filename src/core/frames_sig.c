@@ -94,15 +94,30 @@ static int guarded(void *arg)
 	return (int)follow(arg);
 }
 
+struct places {
+	uint64_t fault, scope;
+};
+
+static int same_function(void *arg)
+{
+	const struct places *at = arg;
+
+	return bz_cfi_is_same(at->fault, at->scope);
+}
+
 enum bz_way bz_frames_way(struct bz_walk *w, const struct bz_fault *fault,
 			  struct bz_extent x, const uint64_t *saved)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	struct places at = { fault->ip, saved[1] - 1 };
 	struct bz_walker *f;
 	int r;
 
 	if (!fault->context || !mm)
 		return BZ_WAY_UNKNOWN;
+	/* mostly: who entered it has faulted, its stack as deep as it was */
+	if (fault->sp == saved[0] && bz_guarded(w, same_function, &at) == 1)
+		return BZ_WAY_LIVE;
 	/* all else is written before it is read */
 	f = bz_mm_page(mm, w, BZ_PAGE_STAGE, w->depth);
 	f->fault = fault;

@@ -183,6 +183,11 @@ void bz_walk_unmark(struct bz_walk *w)
 
 void bz_walk_done(struct bz_walk *w, int unmark)
 {
+	/* nothing that anybody would wait for, if the mark stays */
+	if (!unmark &&
+	    !atomic_load_explicit(&w->placing, memory_order_relaxed) &&
+	    !atomic_load_explicit(&w->claim[w->depth - 1], memory_order_relaxed))
+		return;
 	atomic_store_explicit(&w->placing, 0, memory_order_release);
 	if (unmark)
 		atomic_store_explicit(&w->mark, 0, memory_order_release);

@@ -15,11 +15,14 @@
 
 static void fill(struct bez_event *e, uint64_t n, const struct bz_walk *w,
 		 const struct bz_fault *fault, uint64_t width,
-		 const struct bz_hit *hit, const struct bz_result *result)
+		 const struct bz_hit *hit, struct bz_result *result)
 {
+	/* the clock takes as long as all the rest of it */
+	if (!result->was_lost)
+		result->done_ns = bz_now_ns();
 	e->seq = n + 1;
 	e->time_ns = fault->taken_ns;
-	e->took_ns = bz_now_ns() - fault->taken_ns;
+	e->took_ns = result->done_ns ? result->done_ns - fault->taken_ns : 0;
 	e->addr = fault->addr;
 	e->width = width;
 	e->region = hit ? hit->id : 0;
@@ -53,11 +56,12 @@ void bz_count(struct bz_mm *mm, const struct bz_walk *w,
 
 uint64_t bz_record(struct bz_mm *mm, const struct bz_walk *w,
 		   const struct bz_fault *fault, uint64_t width,
-		   const struct bz_hit *hit, const struct bz_result *result)
+		   const struct bz_hit *hit, struct bz_result *result)
 {
 	struct bz_event_slot *slot;
 	uint64_t n, was;
 
+	result->done_ns = 0;
 	bz_count(mm, w, result->outcome);
 	if (result->why)
 		bz_count(mm, w, result->why);

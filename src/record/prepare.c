@@ -216,6 +216,8 @@ void bz_record_forked(struct bz_mm *mm)
 		return;
 	/* that socket is the service's, which our parent is */
 	bz_recorder.notify_bytes = 0;
+	/* another thread may have been at it */
+	atomic_store(&bz_recorder.clocks.writing, 0);
 	/* that is about our parent's memory */
 	bz_sink_close(&bz_recorder.pagemap);
 	prepare(mm);

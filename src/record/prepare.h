@@ -7,6 +7,7 @@
 
 #include <sys/un.h>
 
+#include "record/clock.h"
 #include "record/sink.h"
 
 /* Written in normal context, before the handler is installed and in a child of
@@ -21,6 +22,7 @@ struct bz_recorder {
 	struct sockaddr_un notify;	/* likewise; $NOTIFY_SOCKET */
 	uint32_t notify_bytes;		/* 0: there is none */
 	int32_t notify_pid;		/* the service: who started the library */
+	struct bz_clocks clocks;
 	struct bez_record prepared;
 };
 

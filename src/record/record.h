@@ -21,11 +21,11 @@ static inline void bz_record_soon(struct bz_mm *mm)
 
 /*
  * Count the outcome of @w and keep the event. @hit may be NULL: no region.
- * Returns its number. Context: handler-safe; waits for nobody.
+ * When it was done is left in @result, if it was looked up. Returns its number. Context: handler-safe; waits for nobody.
  */
 uint64_t bz_record(struct bz_mm *mm, const struct bz_walk *w,
 		   const struct bz_fault *fault, uint64_t width,
-		   const struct bz_hit *hit, const struct bz_result *result);
+		   const struct bz_hit *hit, struct bz_result *result);
 
 /*
  * Write the record of event number @seq, as <bezoar/record.h> has it, and its

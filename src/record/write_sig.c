@@ -37,14 +37,16 @@ struct noted {
 /* May one more be written in this second? One word: the second, and how many. */
 static int may_write(struct bz_mm *mm, uint64_t now)
 {
-	uint64_t was = atomic_load_explicit(&mm->record_rate,
-					    memory_order_relaxed);
-	uint64_t second = now / SECOND & UINT32_MAX, n;
+	uint64_t was, second, n;
 
+	if (bz_recorder.rate == UINT32_MAX)
+		return 1;
+	was = atomic_load_explicit(&mm->record_rate, memory_order_relaxed);
+	second = now / SECOND & UINT32_MAX;
 	do {
 		n = was >> 32 == second ? was & UINT32_MAX : 0;
 		if (n >= bz_recorder.rate)
-			return bz_recorder.rate == UINT32_MAX;
+			return 0;
 	} while (!atomic_compare_exchange_weak_explicit(&mm->record_rate, &was,
 							second << 32 | (n + 1),
 							memory_order_relaxed,
@@ -73,14 +75,6 @@ uint64_t bz_record_frame(const struct bz_mm *mm, const struct bz_fault *fault)
 	/* behind five bits of type */
 	frame = entry >> 5 & (((uint64_t)1 << FRAME_BITS) - 1);
 	return frame < LEAST_FRAME ? 0 : frame;
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts = { 0 };
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
 }
 
 static void counters(struct bz_mm *mm, struct bez_record *r)
@@ -139,8 +133,7 @@ static void fill(struct bez_record *r, struct bz_mm *mm,
 		r->start_ticks = 0;
 	}
 	r->id = noted->seq;
-	r->wall_ns = clock_ns(CLOCK_REALTIME);
-	r->boot_ns = clock_ns(CLOCK_BOOTTIME);
+	bz_clocks(&bz_recorder.clocks, noted->now, &r->wall_ns, &r->boot_ns);
 	r->mono_ns = fault->taken_ns;
 	r->tid = (int32_t)noted->tid;
 	r->took_ns = noted->now - fault->taken_ns;
@@ -240,7 +233,8 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 
 	if (!me->on && !last)
 		return;
-	noted = (struct noted){ fault, hit, result, width, seq, bz_now_ns(),
+	noted = (struct noted){ fault, hit, result, width, seq,
+				result->done_ns ? result->done_ns : bz_now_ns(),
 				bz_walk_tid(w), (uint16_t)w->depth };
 	if (!last && !may_write(mm, noted.now)) {
 		drop(mm);

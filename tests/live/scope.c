@@ -37,6 +37,7 @@ static void told(void)
 		CHECK_EQ(e.outcome, BEZ_OUTCOME_UNWOUND);
 		CHECK_EQ(e.action, BEZ_ACTION_DEGRADE);
 		CHECK_EQ(e.why, BEZ_OUTCOME_SOURCE_NONE);
+		CHECK_EQ(e.took_ns != 0, i == 0);
 	}
 	CHECK_EQ(scope_left(at + LOST * page - 1, &lost), 0);
 	CHECK_EQ(scope_left(at + (LOST + 1) * page, &lost), 0);

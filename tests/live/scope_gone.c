@@ -229,6 +229,60 @@ __asm__(".text\n"
 	"	.cfi_endproc\n"
 	".size reads_by_frame, . - reads_by_frame\n");
 
+/* With the stack pointer at @sp, in its own frame or below. */
+void reads_as_deep(const unsigned char *addr, uint64_t sp);
+__asm__(".text\n"
+	".type reads_as_deep, @function\n"
+	"reads_as_deep:\n"
+	"	.cfi_startproc\n"
+	"	push	%rbp\n"
+	"	.cfi_def_cfa_offset 16\n"
+	"	.cfi_offset %rbp, -16\n"
+	"	mov	%rsp, %rbp\n"
+	"	.cfi_def_cfa_register %rbp\n"
+	"	mov	%rsi, %rsp\n"
+	"	movb	(%rdi), %al\n"
+	"	leave\n"
+	"	.cfi_def_cfa %rsp, 8\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".size reads_as_deep, . - reads_as_deep\n");
+
+static volatile uint64_t depth;
+
+static __attribute__((noinline)) void jumps_out_from_deep(void)
+{
+	volatile unsigned char room[4096];
+	struct bez_scope scope;
+
+	__asm__ volatile("" : : "r"(room) : "memory");
+	if (bez_scope_enter(&scope)) {
+		in_a_dead_frame++;
+		return;
+	}
+	depth = scope.saved[0];
+	longjmp(jumps_here, 1);
+}
+
+/* Another function has its stack just as deep as who has entered the scope had. */
+static void jumped_and_as_deep(void)
+{
+	volatile int caught = 0;
+
+	scope_begin("2");
+	BEZ_TRY {
+		if (!setjmp(jumps_here))
+			jumps_out_from_deep();
+		reads_as_deep(at + TOUCH, depth);
+		CHECK(0);
+	} BEZ_CATCH(lost) {
+		CHECK(lost->addr == at + LOST * page);
+		caught++;
+	}
+	CHECK_EQ(caught, 1);
+	CHECK_EQ(in_a_dead_frame, 0);
+}
+
 static unsigned char *upper, *lower;
 
 static void on_lower(void)
@@ -272,6 +326,11 @@ static void between_stacks(void)
 }
 
 #else
+
+static void jumped_and_as_deep(void)
+{
+	tap_skip("frames are not followed on this machine");
+}
 
 static void between_stacks(void)
 {
@@ -492,6 +551,8 @@ static const struct tap_case cases[] = {
 	  .want_signal = SIGBUS },
 	{ .name = "a jump has passed over one, and code runs in two parts",
 	  .run = jumped_and_apart },
+	{ .name = "a jump has passed over one, and the stack is as deep",
+	  .run = jumped_and_as_deep },
 	{ .name = "a function in two parts is under way in both",
 	  .run = apart },
 	{ .name = "tables that lead to where nothing is",
