@@ -131,8 +131,6 @@ static void hole(void)
 	CHECK_EQ(live_wrong(at, PAGES * live_page(), 0), 0);
 	CHECK_EQ(see_event(at + lost_page()).outcome, BEZ_OUTCOME_REPLACED);
 	CHECK_EQ(atomic_load(&lost->fills), 1);
-	if (!live_linux(5, 14))	/* it is taken for poison */
-		return;
 	CHECK_EQ(see_event(at + lost_page()).cause, BEZ_CAUSE_HOLE);
 	CHECK_EQ(atomic_load(&lost->punches), 0);
 }

@@ -122,8 +122,7 @@ static void shared(void)
 	is_lost();
 }
 
-/* Before 5.14 a hole looks as poison does, which stays; but fences are what keeps
- * that closed, the child's own in the child. */
+/* A hole of a file can be filled by others: so a cover keeps it closed. */
 static void hole(void)
 {
 	struct bez_shared said = in_file();
@@ -137,10 +136,12 @@ static void hole(void)
 	is_lost();
 	live_in_child(is_lost);
 	live_in_child(is_cleared);
+	CHECK_EQ(pwrite(said.fd, "new", 3, (off_t)unit_page()), 3);
+	is_lost();
 	CHECK_EQ(bez_lost_clear(at, PAGES * unit_page()), 0);
 	double_rest();
 	CHECK_EQ(bez_lost_in(at, PAGES * unit_page()), 0);
-	CHECK_EQ(live_read(lost_page()), 0);
+	CHECK_EQ(live_read(lost_page()), 'n');
 }
 
 static const uint32_t newest, v5_10 = DOUBLE_5_10;
