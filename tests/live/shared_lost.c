@@ -161,14 +161,20 @@ static void poison_filled(void)
 	is_fenced();
 }
 
+/* From under a cover no huge page comes back where it cannot be moved. */
+static void need_moves(void)
+{
+	if (page != live_page())
+		live_need_linux(5, 16, "a move of huge pages");
+}
+
 /* A hole behind the fence, that somebody else fills. */
 static void filled(void)
 {
 	unsigned char *other;
 
 	begin(0);
-	if (page != live_page())
-		live_need_linux(5, 16, "a move of huge pages");
+	need_moves();
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)(LOST * page), (off_t)page), 0);
 	CHECK(touch(0));
@@ -303,8 +309,10 @@ static void fill(void)
 	begin(0);
 	from = live_pages(pages * page / live_page());
 	live_fill(from + LOST * page, page, NEW);
-	if (((const struct as *)tap_data())->flags == BEZ_SHARED_FENCED)
+	if (((const struct as *)tap_data())->flags == BEZ_SHARED_FENCED) {
+		need_moves();
 		pid = other_reads();
+	}
 	lost_notice(LOST * page);
 	CHECK(touch(0));
 	for (i = 0; i < 2; i++)
@@ -362,6 +370,7 @@ static void no_move(void)
 	unsigned char *from;
 
 	begin(0);
+	need_moves();
 	from = live_pages(pages * page / live_page());
 	live_fill(from + LOST * page, page, NEW);
 	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
