@@ -302,6 +302,7 @@ static void shared(void)
 	unsigned char *memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
 				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
+	unit_need_poison();
 	CHECK(memory != MAP_FAILED);
 	begin_at(memory, degrades, 0);
 	live_fill(at, TOLD * unit_page(), WRITTEN);
