@@ -58,8 +58,10 @@ static void make(void)
 			    0);
 		CHECKF(m.at != MAP_FAILED, "%s", strerror(errno));
 	} else {
-		if (variant()->kind->huge)
+		if (variant()->kind->huge) {
+			live_need_linux(5, 16, "a move of huge pages");
 			huge_need(12);
+		}
 		kinds_make(variant()->kind, &m);
 		if (variant()->shared)
 			CHECK(mmap(m.at, m.len, PROT_READ | PROT_WRITE,
