@@ -252,7 +252,9 @@ static void forked(void)
 		_exit(0);
 	CHECK_EQ(status_of(pid), 0);
 	CHECK_EQ(atomic_load(&lost->fills), ROUNDS);
-	CHECK_EQ(atomic_load(&lost->punches), ROUNDS);
+	/* an old kernel takes what is lost out of the file by itself */
+	if (live_linux(5, 16))
+		CHECK_EQ(atomic_load(&lost->punches), ROUNDS);
 }
 
 /* A child that the library was not told of repairs nothing. */
