@@ -47,12 +47,16 @@ result()
 		>>"$work/results"
 }
 
-# known POINT: does an erratum say that it fails on this kernel? The reason is
-# left in $why.
+# known POINT [GOT]: does an erratum say that it fails on this kernel, with GOT if
+# it says with what? The reason is left in $why.
 known()
 {
 	while IFS=$tab read -r e_case e_point expected why; do
-		[ "$expected" = fail ] || continue
+		case $expected in
+		fail)	;;
+		fail=*)	[ "${2-${expected#*=}}" = "${expected#*=}" ] || continue ;;
+		*)	continue ;;
+		esac
 		# shellcheck disable=SC2254 # both are patterns
 		case ${name:--} in
 		$e_case) ;;
@@ -96,7 +100,7 @@ bad_point()
 
 fail()
 {
-	if known "$1"; then
+	if known "$1" "$2"; then
 		skip "$1" skip "erratum: $why" "$2"
 	else
 		bad_point "$1" "$2"

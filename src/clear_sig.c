@@ -218,8 +218,10 @@ static __attribute__((noinline)) int open_claimed(const struct order *o,
 		return 0;
 	did = reopen(o, &fault, &hit, &now, &result);
 	r = to_errno(did);
-	if (!r)
+	if (!r) {
+		bz_mended(o->mm, at->x);
 		bz_lost_remove(&now);
+	}
 	result.outcome = (uint16_t)(r ? BEZ_OUTCOME_LEFT : did);
 	result.why = (uint16_t)(r ? did : BEZ_OUTCOME_NONE);
 	result.action = r ? BEZ_ACTION_NONE : BEZ_ACTION_REPLACE;

@@ -31,11 +31,16 @@ static void *scratch(struct bz_mm *mm, struct bz_walk *w)
  * first report tells; unless somebody had it @meanwhile. That an instruction must
  * not run again is no reason: the page may have been replaced before we came to
  * claim it, and written to since. */
-static int is_lost_anyway(const struct bz_fault *fault, struct bz_extent x,
-			  int meanwhile)
+static int is_lost_anyway(struct bz_mm *mm, const struct bz_walk *w,
+			  const struct bz_fault *fault,
+			  const struct bz_hit *hit, struct bz_extent x,
+			  struct bz_memory memory, int meanwhile)
 {
-	return fault->lsb > bz_core.page_shift && x.width == bz_core.page &&
-	       !meanwhile;
+	int others = memory.kind == BZ_MEMORY_SHARED &&
+		     !(hit->share &&
+		       (hit->share->flags & BEZ_SHARED_EXCLUSIVE));
+
+	return !meanwhile && bz_bad_anyway(mm, w, fault, x, others);
 }
 
 /*
@@ -52,7 +57,8 @@ static int keeps_closed(const struct bz_hit *hit, struct bz_memory memory)
 }
 
 /* NONE: it is lost, and *@ret_stays, if the kernel itself keeps it closed. */
-static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
+static enum bez_outcome look(struct bz_mm *mm, const struct bz_walk *w,
+			     const struct bz_fault *fault,
 			     const struct bz_hit *hit, struct bz_extent x,
 			     struct bz_memory memory, int meanwhile,
 			     int *ret_stays)
@@ -69,10 +75,13 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_fault *fault,
 		return BEZ_OUTCOME_REFUSED_KIND;
 	if (probe == BZ_PROBE_UNMAPPED && fault->cause != BEZ_CAUSE_SEGV)
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
-	if (probe != BZ_PROBE_GOOD || is_lost_anyway(fault, x, meanwhile))
+	if (probe != BZ_PROBE_GOOD ||
+	    is_lost_anyway(mm, w, fault, hit, x, memory, meanwhile))
 		return BEZ_OUTCOME_NONE;
-	return bz_good_again(mm, x, fault->taken_ns) ?
-	       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;
+	if (bz_good_again(mm, x, fault->taken_ns))
+		return BEZ_OUTCOME_LOOPING;
+	bz_go_on_over(mm, w, fault, x);
+	return BEZ_OUTCOME_ALREADY_GOOD;
 }
 
 /* Its claim may stand, of the action before; but that may have known less of
@@ -129,7 +138,7 @@ static enum bez_outcome enter(struct bz_mm *mm, struct bz_walk *w,
 	       waits++ < WAITS)
 		why = claim(mm, w, fault, outermost, hit, loss);
 	if (why == BEZ_OUTCOME_NONE)
-		why = look(mm, fault, hit, loss->x, loss->memory, waits,
+		why = look(mm, w, fault, hit, loss->x, loss->memory, waits,
 			   &stays);
 	if (why != BEZ_OUTCOME_NONE)
 		return why;

@@ -129,8 +129,10 @@ static int loops(struct job *j)
 
 static enum bez_outcome already_good(struct job *j)
 {
-	return bz_good_again(j->mm, j->x, j->fault->taken_ns) ?
-	       BEZ_OUTCOME_LOOPING : BEZ_OUTCOME_ALREADY_GOOD;
+	if (bz_good_again(j->mm, j->x, j->fault->taken_ns))
+		return BEZ_OUTCOME_LOOPING;
+	bz_go_on_over(j->mm, j->walk, j->fault, j->x);
+	return BEZ_OUTCOME_ALREADY_GOOD;
 }
 
 /* ----------------------------------------------------------- private memory */
@@ -431,6 +433,14 @@ static enum bez_outcome replace_alone(struct job *j)
 	}
 }
 
+static enum bez_outcome put_there(const struct job *j, enum bez_outcome why)
+{
+	if (why != BEZ_OUTCOME_NONE)
+		return why;
+	bz_mended(j->mm, j->x);
+	return BEZ_OUTCOME_REPLACED;
+}
+
 enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 			    const struct bz_fault *fault, struct bz_hit *hit,
 			    const struct bz_loss *loss,
@@ -446,8 +456,7 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 		.result = result,
 		/* a huge page that could not be split is bad and mapped all the
 		 * same, which only its first report shows */
-		.mapped = fault->lsb > bz_core.page_shift &&
-			  loss->x.width == bz_core.page,
+		.mapped = bz_bad_anyway(mm, w, fault, loss->x, 0) != 0,
 		.again = loss->again,
 	};
 	enum bez_outcome why;
@@ -457,7 +466,7 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 		return BEZ_OUTCOME_REFUSED_KIND;
 	if (fault->cause == BEZ_CAUSE_SEGV) {
 		why = replace_hole(&j);
-		return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
+		return put_there(&j, why);
 	}
 	/* of a huge page that the region has but a part of, nobody has the
 	 * rest */
@@ -469,5 +478,5 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 		why = replace_shared(&j);
 	else
 		why = replace_alone(&j);
-	return why == BEZ_OUTCOME_NONE ? BEZ_OUTCOME_REPLACED : why;
+	return put_there(&j, why);
 }

@@ -46,7 +46,7 @@
  *    be seen until it stands again.
  *  - A huge page that cannot be split is reported as a whole, and its bad page can
  *    still be read: a thread that is slow to serve that report may undo what was
- *    written since another had replaced the page.
+ *    written since the program itself had put another page there.
  *  - SIGBUS sent by processes is served while a fault is, one inside the other:
  *    a flood of it overflows the alternate stack, into a page without access.
  *  - A page that changed after its source was written comes back as the

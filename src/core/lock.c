@@ -2,70 +2,132 @@
 #include "core/lock.h"
 
 #include <errno.h>
-#include <signal.h>
+
+#include "sys/sys.h"
+
+#define NS_PER_S	1000000000u
+#define FORK_WAIT_NS	100000000u	/* longer than one is had; but for a wait */
+#define SLEEPERS	1u
 
 /* Read by a signal handler on top of the thread that writes it. */
-static __thread volatile int inside
+static __thread volatile uint32_t inside
 	__attribute__((tls_model("initial-exec")));
-static __thread volatile int paused
+static __thread volatile uint32_t number
+	__attribute__((tls_model("initial-exec")));
+/* What fork(2) has taken, a bit each; above that, what the one took that a
+ * handler has interrupted. */
+static __thread volatile uint64_t taken
 	__attribute__((tls_model("initial-exec")));
 
-int bz_lock(pthread_mutex_t *lock)
+static _Atomic uint32_t numbers;
+
+static uint32_t mine(void)
+{
+	if (!number)
+		number = atomic_fetch_add(&numbers, 1) + 1;
+	return number << 1;
+}
+
+static int is_mine(const struct bz_lock *lock)
+{
+	return (atomic_load_explicit(&lock->word, memory_order_relaxed) &
+		~SLEEPERS) == mine();
+}
+
+/* @sleeper: leave the mark of those for who comes after. */
+static int try(struct bz_lock *lock, uint32_t sleeper)
+{
+	uint32_t no = 0;
+
+	return atomic_compare_exchange_strong(&lock->word, &no,
+					      mine() | sleeper);
+}
+
+/* 1, or 0 when the time is up. */
+static int take(struct bz_lock *lock, uint64_t patience_ns)
+{
+	uint64_t end = 0, now;
+	uint32_t sleeper = 0, is;
+
+	while (!try(lock, sleeper)) {
+		now = bz_now_ns();
+		if (!end)
+			end = bz_after(now, patience_ns);
+		if (now >= end)
+			return 0;
+		sleeper = SLEEPERS;
+		is = atomic_load(&lock->word);
+		if (is && ((is & SLEEPERS) ||
+			   atomic_compare_exchange_strong(&lock->word, &is,
+							  is | SLEEPERS)))
+			bz_futex_wait(&lock->word, is | SLEEPERS,
+				      end - now < NS_PER_S ? end - now :
+							     NS_PER_S);
+	}
+	return 1;
+}
+
+void bz_lock_take(struct bz_lock *lock)
+{
+	take(lock, UINT64_MAX);
+}
+
+void bz_lock_give(struct bz_lock *lock)
+{
+	if (atomic_exchange(&lock->word, 0) & SLEEPERS)
+		bz_futex_wake(&lock->word);
+}
+
+int bz_lock(struct bz_lock *lock)
 {
 	if (inside)
 		return -EDEADLK;
 	inside = 1;
 	if (lock)
-		pthread_mutex_lock(lock);
+		bz_lock_take(lock);
 	return 0;
 }
 
-void bz_unlock(pthread_mutex_t *lock)
+void bz_unlock(struct bz_lock *lock)
 {
 	if (lock)
-		pthread_mutex_unlock(lock);
+		bz_lock_give(lock);
 	inside = 0;
 }
 
-/* All but those of a fault: they would kill. */
-static void block(sigset_t *ret_old)
+/* Has the thread one that comes after lock[i]? */
+static int has_later(struct bz_lock *const lock[BZ_LOCKS], uint32_t i)
 {
-	static const int faults[] = { SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP };
-	sigset_t set;
-	size_t i;
-
-	sigfillset(&set);
-	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-		sigdelset(&set, faults[i]);
-	pthread_sigmask(SIG_BLOCK, &set, ret_old);
+	while (++i < BZ_LOCKS)
+		if (is_mine(lock[i]))
+			return 1;
+	return 0;
 }
 
-void bz_lock_pause(pthread_mutex_t *lock)
+void bz_lock_fork(struct bz_lock *const lock[BZ_LOCKS])
 {
-	sigset_t old;
+	uint64_t got = 0;
+	uint32_t i;
 
-	block(&old);
-	pthread_mutex_unlock(lock);
-	paused = 1;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	inside++;
+	taken <<= BZ_LOCKS;
+	for (i = 0; i < BZ_LOCKS; i++)
+		if (!is_mine(lock[i]) &&
+		    take(lock[i], has_later(lock, i) ? FORK_WAIT_NS :
+						       UINT64_MAX))
+			got |= 1ull << i;
+	taken |= got;
 }
 
-void bz_lock_resume(pthread_mutex_t *lock)
+void bz_unlock_fork(struct bz_lock *const lock[BZ_LOCKS], int is_child)
 {
-	sigset_t old;
+	uint32_t i;
 
-	block(&old);
-	pthread_mutex_lock(lock);
-	paused = 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-int bz_lock_fork(void)
-{
-	return inside++ > paused;
-}
-
-int bz_unlock_fork(void)
-{
-	return --inside > paused;
+	for (i = BZ_LOCKS; i-- > 0;)
+		if (taken & 1ull << i)
+			bz_lock_give(lock[i]);
+		else if (is_child && !is_mine(lock[i]))
+			atomic_store(&lock[i]->word, 0);
+	taken >>= BZ_LOCKS;
+	inside--;
 }

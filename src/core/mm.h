@@ -20,6 +20,7 @@
 #define BZ_NOTICES	64
 #define BZ_OUTCOMES	160		/* above the largest outcome */
 #define BZ_COUNTS	8		/* power of two */
+#define BZ_MENDED	1024		/* power of two */
 
 /* One event; seq is odd while it is written. See record/event_sig.c. */
 struct bz_event_slot {
@@ -87,6 +88,7 @@ struct bz_mm {
 	struct bz_walk walk[BZ_WALKS];
 
 	_Alignas(64) _Atomic uint64_t repeats[BZ_REPEATS];
+	_Atomic uint64_t mended[BZ_MENDED];	/* region/late_sig.c */
 	struct bz_counts counts[BZ_COUNTS];
 	_Alignas(64) _Atomic uint64_t events;	/* numbers given out */
 	struct bz_event_slot event[BZ_EVENTS];

@@ -32,7 +32,7 @@
 		   BEZ_START_SHUTDOWN_EXIT)
 
 /* Orders bez_start(), bez_stop() and fork(2). */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct bz_lock lock;
 static int watching;			/* forks, from the first start on */
 /* bez_stop() waits for the worker, and not under the lock: what runs there may
  * fork(2). Futex; under the lock. */
@@ -41,19 +41,29 @@ static _Atomic uint32_t stopping;
 static __thread volatile int stops
 	__attribute__((tls_model("initial-exec")));
 
+/* How many of fork(2) this thread is in: a handler on top of one may fork, too. */
+static __thread volatile uint32_t forks
+	__attribute__((tls_model("initial-exec")));
+
 /* Kept from the first start on: a handler that began before bez_stop() may
  * still stand on it. */
 static struct bz_mm *kept;
 
+void bz_all_locks(struct bz_lock *ret_locks[BZ_LOCKS])
+{
+	ret_locks[0] = &lock;
+	ret_locks[1] = bz_region_lock();
+	ret_locks[2] = bz_hooks_lock();
+}
+
 static void before_fork(void)
 {
+	struct bz_lock *locks[BZ_LOCKS];
 	struct bz_mm *mm;
 
-	if (!bz_lock_fork()) {
-		pthread_mutex_lock(&lock);
-		bz_region_fork_prepare();
-		bz_hooks_fork_prepare();
-	}
+	bz_all_locks(locks);
+	bz_lock_fork(locks);
+	forks++;
 	mm = atomic_load(&bz_core.mm);
 	if (mm)
 		bz_gate_close(mm);
@@ -62,20 +72,19 @@ static void before_fork(void)
 static void leave_fork(int is_child)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	struct bz_lock *locks[BZ_LOCKS];
 
-	if (mm)
+	/* one further up has closed it, too */
+	if (!--forks && mm)
 		bz_gate_open(mm);
-	if (bz_unlock_fork())
-		return;
 	/* who was about to stop the library stayed behind; unless it is the one
 	 * that forks, in a handler of the program's: that goes on */
 	if (is_child && atomic_load(&stopping) && !stops) {
 		atomic_store(&stopping, 0);
 		bz_region_fork_open();
 	}
-	bz_hooks_fork_done();
-	bz_region_fork_done();
-	pthread_mutex_unlock(&lock);
+	bz_all_locks(locks);
+	bz_unlock_fork(locks, is_child);
 }
 
 static void after_fork(void)
@@ -262,9 +271,9 @@ static int on_worker(void)
 static void wait_for_stop(void)
 {
 	while (atomic_load(&stopping)) {
-		bz_lock_pause(&lock);
+		bz_lock_give(&lock);
 		bz_futex_wait(&stopping, 1, LOOK_NS);
-		bz_lock_resume(&lock);
+		bz_lock_take(&lock);
 	}
 }
 
@@ -307,9 +316,9 @@ static int stop(void)
 	 * meet the default action */
 	atomic_store(&stopping, 1);
 	stops = 1;
-	bz_lock_pause(&lock);
+	bz_lock_give(&lock);
 	bz_worker_stop(mm);
-	bz_lock_resume(&lock);
+	bz_lock_take(&lock);
 	uninstall();
 	bz_thread_detach_all();
 	atomic_store(&bz_core.mm, NULL);

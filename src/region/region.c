@@ -2,7 +2,6 @@
 #include "region/region.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -18,27 +17,21 @@
 
 #define REMOVE_PATIENCE_NS 10000000000u
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct bz_lock lock;
 
 /* Registered, or not yet quite removed. Written under the lock. */
 static _Atomic uint64_t total;
 static int closed;			/* under the lock */
 
-/* The caller of these is inside already, by bez_start()'s own lock. */
-
-void bz_region_fork_prepare(void)
+struct bz_lock *bz_region_lock(void)
 {
-	pthread_mutex_lock(&lock);
+	return &lock;
 }
 
+/* The caller has the lock. */
 void bz_region_fork_open(void)
 {
 	closed = 0;
-}
-
-void bz_region_fork_done(void)
-{
-	pthread_mutex_unlock(&lock);
 }
 
 uint64_t bz_region_total(void)
@@ -60,28 +53,28 @@ int bz_region_close(void)
 {
 	int busy;
 
-	pthread_mutex_lock(&lock);
+	bz_lock_take(&lock);
 	busy = bz_region_total() != 0;
 	closed = !busy;
-	pthread_mutex_unlock(&lock);
+	bz_lock_give(&lock);
 	return busy ? -EBUSY : 0;
 }
 
 void bz_region_open(void)
 {
-	pthread_mutex_lock(&lock);
+	bz_lock_take(&lock);
 	closed = 0;
-	pthread_mutex_unlock(&lock);
+	bz_lock_give(&lock);
 }
 
 void bz_region_reset(void)
 {
-	pthread_mutex_lock(&lock);
+	bz_lock_take(&lock);
 	bz_table_reset();
 	bz_pool_reset();
 	bz_lost_reset();
 	bz_arena_reset();
-	pthread_mutex_unlock(&lock);
+	bz_lock_give(&lock);
 }
 
 void bz_region_lost_room(void)

@@ -46,6 +46,19 @@ int bz_repeats(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns,
 /* The same for a page that faulted and is good: is that a loop? */
 int bz_good_again(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns);
 
+/*
+ * A good page has been put at @x. Is the page there, which can be read, bad all the
+ * same, as @fault says? Not if the report may be older than what was put there; or,
+ * of memory that @others mend, of which nobody knows. Then the thread goes on over
+ * it, and what the kernel says after that is news. The caller has claimed @x.
+ * src/region/late_sig.c. Context: handler-safe.
+ */
+void bz_mended(struct bz_mm *mm, struct bz_extent x);
+int bz_bad_anyway(struct bz_mm *mm, const struct bz_walk *w,
+		  const struct bz_fault *fault, struct bz_extent x, int others);
+void bz_go_on_over(struct bz_mm *mm, const struct bz_walk *w,
+		   const struct bz_fault *fault, struct bz_extent x);
+
 /* May this fault without an address be tried again? Counts it in. */
 int bz_missing_again(struct bz_mm *mm, uint64_t now_ns, uint32_t limit);
 
@@ -59,8 +72,8 @@ static inline uint32_t bz_region_no_restarts(void)
 }
 
 /* Normal context: the writers' lock around fork(2); regions registered. */
-void bz_region_fork_prepare(void);
-void bz_region_fork_done(void);
+struct bz_lock;
+struct bz_lock *bz_region_lock(void);
 /* In a child, that lock held: registrations are open, whoever had closed them. */
 void bz_region_fork_open(void);
 uint64_t bz_region_total(void);

@@ -29,6 +29,7 @@
 enum bz_probe bz_probe_hole(struct bz_extent x)
 {
 	unsigned char in_memory;
+	enum bz_probe old;
 
 	if (bz_sys(SYS_mincore, (long)x.start, (long)x.width,
 		   (long)&in_memory, 0, 0, 0) == -ENOMEM)
@@ -41,6 +42,9 @@ enum bz_probe bz_probe_hole(struct bz_extent x)
 		return BZ_PROBE_LOST;
 	case -EFAULT:
 		return BZ_PROBE_OTHER;
+	case -EINVAL:
+		old = bz_probe_old(x, BZ_PROBE_GOOD);
+		return old == BZ_PROBE_FAULT ? BZ_PROBE_OTHER : old;
 	default:
 		return BZ_PROBE_GOOD;	/* or the next touch tells */
 	}

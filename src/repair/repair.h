@@ -29,6 +29,10 @@ enum bz_probe {
  */
 enum bz_probe bz_probe(struct bz_extent x, int patient);
 
+/* The same after EINVAL, which is an old kernel's, or of memory without access: GOOD.
+ * @unsure: what that is without /proc on an old one. Context: handler-safe. */
+enum bz_probe bz_probe_old(struct bz_extent x, enum bz_probe unsure);
+
 /* Can @x, which is GOOD, be read? Nobody knows what lies behind memory without
  * access. Context: handler-safe. */
 int bz_probe_readable(struct bz_extent x);

@@ -135,8 +135,13 @@ enum bz_look bz_share_look(const struct bz_share_claim *claim)
 	/* of a file on a disk the entry is all that keeps others from reading
 	 * what the disk has, which is older */
 	if (probe == BZ_PROBE_LOST && !claim->share->disk &&
-	    !drop_entry(claim->x))
+	    !drop_entry(claim->x)) {
 		probe = bz_probe(claim->x, 0);
+		/* an old kernel takes what is lost out of the file by itself */
+		if (probe == BZ_PROBE_FAULT &&
+		    bz_probe_old(claim->x, BZ_PROBE_LOST) == BZ_PROBE_FAULT)
+			probe = BZ_PROBE_LOST;
+	}
 	switch (probe) {
 	case BZ_PROBE_GOOD:
 		return BZ_LOOK_GOOD;

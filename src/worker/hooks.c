@@ -6,7 +6,7 @@
 #include "core/core.h"
 #include "core/lock.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct bz_lock lock;
 
 int bez_shutdown_hook(bez_hook_fn fn, void *arg)
 {
@@ -32,14 +32,9 @@ int bez_shutdown_hook(bez_hook_fn fn, void *arg)
 	return n < BEZ_HOOKS_MAX ? 0 : -ENOSPC;
 }
 
-void bz_hooks_fork_prepare(void)
+struct bz_lock *bz_hooks_lock(void)
 {
-	pthread_mutex_lock(&lock);
-}
-
-void bz_hooks_fork_done(void)
-{
-	pthread_mutex_unlock(&lock);
+	return &lock;
 }
 
 void bz_hooks_forget(void)

@@ -43,8 +43,8 @@ enum bez_outcome bz_hooks_run(struct bz_mm *mm, uint64_t seq);
 int bz_is_here(uint32_t tid);
 
 /* Normal context: the lock of who registers one, around fork(2). */
-void bz_hooks_fork_prepare(void);
-void bz_hooks_fork_done(void);
+struct bz_lock;
+struct bz_lock *bz_hooks_lock(void);
 
 /* bez_stop(): there are none. */
 void bz_hooks_forget(void);

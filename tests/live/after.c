@@ -31,7 +31,7 @@ static void stays(void)
 {
 	after_first_touch();
 	after_all_ways("here");
-	after_in_child("in a child", 1);
+	after_in_child();
 }
 
 /* It is the owner's again, and can be written. */
@@ -93,7 +93,6 @@ static void cut_file(void)
 {
 	int flags = *(const int *)tap_data();
 
-	live_need_linux(5, 14, "telling a cut file from poison");
 	after_begin_file(4, flags);
 	after_flags = flags == MAP_SHARED ? BEZ_POLICY_DETACH : 0;
 	after_add();
@@ -104,7 +103,7 @@ static void cut_file(void)
 	after_first_touch();
 	CHECK_EQ(ftruncate(after.fd, (off_t)after.len), 0);
 	after_all_ways("here");
-	after_in_child("in a child", 1);
+	after_in_child();
 	CHECK_EQ(see_wrong(after.at, 0, after.len - after.width, 0), 0);
 	clears();
 }
@@ -117,7 +116,6 @@ static void poison_cut(void)
 {
 	int flags = *(const int *)tap_data();
 
-	live_need_linux(5, 14, "telling a cut file from poison");
 	after_begin_file(4, flags);
 	after_flags = flags == MAP_SHARED ? BEZ_POLICY_DETACH : 0;
 	after_add();
@@ -127,7 +125,7 @@ static void poison_cut(void)
 	after_all_ways("while it is cut");
 	CHECK_EQ(ftruncate(after.fd, (off_t)after.len), 0);
 	after_all_ways("when it has grown");
-	after_in_child("in a child", 1);
+	after_in_child();
 	/* what the program discards does not open it, either */
 	CHECK_EQ(madvise(after_extent(), after.width, MADV_DONTNEED), 0);
 	after_all_ways("discarded");
@@ -149,7 +147,6 @@ static void others(void)
 /* Without its consent shared memory does not become its own. */
 static void not_detached(void)
 {
-	live_need_linux(5, 14, "telling a cut file from poison");
 	after_begin_file(1, MAP_SHARED);
 	after_add();
 	CHECK_EQ(ftruncate(after.fd, 0), 0);
@@ -199,7 +196,7 @@ static void unsplit(void)
 {
 	reported(21);
 	after_all_ways("here");
-	after_in_child("in a child", 1);
+	after_in_child();
 	clears();
 }
 
@@ -270,7 +267,7 @@ static void not_back(void)
 	after_first_touch();
 	well = 1;
 	after_all_ways("here");
-	after_in_child("in a child", 1);
+	after_in_child();
 	CHECK_EQ(bez_lost_clear(after.at, after.len), 0);
 	CHECK_EQ(live_read(after.at + after_at), 0);
 	live_poison(after.at + after_at);

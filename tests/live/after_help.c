@@ -5,9 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "replace_see.h"
@@ -165,24 +163,19 @@ void after_all_ways(const char *where)
 			       ways[i].name, n + 1);
 }
 
-/* As in the child, whose checks count by its status. */
-void after_in_child(const char *where, int depth)
-{
-	pid_t pid = fork();
-	int status = 0;
+static int deep;
 
-	CHECK(pid >= 0);
-	if (!pid) {
-		tap_apart();
-		after_all_ways(where);
-		if (depth)
-			after_in_child("in a child's child", depth - 1);
-		_exit(0);
-	}
-	while (waitpid(pid, &status, 0) < 0)
-		CHECK_EQ(errno, EINTR);
-	CHECKF(WIFEXITED(status) && !WEXITSTATUS(status),
-	       "%s: it ended with %#x", where, status);
+static void ways_there(void)
+{
+	after_all_ways(deep ? "in a child's child" : "in a child");
+	if (!deep++)
+		live_in_child(ways_there);
+}
+
+void after_in_child(void)
+{
+	deep = 0;
+	live_in_child(ways_there);
 }
 
 void after_first_touch(void)

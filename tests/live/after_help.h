@@ -35,7 +35,7 @@ void after_first_touch(void);
 
 /* By each way, a hundred times: the same answer with the same address. */
 void after_all_ways(const char *where);
-/* In a child, and @depth further. */
-void after_in_child(const char *where, int depth);
+/* The same in a child, and in one of that. */
+void after_in_child(void);
 
 #endif

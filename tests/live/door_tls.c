@@ -146,9 +146,7 @@ static void comes_back(void)
 	CHECK_EQ(found, 77);
 	event = see_event((void *)lost_at);
 	CHECK_EQ(event.outcome, BEZ_OUTCOME_REPLACED);
-	/* before Linux 5.14 the door cannot see it, and the next touch tells */
-	CHECK_EQ(event.cause, the->how == FORGED && live_linux(5, 14) ?
-			      BEZ_CAUSE_SEGV :
+	CHECK_EQ(event.cause, the->how == FORGED ? BEZ_CAUSE_SEGV :
 			      live_code() == BUS_ADRERR ?
 			      BEZ_CAUSE_ADRERR : BEZ_CAUSE_POISON_AR);
 	CHECK(page_of(event.addr) == lost_at);

@@ -11,7 +11,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "after_help.h"
@@ -394,27 +393,19 @@ static void put_there(void)
 	CHECK_EQ(bez_lost_in(after_extent(), 1), 1);
 }
 
+static void fills(void)
+{
+	CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()), 0);
+	CHECK(!memcmp(after_extent(), new_extent(), after.width));
+}
+
 /* In a child it is the child's. */
 static void in_child(void)
 {
-	pid_t pid;
-	int status = 0;
-
 	after_begin(4, 0);
 	after_add();
 	lose_one(2);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		tap_apart();
-		CHECK_EQ(bez_lost_fill(after.at, after.len, new_bytes()), 0);
-		CHECK(!memcmp(after_extent(), new_extent(), after.width));
-		_exit(0);
-	}
-	while (waitpid(pid, &status, 0) < 0)
-		CHECK_EQ(errno, EINTR);
-	CHECKF(WIFEXITED(status) && !WEXITSTATUS(status),
-	       "it ended with %#x", status);
+	live_in_child(fills);
 	after_all_ways("in the parent");
 }
 

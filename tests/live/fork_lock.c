@@ -165,25 +165,11 @@ static void *registers(void *arg)
 	return NULL;
 }
 
-static int sleeps(void)
-{
-	char path[64], text[256] = "", *end;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	fd = open(path, O_RDONLY);
-	CHECK(fd >= 0);
-	CHECK(read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	end = strrchr(text, ')');
-	return end && end[2] == 'S';
-}
-
 /* After bezoar's own: whoever registers one now has to wait. */
 static void while_forking(void)
 {
 	closed = 1;
-	while (!registered && !sleeps())
+	while (!registered && !live_sleeps(tid))
 		sched_yield();
 	early = registered;
 }

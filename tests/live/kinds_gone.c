@@ -58,8 +58,10 @@ static void make(void)
 			    0);
 		CHECKF(m.at != MAP_FAILED, "%s", strerror(errno));
 	} else {
-		if (variant()->kind->huge)
+		if (variant()->kind->huge) {
+			live_need_linux(5, 16, "a move of huge pages");
 			huge_need(12);
+		}
 		kinds_make(variant()->kind, &m);
 		if (variant()->shared)
 			CHECK(mmap(m.at, m.len, PROT_READ | PROT_WRITE,
@@ -75,7 +77,6 @@ static void begin(const struct bez_source *from, uint32_t flags)
 	struct bez_source own = bez_source_file(-1, 0);
 	bez_region_t region;
 
-	live_need_linux(5, 14, "telling a cut file from poison");
 	make();
 	policy.source = from ? from : &copy;
 	if (from && from->kind == BEZ_SOURCE_FILE) {

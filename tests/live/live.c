@@ -252,3 +252,36 @@ size_t live_threads_soon(size_t count)
 	while (now != count && time(NULL) < end && !sched_yield());
 	return now;
 }
+
+int live_sleeps(int tid)
+{
+	char path[64], text[256] = "", *end;
+	int fd;
+
+	if (!tid)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		text[0] = '\0';
+	if (fd >= 0)
+		close(fd);
+	end = strrchr(text, ')');
+	return end && (end[2] == 'S' || end[2] == 'D');
+}
+
+void live_in_child(void (*look)(void))
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		tap_apart();
+		look();
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		CHECK_EQ(errno, EINTR);
+	CHECKF(!status, "the child ended with %#x", status);
+}

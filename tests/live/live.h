@@ -71,6 +71,12 @@ size_t live_threads(void);
 /* So many, or how many there are if that does not come true. */
 size_t live_threads_soon(size_t count);
 
+/* Does thread @tid of this process, if it is there yet (0: no), sleep in the kernel? */
+int live_sleeps(int tid);
+
+/* Run @look in a child of fork(2), whose checks count by its status. */
+void live_in_child(void (*look)(void));
+
 /* Read a byte so that the compiler cannot leave it out. */
 static inline unsigned char live_read(const void *addr)
 {

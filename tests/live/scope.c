@@ -141,7 +141,7 @@ static int returns(void)
 /* However a TRY ends, its scope is over; and so are those within. */
 static void ways_out(void)
 {
-	static struct bez_scope outer, inner;
+	struct bez_scope outer, inner;
 	volatile int i;
 	unsigned char byte;
 
@@ -161,13 +161,12 @@ static void ways_out(void)
 		}
 	CHECK_EQ(i, 3);
 	CHECK_EQ(see_lost(at + TOUCH, &byte), 1);
-	if (!bez_scope_enter(&outer)) {
-		if (!bez_scope_enter(&inner))
-			bez_scope_leave(&outer);
-	}
+	CHECK_EQ(bez_scope_enter(&outer), 0);
+	CHECK_EQ(bez_scope_enter(&inner), 0);
+	bez_scope_leave(&outer);
 	CHECK_EQ(see_lost(at + TOUCH, &byte), 1);
-	if (!bez_scope_enter(&outer))
-		bez_scope_none();
+	CHECK_EQ(bez_scope_enter(&outer), 0);
+	bez_scope_none();
 	CHECK_EQ(see_lost(at + TOUCH, &byte), 1);
 }
 

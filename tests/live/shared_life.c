@@ -131,8 +131,6 @@ static void hole(void)
 	CHECK_EQ(live_wrong(at, PAGES * live_page(), 0), 0);
 	CHECK_EQ(see_event(at + lost_page()).outcome, BEZ_OUTCOME_REPLACED);
 	CHECK_EQ(atomic_load(&lost->fills), 1);
-	if (!live_linux(5, 14))	/* it is taken for poison */
-		return;
 	CHECK_EQ(see_event(at + lost_page()).cause, BEZ_CAUSE_HOLE);
 	CHECK_EQ(atomic_load(&lost->punches), 0);
 }
@@ -254,7 +252,9 @@ static void forked(void)
 		_exit(0);
 	CHECK_EQ(status_of(pid), 0);
 	CHECK_EQ(atomic_load(&lost->fills), ROUNDS);
-	CHECK_EQ(atomic_load(&lost->punches), ROUNDS);
+	/* an old kernel takes what is lost out of the file by itself */
+	if (live_linux(5, 16))
+		CHECK_EQ(atomic_load(&lost->punches), ROUNDS);
 }
 
 /* A child that the library was not told of repairs nothing. */

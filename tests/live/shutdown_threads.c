@@ -6,8 +6,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,22 +108,6 @@ static void busy_worker(void)
 
 static _Atomic int second_tid;
 
-static int sleeps(int tid)
-{
-	char path[64], text[256] = "", *end;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	if (!fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	fclose(f);
-	end = strrchr(text, ')');
-	return end && end[2] == 'S';
-}
-
 /* Goes on only when the second thread has met its loss and sleeps, or has met it
  * again. */
 static void hook_waits(const struct bez_event *loss, void *arg)
@@ -137,7 +119,7 @@ static void hook_waits(const struct bez_event *loss, void *arg)
 	do {
 		sched_yield();
 		losses = bez_outcome_count(BEZ_OUTCOME_SHUTDOWN_WAITS);
-	} while (losses < 3 && !(losses == 1 && sleeps(second_tid)));
+	} while (losses < 3 && !(losses == 1 && live_sleeps(second_tid)));
 	atomic_store(&told->waiting, losses);
 }
 

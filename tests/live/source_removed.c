@@ -9,8 +9,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -77,22 +75,6 @@ static void *removes(void *region)
 	return NULL;
 }
 
-/* Does the thread sleep in the kernel? */
-static int sleeps(int tid)
-{
-	char path[64], text[512] = "", *state;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	CHECK(fgets(text, sizeof(text), f));
-	fclose(f);
-	state = strrchr(text, ')');
-	return state && state[2] == 'S';
-}
-
 static void given_up(void)
 {
 	_Atomic int go = 0;
@@ -110,7 +92,7 @@ static void given_up(void)
 	while (!running)
 		CHECK(see_lost(at, &byte));
 	CHECK_EQ(pthread_create(&thread, NULL, removes, &region), 0);
-	while (!bez_region_at(at, &found) || (!removed && !sleeps(remover)))
+	while (!bez_region_at(at, &found) || (!removed && !live_sleeps(remover)))
 		sched_yield();
 	CHECK(!removed);
 	go = 1;

@@ -10,7 +10,6 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -272,21 +271,6 @@ static void deferred(void)
 static _Atomic int stoppers[2];		/* tids of who calls bez_stop() */
 static int forked, started;
 
-/* Has thread @tid gone to sleep? */
-static int sleeps(int tid)
-{
-	char path[64], text[256] = "", *end;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	fd = open(path, O_RDONLY);
-	CHECK(fd >= 0);
-	CHECK(read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	end = strrchr(text, ')');
-	return end && end[2] == 'S';
-}
-
 /* The child is as if nobody had begun to stop anything. */
 static int child(void)
 {
@@ -308,8 +292,8 @@ static void while_stopped(const struct bez_lost *lost)
 
 	removed = bez_region_remove(lost->region);
 	sem_post(&entered);
-	while (!stoppers[0] || !stoppers[1] || !sleeps(stoppers[0]) ||
-	       !sleeps(stoppers[1]))
+	while (!stoppers[0] || !stoppers[1] || !live_sleeps(stoppers[0]) ||
+	       !live_sleeps(stoppers[1]))
 		sched_yield();
 	stopped = bez_stop();
 	started = bez_start(NULL);
@@ -421,7 +405,7 @@ static void while_forking(void)
 	tid = registered = 0;
 	CHECK_EQ(pthread_create(&thread, NULL, registers, (void *)&tid), 0);
 	CHECK_EQ(pthread_detach(thread), 0);
-	while (!registered && !(tid && sleeps(tid)))
+	while (!registered && !(tid && live_sleeps(tid)))
 		sched_yield();
 	early += registered;
 }
@@ -432,8 +416,8 @@ static void fork_on_top(const struct bez_lost *lost)
 
 	removed = bez_region_remove(lost->region);
 	sem_post(&entered);
-	while (!stoppers[0] || !stoppers[1] || !sleeps(stoppers[0]) ||
-	       !sleeps(stoppers[1]))
+	while (!stoppers[0] || !stoppers[1] || !live_sleeps(stoppers[0]) ||
+	       !live_sleeps(stoppers[1]))
 		sched_yield();
 	forking = 1;
 	for (i = 0; i < 2; i++) {
@@ -458,7 +442,7 @@ static int stop_or_end(void)
 /* The second. */
 static void *ends_too(void *arg)
 {
-	while (!stoppers[0] || !sleeps(stoppers[0]))
+	while (!stoppers[0] || !live_sleeps(stoppers[0]))
 		sched_yield();
 	stoppers[1] = (int)syscall(SYS_gettid);
 	*(int *)arg = stop_or_end();

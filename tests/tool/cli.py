@@ -204,9 +204,11 @@ def explained():
         r = run('explain', code)
         yield from expect(r, 0, err='')
         flat = ' '.join(r.stdout.decode().split())
-        for key in ('happened', 'means', 'now', 'later'):
-            if entry[key] not in flat:
-                yield f'{code}: "{entry[key]}" is not in {flat}'
+        for key, head in (('happened', 'what happened'),
+                          ('means', 'what it means'), ('now', 'do now'),
+                          ('later', 'do later')):
+            if f'{head} {entry[key]}' not in flat:
+                yield f'{code}: "{head} {entry[key]}" is not in {flat}'
         if any(len(l) > 80 for l in r.stdout.splitlines()):
             yield f'{code}: a line is over 80 columns'
     same = run('explain', 'O67').stdout

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "../live/live.h"
 #include "ladder.h"
@@ -20,6 +21,7 @@ static const int errors[] = { ENOMEM, EINVAL, EAGAIN, EINTR, EPERM, EBADF,
 
 static unsigned char *at;
 static struct bz_result result;
+static uint32_t start_flags;
 static int r;
 
 static unsigned char *hole(void)
@@ -37,7 +39,7 @@ static void begin(int alone)
 	at = live_pages(PAGES);
 	/* an attribute to keep: one more call */
 	CHECK_EQ(madvise(at, PAGES * unit_page(), MADV_DONTDUMP), 0);
-	live_start(BEZ_START_NO_WORKER | BEZ_START_SEGV_DOOR);
+	live_start(BEZ_START_NO_WORKER | BEZ_START_SEGV_DOOR | start_flags);
 	live_region(at, PAGES * unit_page(), &from, "hole");
 	if (alone)
 		CHECK_EQ(munmap(at, PAGES * unit_page()), 0);
@@ -212,6 +214,44 @@ static void closed_for_a_moment(void)
 	CHECK_EQ(unit_state(at, HOLE), UNIT_GOOD);
 }
 
+/* SIGSEGV of what is mapped: lost, where the kernel itself could not read it; or
+ * closed by the program, which stays. */
+static void mapped(void)
+{
+	static const struct {
+		uint32_t kernel;
+		long no_proc;
+	} kernels[] = { { 0, 0 }, { DOUBLE_5_10, 0 }, { DOUBLE_5_10, 1 } };
+	size_t i;
+
+	unit_need_poison();
+	start_flags = BEZ_START_NO_UFFD;
+	begin(0);
+	for (i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
+		struct double_rule rule = { .nr = SYS_openat, .err = ENOENT };
+
+		double_reset();
+		double_kernel(kernels[i].kernel);
+		if (kernels[i].no_proc)
+			double_rule(&rule);
+		*hole() ^= 1;
+		CHECK_EQ(mprotect(hole(), unit_page(), PROT_NONE), 0);
+		climb();
+		CHECK_EQ(result.outcome, BEZ_OUTCOME_ALREADY_GOOD);
+		CHECK_EQ(unit_state(at, HOLE), UNIT_CLOSED);
+		CHECK_EQ(mprotect(hole(), unit_page(), PROT_READ | PROT_WRITE),
+			 0);
+		CHECK_EQ(unit_state(at, HOLE), UNIT_WRONG);
+		*hole() ^= 1;
+		if (kernels[i].no_proc)
+			continue;
+		live_poison(hole());
+		climb();
+		CHECK_EQ(result.outcome, BEZ_OUTCOME_REPLACED);
+		CHECK_EQ(unit_state(at, HOLE), UNIT_GOOD);
+	}
+}
+
 static const int with_neighbours = 0, alone = 1;
 
 static const struct tap_case cases[] = {
@@ -221,5 +261,6 @@ static const struct tap_case cases[] = {
 	  .data = &alone },
 	{ .name = "never over another's mapping", .run = never_over_another },
 	{ .name = "closed for a moment", .run = closed_for_a_moment },
+	{ .name = "mapped", .run = mapped },
 };
 TAP_MAIN(cases)

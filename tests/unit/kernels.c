@@ -266,6 +266,36 @@ static void opening(void)
 	CHECK(opened && failed);
 }
 
+/* -------------------------------------------------------- without an answer */
+
+static const uint32_t by_uffd = 0, by_mremap = BEZ_START_NO_UFFD;
+
+/* What the program has closed meanwhile is no loss, though the kernel reads it for
+ * nobody; and what is lost is, though it is closed. */
+static void closed_before_5_14(void)
+{
+	unsigned char *page;
+	size_t len = unit_page();
+
+	repair_begin(*(const uint32_t *)tap_data());
+	page = repair_at + REPAIR_LOST * len;
+	*page ^= 1;
+	CHECK_EQ(mprotect(page, len, PROT_NONE), 0);
+	double_kernel(DOUBLE_5_10);
+	repair_climb();
+	CHECK_EQ(repaired.result.outcome, BEZ_OUTCOME_ALREADY_GOOD);
+	CHECK_EQ(mprotect(page, len, PROT_READ | PROT_WRITE), 0);
+	CHECK_EQ(unit_state(repair_at, REPAIR_LOST), UNIT_WRONG);
+	*page ^= 1;
+	CHECK_EQ(unit_state(repair_at, REPAIR_LOST), UNIT_GOOD);
+	repair_lose();
+	CHECK_EQ(mprotect(page, len, PROT_NONE), 0);
+	repair_climb();
+	CHECK_EQ(repaired.result.outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(mprotect(page, len, PROT_READ | PROT_WRITE), 0);
+	CHECK_EQ(unit_state(repair_at, REPAIR_LOST), UNIT_GOOD);
+}
+
 /* -------------------------------------------------------- what is all there */
 
 /* By the page tables, and on a kernel that cannot scan them. */
@@ -338,6 +368,10 @@ static const struct tap_case cases[] = {
 	{ .name = "never wrong: mremap", .run = never_wrong,
 	  .data = &look_staged },
 	{ .name = "mremap fails half-way", .run = moved_half_way },
+	{ .name = "closed, before 5.14", .run = closed_before_5_14,
+	  .data = &by_uffd },
+	{ .name = "closed, before 5.14, mremap", .run = closed_before_5_14,
+	  .data = &by_mremap },
 	{ .name = "what is all there", .run = present },
 	{ .name = "opening fails at every call", .run = opening },
 };

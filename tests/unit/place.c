@@ -8,7 +8,6 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -72,18 +71,6 @@ static void what_is_new_stays(void)
 static unsigned char *own;
 static _Atomic int go, tid, done;
 
-static int sleeps(void)
-{
-	char path[64], line[256] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	f = fopen(path, "re");
-	CHECK(f && fgets(line, sizeof(line), f));
-	fclose(f);
-	return strchr(line, ')')[2] == 'S' || strchr(line, ')')[2] == 'D';
-}
-
 static void *touch(void *arg)
 {
 	(void)arg;
@@ -99,7 +86,7 @@ static void let_it_touch(long nr, const long arg[6])
 	if (nr != SYS_ioctl || arg[1] != (long)UFFDIO_COPY || go)
 		return;
 	go = 1;
-	while (!done && !sleeps())
+	while (!done && !live_sleeps(tid))
 		sched_yield();
 }
 

@@ -225,10 +225,14 @@ static void poison(void)
 /* Before 5.14, which have no word for poison: asked by reading. */
 static void old_kernel(void)
 {
+	struct bz_result first;
+
 	registered(BEZ_SHARED_FENCED);
 	empty();
 	double_kernel(DOUBLE_5_10);
-	CHECK_EQ(climb().outcome, BEZ_OUTCOME_REPLACED);
+	first = climb();
+	CHECK_EQ(first.outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(first.cause, BEZ_CAUSE_HOLE);
 	CHECK_EQ(file_state(), UNIT_GOOD);
 	at[unit_page()] ^= 1;
 	double_kernel(DOUBLE_5_10);

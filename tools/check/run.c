@@ -82,15 +82,23 @@ void probe_doing(const char *what)
 	report->doing = what;
 }
 
+/* With @parent, and if that is dead by now, at once. */
+static void die_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(0);
+}
+
 pid_t probe_child(void (*work)(void *arg), void *arg)
 {
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
 	if (pid < 0)
 		probe_untested("fork: %s", strerror(errno));
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	die_with(parent);
 	work(arg);
 	_exit(0);
 }
@@ -104,13 +112,14 @@ int probe_ended(pid_t pid)
 	return status;
 }
 
-static NORETURN void child(const struct probe *probe, const sigset_t *mask)
+static NORETURN void child(const struct probe *probe, pid_t parent,
+			   const sigset_t *mask)
 {
 	/* 1, and not 0: no core to a program, either (core(5)) */
 	const struct rlimit no_core = { 1, 1 };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), i;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	die_with(parent);
 	setpgid(0, 0);
 	setrlimit(RLIMIT_CORE, &no_core);
 	/* the library's last words are no news here */
@@ -207,7 +216,7 @@ void run_probe(const struct probe *probe, const struct check_options *options,
 	       struct answer *ret)
 {
 	sigset_t chld, before;
-	pid_t pid;
+	pid_t parent = getpid(), pid;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->verdict = VERDICT_UNTESTED;
@@ -227,7 +236,7 @@ void run_probe(const struct probe *probe, const struct check_options *options,
 	sigprocmask(SIG_BLOCK, &chld, &before);
 	pid = fork();
 	if (!pid)
-		child(probe, &before);
+		child(probe, parent, &before);
 	if (pid < 0)
 		snprintf(ret->why, sizeof(ret->why), "fork: %s",
 			 strerror(errno));
