@@ -80,7 +80,7 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_walk *w,
 		return BEZ_OUTCOME_NONE;
 	if (bz_good_again(mm, x, fault->taken_ns))
 		return BEZ_OUTCOME_LOOPING;
-	bz_go_on_over(mm, w, fault, x);
+	bz_go_on_over(mm, w, fault, x, memory.kind == BZ_MEMORY_SHARED);
 	return BEZ_OUTCOME_ALREADY_GOOD;
 }
 

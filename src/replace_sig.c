@@ -131,7 +131,8 @@ static enum bez_outcome already_good(struct job *j)
 {
 	if (bz_good_again(j->mm, j->x, j->fault->taken_ns))
 		return BEZ_OUTCOME_LOOPING;
-	bz_go_on_over(j->mm, j->walk, j->fault, j->x);
+	bz_go_on_over(j->mm, j->walk, j->fault, j->x,
+		      j->memory.kind == BZ_MEMORY_SHARED);
 	return BEZ_OUTCOME_ALREADY_GOOD;
 }
 

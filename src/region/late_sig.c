@@ -14,12 +14,19 @@
  * it: that is believed, wide or not, unless the page has been mended meanwhile.
  * An early notice may be from any time, and is never believed of such a page.
  *
+ * Before Linux 6.11 a huge page that stays mapped is reported without an address at
+ * first, and then by one page that can be read, for ever: kill_accessing_process().
+ * So the thread goes on over that once, too; and if within seconds it is told of the
+ * same page again, which nobody has mended, then it is bad. Of memory that other
+ * processes mend as well nobody here can say that.
+ *
  * One word for each of 1,024 buckets:
  *
  *	0		nothing in it was ever mended
  *	all ones	something was, and nobody has gone on since
- *	page / 1,024 << 22 | tid
- *			this thread has gone on over this page since
+ *	when << 56 | page / 1,024 << 22 | tid
+ *			this thread has gone on over this page since; when: in
+ *			seconds or so, or all ones for a wide report
  *
  * Pages share a bucket by their number modulo 1,024; all that one can do to the
  * other is to be in doubt once more. Stored by who has claimed a page in it, so a
@@ -31,6 +38,9 @@
 
 #define MENDED		UINT64_MAX	/* more than any page and thread */
 #define TID_BITS	22		/* the kernel's limit */
+#define WHEN_SHIFT	56		/* that and a page: as much as there is */
+#define WIDE		0xffull
+#define SOON		5u
 
 static uint64_t page_of(struct bz_extent x)
 {
@@ -45,6 +55,17 @@ static _Atomic uint64_t *bucket_of(struct bz_mm *mm, uint64_t page)
 static uint64_t gone_on(const struct bz_walk *w, struct bz_extent x)
 {
 	return page_of(x) / BZ_MENDED << TID_BITS | bz_walk_tid(w);
+}
+
+static uint64_t when(const struct bz_fault *fault)
+{
+	return (fault->taken_ns >> 30) % 255;
+}
+
+/* Told of a page, as of its start: not by a touch, which names the byte. */
+static int is_whole(const struct bz_fault *fault, struct bz_extent x)
+{
+	return x.width == bz_core.page && fault->addr == x.start;
 }
 
 static int is_wide(const struct bz_fault *fault, struct bz_extent x)
@@ -66,18 +87,24 @@ int bz_bad_anyway(struct bz_mm *mm, const struct bz_walk *w,
 {
 	uint64_t word = atomic_load_explicit(bucket_of(mm, page_of(x)),
 					     memory_order_relaxed);
+	uint64_t then = word >> WHEN_SHIFT;
 
 	if (fault->cause == BEZ_CAUSE_POISON_AR && x.width == bz_core.page &&
-	    word == gone_on(w, x))
-		return 1;
+	    (word ^ then << WHEN_SHIFT) == gone_on(w, x))
+		return then == WIDE || (is_whole(fault, x) &&
+					(when(fault) + 255 - then) % 255 <= SOON);
 	return is_wide(fault, x) && !word && !others;
 }
 
 void bz_go_on_over(struct bz_mm *mm, const struct bz_walk *w,
-		   const struct bz_fault *fault, struct bz_extent x)
+		   const struct bz_fault *fault, struct bz_extent x, int others)
 {
-	if (is_wide(fault, x) && fault->cause == BEZ_CAUSE_POISON_AR &&
-	    w->depth == 1)
-		atomic_store_explicit(bucket_of(mm, page_of(x)), gone_on(w, x),
+	int wide = is_wide(fault, x);
+
+	if (fault->cause == BEZ_CAUSE_POISON_AR && w->depth == 1 &&
+	    (wide || (is_whole(fault, x) && !others)))
+		atomic_store_explicit(bucket_of(mm, page_of(x)),
+				      (wide ? WIDE : when(fault)) << WHEN_SHIFT |
+					      gone_on(w, x),
 				      memory_order_relaxed);
 }
