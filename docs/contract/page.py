@@ -30,14 +30,15 @@ def version(text):
 
 
 def points_of(root, results, test):
-    """What the lab has of a test, FILE or FILE:CASE: each with its results."""
+    """What the lab has of a test, FILE or FILE:CASE: each with its results. A case
+    is called just that, or has variants, with a colon before their names; behind
+    a comma it is another case."""
     path, _, case = test.partition(':')
     if not path.endswith('.c'):
         return
-    pieces = [p for p in case.split(', ') if p]
     for name in clauses.lab_cases(root, [path]):
         for point, said in results.tables['cases'].get(name, {}).items():
-            if all(p in point for p in pieces):
+            if not case or point == case or point.startswith(case + ': '):
                 yield name, point, said
 
 
