@@ -157,12 +157,13 @@ def pages_part(root, results):
             page, injection = cell.split('/')[:2]
             for kernel, one in said.items():
                 pages[page][kernel, injection].append(judged(one))
-                named[page].update(cell_clauses(rows, kernel, cell))
+                if judged(one) != 'skip':        # it proves nothing
+                    named[page].update(cell_clauses(rows, kernel, cell))
     ways = [*INJECTIONS, *sorted({i for p in pages.values() for _, i in p} -
                                  set(INJECTIONS))]
     yield from table(['page', 'clauses', *(v['release'] for v in
                                            results.kernels.values())], (
-        [page, ' '.join(sorted(named[page], key=lambda c: version(c[1:]))),
+        [page, ' '.join(sorted(named[page], key=lambda c: version(c[1:]))) or '–',
          *('; '.join(f'{way} {tally(cells[k, way])}' for way in ways
                      if (k, way) in cells) or '–' for k in results.kernels)]
         for page, cells in pages.items()))
