@@ -16,13 +16,15 @@ HEAD = '''<!-- SPDX-License-Identifier: MIT -->
 # What each kernel keeps of the contract
 
 The clauses are those of [`contract/clauses`](../contract/clauses), the cases those of [`lab/cases`](../lab/cases). What is here was found on these
-kernels of Debian, with real poison, under QEMU's software emulation; where anything else says otherwise, this is right.
+kernels of Debian, with real poison, in machines of QEMU's, which do without the memory cell: the first table says what they ran on. Where anything else says
+otherwise, this is right.
 '''
 LEGEND = '''
 A number is how many of the lab's results prove the clause there: `12` have passed, `10/12` have, and the others are skipped with a reason that is further
 down. *does something else*: what the clause says does not hold on that kernel, as `lab/errata` knows. **BROKEN**: it should hold, and does not. `–`: none
-was run, `since 6.1`: it is promised from there on.
+was run, `since 6.1`: it is promised from there on. *Forged*: the test sends itself the signal, as no machine here raises it; the kernel has no part in that.
 '''
+ACCELS = {'tcg': 'software emulation', 'kvm': 'KVM', '?': 'not noted'}
 
 
 def version(text):
@@ -117,8 +119,9 @@ def table(head, lines):
 
 def kernels_part(root, results):
     cases = clauses.cases(root)
-    yield from table(['kernel', 'release', 'oldest result', 'cases run'], (
-        [k, v['release'], v['date'], f'{len(results.has(k))} of {len(cases)}']
+    yield from table(['kernel', 'release', 'ran on', 'oldest result', 'cases run'], (
+        [k, v['release'], ' and '.join(ACCELS[a] for a in v.get('accel', '?')),
+         v['date'], f'{len(results.has(k))} of {len(cases)}']
         for k, v in results.kernels.items()))
 
 
@@ -130,8 +133,9 @@ def clauses_part(root, results):
         if not found[c.id]:
             silent.append(c.id)
             continue
-        lines.append([c.id, c.text, *(mark(c, full(k), found[c.id][k])
-                                      for k in results.kernels)])
+        forged = ' *(forged)*' if c.proof == 'forged' else ''
+        lines.append([c.id, c.text + forged, *(
+            mark(c, full(k), found[c.id][k]) for k in results.kernels)])
     yield from table(['', 'clause', *(v['release'] for v in
                                       results.kernels.values())], lines)
     yield ''
