@@ -16,7 +16,7 @@ HEAD = '''<!-- SPDX-License-Identifier: MIT -->
 # What each kernel keeps of the contract
 
 The clauses are those of [`contract/clauses`](../contract/clauses), the cases those of [`lab/cases`](../lab/cases). What is here was found on these
-kernels of Debian, with real poison, in machines of QEMU's, which do without the memory cell: the first table says what they ran on. Where anything else says
+kernels of Debian, with real poison, in machines of QEMU's, whose memory cells stay good; the first table says what they ran on. Where anything else says
 otherwise, this is right.
 '''
 LEGEND = '''
