@@ -9,6 +9,7 @@ import clauses
 
 NOTES = 'docs/contract/notes.md'
 ERRATUM = 'erratum: '
+WAYS = ('userfaultfd', 'mremap', 'as nobody')
 INJECTIONS = ('madv', 'foreign', 'mce')
 
 HEAD = '''<!-- SPDX-License-Identifier: MIT -->
@@ -33,14 +34,15 @@ def version(text):
 
 def points_of(root, results, test):
     """What the lab has of a test, FILE or FILE:CASE: each with its results. A case
-    is called just that, or has variants, with a colon before their names; behind
-    a comma it is another case."""
+    is called just that, or has variants, with a colon before their names, or the
+    ways to replace behind a comma; behind any other comma it is another case."""
     path, _, case = test.partition(':')
     if not path.endswith('.c'):
         return
     for name in clauses.lab_cases(root, [path]):
         for point, said in results.tables['cases'].get(name, {}).items():
-            if not case or point == case or point.startswith(case + ': '):
+            if (not case or point == case or point.startswith(case + ': ') or
+                    point in [f'{case}, {way}' for way in WAYS]):
                 yield name, point, said
 
 
