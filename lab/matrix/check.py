@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Which cells of the matrix do not have just one case.
 
-	once.py LAB	the folder with cases and matrix/
+	check.py LAB	the folder with cases and matrix/
 
-A machine check costs more, and what it shows differs by fewer pages: such a cell
-may have no case. Prints a line for each that has another number.
+Prints a line for each that has another number.
 """
 import fnmatch
 import glob
@@ -38,7 +37,7 @@ def main():
         names('matrix/trigger.c', 'matrix_triggers'),
         names('matrix/victim.c', 'matrix_actions')]
     if not all(sides):
-        sys.exit(f'once.py: the tables are not understood: {sides}')
+        sys.exit(f'check.py: the tables are not understood: {sides}')
     cases = [line.split('\t')[:3] for line in read('cases').splitlines()
              if line and line[0] != '#']
     for words in itertools.product(*sides):
@@ -46,7 +45,7 @@ def main():
         having = [name for name, program, patterns in cases
                   if program == 'matrix' and
                   any(fnmatch.fnmatchcase(cell, p) for p in patterns.split())]
-        if len(having) > 1 or (not having and words[1] != 'mce'):
+        if len(having) != 1:
             print(f'{cell}: {" ".join(having) or "no case"}')
 
 
