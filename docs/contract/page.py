@@ -61,14 +61,19 @@ def cell_rows(root):
     return [line.split('\t') for line in clauses.rows(root, 'lab/matrix/cells')]
 
 
-def cell_clauses(rows, kernel, cell):
+def cell_field(rows, kernel, cell, number):
     """A later row overrules an earlier one in what is not "="."""
     found = '='
     for fields in rows:
         patterns = zip([kernel, *cell.split('/')], fields)
         if all(any(fnmatch.fnmatchcase(word, p) for p in pattern.split(','))
-               for word, pattern in patterns) and fields[5] != '=':
-            found = fields[5]
+               for word, pattern in patterns) and fields[number] != '=':
+            found = fields[number]
+    return found
+
+
+def cell_clauses(rows, kernel, cell):
+    found = cell_field(rows, kernel, cell, 5)
     return [] if found == '=' else found.split(',')
 
 
@@ -188,8 +193,21 @@ def differences(results):
     return found
 
 
-def differences_part(results, kind):
-    for (judgement, reason), where in differences(results).items():
+def allowed(root, results):
+    """The same of cells that passed, as a kernel is expected to be another."""
+    found = collections.defaultdict(lambda: collections.defaultdict(list))
+    rows = cell_rows(root)
+    for case, points in results.tables['cells'].items():
+        for cell, said in points.items():
+            for kernel, one in said.items():
+                reason = cell_field(rows, kernel, cell, -1)
+                if one == 'pass' and reason not in ('-', '='):
+                    found['pass', reason][kernel].append(f'{case}: {cell}')
+    return found
+
+
+def differences_part(results, found, kind):
+    for (judgement, reason), where in found.items():
         if judgement != kind:
             continue
         releases = ', '.join(results.kernels[k]['release'] for k in
@@ -209,11 +227,13 @@ def page(root, results):
                   ' the page are as they should be. *why-not*: the reason is further'
                   ' down; *else*: the kernel does something else.', '',
                   '\n'.join(pages_part(root, results)), '']
+    found = {**differences(results), **allowed(root, results)}
     for kind, title in (
             ('fail', 'Broken'),
             ('erratum', 'Where a kernel does something else'),
+            ('pass', 'Where a cell has to be something else'),
             ('skip', 'What could not be seen')):
-        lines = '\n'.join(differences_part(results, kind))
+        lines = '\n'.join(differences_part(results, found, kind))
         if lines:
             parts += [f'## {title}', '', lines, '']
     with open(os.path.join(root, NOTES), encoding='utf-8') as file:
