@@ -333,37 +333,80 @@ static void *told_of_it(void *arg)
 	return arg;
 }
 
+#define ROUNDS	8			/* so many are no chance */
+
 static void told_again(void)
 {
 	uint64_t now;
+	int i;
 
 	begin(tap_data(), 0);
 	live_fill(at, TOLD * unit_page(), WRITTEN);
 	now = bz_now_ns();
+	for (i = 0; i < ROUNDS; i++)
+		CHECK_EQ(told_at(now + (uint64_t)i * SECOND),
+			 BEZ_OUTCOME_ALREADY_GOOD);
+	as_written();
+	told_at(now + (uint64_t)i * SECOND);
+	CHECK(dealt_with(tap_data()));
+}
+
+/* Too long ago, also where a clock of few bits would be as it was; of a touch; to
+ * another thread; and what comes after that begins anew. */
+static void told_then(void)
+{
+	uint64_t now, later;
+	int i;
+
+	begin(tap_data(), 0);
+	live_fill(at, TOLD * unit_page(), WRITTEN);
+	now = bz_now_ns();
+	for (i = 0; i < ROUNDS; i++)
+		told_at(now);
+	CHECK_EQ(climb_at((uint64_t)lost_page() + 5, BEZ_CAUSE_POISON_AR, 12,
+			  now), BEZ_OUTCOME_ALREADY_GOOD);
+	for (later = 8; later <= 4096; later *= 2)
+		CHECKF(told_at(now + later * SECOND) == BEZ_OUTCOME_ALREADY_GOOD,
+		       "after %llu s", (unsigned long long)later);
+	CHECK_EQ(told_at(now + (255ull << 30)), BEZ_OUTCOME_ALREADY_GOOD);
+	for (i = 0; i < ROUNDS - 1; i++)
+		told_at(now);
+	in_thread(told_of_it);
 	CHECK_EQ(told_at(now), BEZ_OUTCOME_ALREADY_GOOD);
-	/* too long ago; of a touch; and to another thread */
+	as_written();
+}
+
+/* A wide report that came late, and hours after it another one, of something else
+ * that the program has mended itself. */
+static void told_wide(void)
+{
+	uint64_t now;
+
+	begin(tap_data(), 0);
+	overtake();
+	now = bz_now_ns();
 	CHECK_EQ(told_at(now + 8 * SECOND), BEZ_OUTCOME_ALREADY_GOOD);
 	CHECK_EQ(climb_at((uint64_t)lost_page() + 5, BEZ_CAUSE_POISON_AR, 12,
 			  now + 8 * SECOND), BEZ_OUTCOME_ALREADY_GOOD);
-	in_thread(told_of_it);
-	CHECK_EQ(told_at(now + 8 * SECOND), BEZ_OUTCOME_ALREADY_GOOD);
 	as_written();
-	told_at(now + 9 * SECOND);
-	CHECK(dealt_with(tap_data()));
 }
 
 static void told_and_mended(void)
 {
+	int i;
+
 	begin(tap_data(), 0);
-	CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
+	for (i = 0; i < ROUNDS; i++)
+		CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
 	in_thread(mend);
-	CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
+	for (i = 0; i < ROUNDS; i++)
+		CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
 	as_written();
 	told_at(bz_now_ns());
 	CHECK(dealt_with(tap_data()));
 }
 
-/* What others mend may be old news a second time. */
+/* What others mend may be old news every time. Nobody said that it is shared. */
 static void told_shared(void)
 {
 	unsigned char *memory = mmap(NULL, PAGES * unit_page(),
@@ -373,9 +416,9 @@ static void told_shared(void)
 
 	unit_need_poison();
 	CHECK(memory != MAP_FAILED);
-	begin_at(memory, degrades, 0);
+	begin_at(memory, tap_data(), 0);
 	live_fill(at, TOLD * unit_page(), WRITTEN);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < 2 * ROUNDS; i++)
 		CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
 	as_written();
 }
@@ -397,8 +440,13 @@ static const struct tap_case cases[] = {
 	{ .name = "a huge page", .run = all_of_it },
 	{ .name = "shared memory", .run = shared },
 	BOTH("one page, told again", told_again),
+	BOTH("one page, told long ago", told_then),
 	BOTH("one page, told again and mended", told_and_mended),
-	{ .name = "one page of shared memory", .run = told_shared },
+	BOTH("told of more long ago", told_wide),
+	{ .name = "one page of shared memory, degraded", .run = told_shared,
+	  .data = degrades },
+	{ .name = "one page of shared memory, replaced or degraded",
+	  .run = told_shared, .data = replaces },
 };
 
 TAP_MAIN(cases)
