@@ -75,6 +75,15 @@ static void advise_again(struct matrix_memory *m)
 
 /* ------------------------------------------------- by frame, by another process */
 
+static void foreign_asked(void)
+{
+	struct matrix_link *l = matrix_link;
+	char byte = (char)-matrix_tell(DEBUG "corrupt-pfn", "%#llx",
+		(unsigned long long)l->frames[l->n - 1]);
+
+	CHECK_EQ(write(l->answer[1], &byte, 1), 1);
+}
+
 static void foreign(struct matrix_memory *m)
 {
 	long before = matrix_corrupted();
@@ -88,18 +97,11 @@ static void foreign(struct matrix_memory *m)
 	see_lost(before, -(unsigned char)byte, "hwpoison-inject");
 }
 
-/* -------------------------------------------------------------- machine checks */
-
-/* The monitor of the machine raises them: what the data says is why not yet. */
-static void mce(struct matrix_memory *m)
-{
-	(void)m;
-	CHECKF(0, "no monitor");
-}
-
 const struct matrix_injection matrix_injections[] = {
 	{ .name = "madv", .lose = madv, .again = advise_again },
-	{ .name = "foreign", .lose = foreign, .foreign = 1 },
-	{ .name = "mce", .lose = mce, .inside = 1 },
+	{ .name = "foreign", .lose = foreign, .asked = foreign_asked,
+	  .foreign = 1 },
+	{ .name = "mce", .lose = matrix_mce_lose, .asked = matrix_mce_asked,
+	  .inside = 1, .meet = matrix_mce_meet, .again = matrix_mce_again },
 };
 const size_t matrix_n_injections = COUNT(matrix_injections);

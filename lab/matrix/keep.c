@@ -16,8 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DEBUG "/sys/kernel/debug/hwpoison/"
-
 struct matrix_link *matrix_link;
 const unsigned char *matrix_bytes;
 
@@ -112,20 +110,15 @@ uint64_t matrix_note_frame(const void *at)
 }
 
 /* Until the victim has closed its end: lose what it asks for. */
-static void serve(void)
+static void serve(const struct matrix_cell *c)
 {
-	struct matrix_link *l = matrix_link;
 	char byte;
 
-	while (read(l->ask[0], &byte, 1) > 0) {
-		byte = (char)-matrix_tell(DEBUG "corrupt-pfn", "%#llx",
-			(unsigned long long)l->frames[l->n - 1]);
-		if (write(l->answer[1], &byte, 1) != 1)
-			break;
-	}
+	while (read(matrix_link->ask[0], &byte, 1) > 0)
+		c->injection->asked();
 }
 
-/* As if nothing had been. Of a huge page in a file's cache the first small one has
+/* As if nothing had been, if that can be. Of a huge page in a file's cache the first small one has
  * the mark, and has to be the first to be asked for. */
 static void give_back(const struct matrix_cell *c, long before)
 {
@@ -133,7 +126,7 @@ static void give_back(const struct matrix_cell *c, long before)
 	unsigned int i;
 	long now;
 
-	for (i = 0; i < l->n; i++) {
+	for (i = 0; i < l->n && !c->expect.gone; i++) {
 		uint64_t frame = l->frames[i];
 
 		if (l->unit > SMALL)
@@ -144,7 +137,9 @@ static void give_back(const struct matrix_cell *c, long before)
 			    (unsigned long long)frame);
 	}
 	now = matrix_corrupted();
-	if (c->expect.kept)
+	if (c->expect.gone)
+		CHECKF(now > before, "nothing was lost");
+	else if (c->expect.kept)
 		CHECK(now >= before);
 	else
 		CHECKF(now == before, "HardwareCorrupted: %ld kB, was %ld", now,
@@ -153,18 +148,18 @@ static void give_back(const struct matrix_cell *c, long before)
 
 /* ------------------------------------------------------------------- the end */
 
-static void one_record(const struct matrix_expect *e, uint32_t outcome)
+static void one_record(const struct matrix_cell *c, uint32_t outcome)
 {
-	struct matrix_link *l = matrix_link;
+	const struct matrix_expect *e = &c->expect;
 	struct bez_record r;
 
-	CHECK_EQ(read(l->records, &r, sizeof(r)), sizeof(r));
+	CHECK_EQ(read(matrix_link->records, &r, sizeof(r)), sizeof(r));
 	CHECK_EQ(r.digest, bez_digest(&r, sizeof(r) - 8));
 	CHECKF(r.outcome == outcome, "record: %s, not %s",
 	       bez_outcome_name(r.outcome), bez_outcome_name(outcome));
 	CHECK_EQ(r.action, BEZ_ACTION_SHUTDOWN);
 	CHECK_EQ(r.why, e->why);
-	CHECK_EQ(r.addr, l->addr);
+	CHECK(matrix_is_told(c, r.addr));
 	CHECK_EQ(r.width, e->lost);
 	CHECK(!strcmp(r.name, "matrix"));
 }
@@ -184,8 +179,8 @@ static void see_end(const struct matrix_cell *c, int status)
 	if (o->end == END_DIED)
 		return;
 	lseek(matrix_link->records, 0, SEEK_SET);
-	one_record(&c->expect, BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	one_record(&c->expect, o->outcome);
+	one_record(c, BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	one_record(c, o->outcome);
 	CHECK_EQ(read(matrix_link->records, &byte, 1), 0);
 }
 
@@ -201,6 +196,8 @@ void matrix_keep(void)
 		tap_skip("why-not: %s", c->expect.reason);
 	if (access("/proc/sys/vm/memory_failure_recovery", F_OK) || geteuid())
 		tap_skip("why-not: no memory failure here, or not root");
+	if (c->injection->meet)
+		lab_need_mce();
 	matrix_link = l = mmap(NULL, sizeof(*l), PROT_READ | PROT_WRITE,
 			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(l != MAP_FAILED && matrix_bytes);
@@ -220,7 +217,7 @@ void matrix_keep(void)
 	}
 	close(l->ask[1]);
 	close(l->answer[0]);
-	serve();
+	serve(c);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	if (l->path[0]) {
 		swapoff(l->path);	/* if it was that */

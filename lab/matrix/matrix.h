@@ -15,20 +15,31 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mce.h"
 #include "tap.h"
 
 #define SMALL	((size_t)4096)
 #define HUGE	((size_t)2 << 20)
 #define GIB	((size_t)1 << 30)
 
+#define DEBUG	"/sys/kernel/debug/hwpoison/"
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---------------------------------------------------------- what is expected */
 
+/* What the address of a signal is. */
+enum matrix_where {
+	AT_PAGE,			/* the 4 KiB that are bad */
+	AT_BYTE,			/* the byte that was touched */
+	AT_BASE,			/* all that is lost, where that begins */
+	AT_SOME				/* somewhere in the 4 KiB that are bad */
+};
+
 /* As a signal of the kernel's has it. */
 struct matrix_signal {
 	int code;			/* si_code; 0: there is no signal */
-	int exact;			/* the byte that was touched, not its page */
+	enum matrix_where where;
 	int bits;			/* si_addr_lsb; -1: none */
 };
 
@@ -55,7 +66,8 @@ struct matrix_expect {
 	const struct matrix_outcome *outcome; /* NULL: why-not */
 	uint16_t why;
 	int all;			/* all bytes are right, not all but these */
-	int kept;			/* the kernel does not give the frame back */
+	int kept;			/* the kernel may not give the frame back */
+	int gone;			/* it does not: nobody asks it to */
 	const char *reason;		/* "-": none */
 };
 
@@ -98,18 +110,27 @@ struct matrix_injection {
 	const char *name;
 	/* In the victim. Fails the cell if the page is not lost. */
 	void (*lose)(struct matrix_memory *m);
+	/* In the keeper, when the victim asks for it; or NULL. */
+	void (*asked)(void);
 	int foreign;			/* by another, and before the first touch */
-	int inside;			/* right before the trigger, which is what
-					 * loses it: as where that must be met */
-	/* Once more, of what stays mapped; or NULL. */
+	int inside;			/* right before the trigger */
+	/* Instead of the trigger, which is when it is lost; or NULL. */
+	void (*meet)(struct matrix_memory *m);
+	/* Once more, of what stays mapped. */
 	void (*again)(struct matrix_memory *m);
 };
+/* machine.c: a machine check. */
+void matrix_mce_lose(struct matrix_memory *m);
+void matrix_mce_asked(void);
+void matrix_mce_meet(struct matrix_memory *m);
+void matrix_mce_again(struct matrix_memory *m);
 
 struct matrix_trigger {
 	const char *name;
 	/* Meet it: returns if that goes on. */
 	void (*meet)(struct matrix_memory *m);
 	int call;			/* a system call meets it, not we */
+	int store;
 };
 
 struct matrix_action {
@@ -184,6 +205,10 @@ void matrix_meet(const struct matrix_cell *cell, struct matrix_memory *m,
 /* Has the cell come out as expected? Fails it if not. */
 void matrix_judge(const struct matrix_cell *cell, struct matrix_memory *m,
 		  const struct matrix_met *met);
+/* A call meets it, and nobody is told. */
+int matrix_quiet(const struct matrix_cell *cell);
+/* Is it what is told as the address of the loss? */
+int matrix_is_told(const struct matrix_cell *cell, uint64_t addr);
 /* The extent that is expected to be lost. */
 size_t matrix_extent(const struct matrix_cell *cell,
 		     const struct matrix_memory *m);
@@ -198,6 +223,8 @@ struct matrix_link {
 	int records;			/* a file */
 	uint64_t addr, touched;		/* of what is to be lost, when it is */
 	char path[64];			/* a file to remove */
+	struct lab_mce mce;		/* the machine check that is asked for */
+	atomic_int met;			/* it has been raised */
 };
 extern struct matrix_link *matrix_link;
 

@@ -32,6 +32,8 @@ static const struct matrix_outcome outcomes[] = {
 	{ "default", END_FORMER, BEZ_OUTCOME_DEFAULT, BEZ_OUTCOME_SOURCE_NONE,
 	  0 },
 	{ "left", END_RETURNED, BEZ_OUTCOME_LEFT, BEZ_OUTCOME_SOURCE_NONE, 0 },
+	{ "no-address", END_RETURNED, BEZ_OUTCOME_ASKED_AGAIN, BEZ_OUTCOME_NONE,
+	  0 },
 	{ "killed", END_DIED, BEZ_OUTCOME_NONE, BEZ_OUTCOME_NONE, SIGSEGV },
 };
 
@@ -41,6 +43,7 @@ static const struct {
 	const char *word;
 	uint16_t why;
 } reasons[] = {
+	{ "source", BEZ_OUTCOME_SOURCE_NONE },
 	{ "kind", BEZ_OUTCOME_REFUSED_KIND },
 	{ "huge", BEZ_OUTCOME_REFUSED_HUGE },
 	{ "shared", BEZ_OUTCOME_REFUSED_SHARED },
@@ -87,6 +90,10 @@ int matrix_kernel_is(const char *list)
 
 static void signal_of(const char *cell, char *text, struct matrix_signal *ret)
 {
+	static const char *const wheres[] = {
+		[AT_PAGE] = "page", [AT_BYTE] = "exact", [AT_BASE] = "base",
+		[AT_SOME] = "some",
+	};
 	char *code = strsep(&text, ":"), *where = strsep(&text, ":");
 
 	*ret = (struct matrix_signal){ .bits = -1 };
@@ -96,9 +103,9 @@ static void signal_of(const char *cell, char *text, struct matrix_signal *ret)
 		    !strcmp(code, "adrerr") ? BUS_ADRERR : 0;
 	if (!ret->code || !where || !text)
 		bad(cell, "no such signal");
-	ret->exact = !strcmp(where, "exact");
-	if (!ret->exact && strcmp(where, "page"))
-		bad(cell, "an address is exact, or that of the page");
+	while (strcmp(wheres[ret->where], where))
+		if (++ret->where == COUNT(wheres))
+			bad(cell, "no such address");
 	if (strcmp(text, "-"))
 		ret->bits = atoi(text);
 }
@@ -142,7 +149,8 @@ static void understand(struct matrix_cell *c, char **f)
 	if (!e->lost)
 		bad(c->name, "so much is never lost at once");
 	e->all = is_one(c->name, f[F_DATA], "all", "rest");
-	e->kept = is_one(c->name, f[F_FRAME], "kept", "back");
+	e->gone = !strcmp(f[F_FRAME], "gone");
+	e->kept = !e->gone && is_one(c->name, f[F_FRAME], "kept", "back");
 }
 
 /* The fields of the next row; 0: there is none. */

@@ -42,7 +42,7 @@ static enum matrix_end in_scope(const struct matrix_cell *c,
 				void (*meet)(struct matrix_memory *m),
 				struct bez_lost *ret_lost)
 {
-	if (c->action->ladder[1] != BEZ_ACTION_DEGRADE || c->trigger->call) {
+	if (c->action->ladder[1] != BEZ_ACTION_DEGRADE || matrix_quiet(c)) {
 		meet(m);
 		return END_RETURNED;
 	}
@@ -55,6 +55,33 @@ static enum matrix_end in_scope(const struct matrix_cell *c,
 	return END_RETURNED;
 }
 
+int matrix_quiet(const struct matrix_cell *c)
+{
+	return c->trigger->call && !c->expect.signal.code;
+}
+
+/* The address, from where the memory begins. */
+static size_t told_of(const struct matrix_cell *c, const struct matrix_memory *m)
+{
+	if (matrix_quiet(c))		/* bez_recover() speaks of pages */
+		return m->touch & -SMALL;
+	switch (c->expect.signal.where) {
+	case AT_BYTE:
+		return m->touch;
+	case AT_BASE:
+		return m->touch & -c->expect.lost;
+	default:
+		return m->lose;
+	}
+}
+
+int matrix_is_told(const struct matrix_cell *c, uint64_t addr)
+{
+	if (c->expect.signal.where == AT_SOME && !matrix_quiet(c))
+		addr &= -SMALL;
+	return addr == matrix_link->addr;
+}
+
 void matrix_meet(const struct matrix_cell *c, struct matrix_memory *m,
 		 void (*meet)(struct matrix_memory *m), struct matrix_met *met)
 {
@@ -64,10 +91,7 @@ void matrix_meet(const struct matrix_cell *c, struct matrix_memory *m,
 	*met = (struct matrix_met){ .bits = -1 };
 	while ((n = bez_events(&met->seq, e, COUNT(e))) > 0)
 		continue;
-	/* bez_recover() speaks of pages */
-	matrix_link->addr = (uintptr_t)m->at +
-		(c->trigger->call ? m->touch & -SMALL :
-		 c->expect.signal.exact ? m->touch : m->lose);
+	matrix_link->addr = (uintptr_t)m->at + told_of(c, m);
 	if (sigsetjmp(out, 1)) {
 		met->end = END_FORMER;
 		met->code = told.si_code;
@@ -153,8 +177,8 @@ static void copy_in(struct matrix_memory *m)
 }
 
 const struct matrix_trigger matrix_triggers[] = {
-	{ "load", load, 0 },
-	{ "store", store, 0 },
-	{ "copy-in", copy_in, 1 },
+	{ .name = "load", .meet = load },
+	{ .name = "store", .meet = store, .store = 1 },
+	{ .name = "copy-in", .meet = copy_in, .call = 1 },
 };
 const size_t matrix_n_triggers = COUNT(matrix_triggers);

@@ -54,7 +54,9 @@ static void trigger(struct matrix_memory *m)
 
 	if (m->unsplit || c->injection->inside)
 		c->injection->lose(m);
-	if (c->page->meet && !c->trigger->call)
+	if (c->injection->meet)
+		c->injection->meet(m);
+	else if (c->page->meet && !c->trigger->call)
 		c->page->meet(m);
 	else
 		c->trigger->meet(m);
