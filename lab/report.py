@@ -27,7 +27,7 @@ RESULTS = ('pass', 'fail', 'skip', 'why-not')
 
 def read(path):
     try:
-        with open(path, encoding='utf-8', errors='replace') as file:
+        with open(path, encoding='utf-8', errors='replace', newline='\n') as file:
             return file.read()
     except FileNotFoundError:
         return ''
@@ -35,7 +35,8 @@ def read(path):
 
 def rows_of(work, series):
     rows = []
-    for line in read(os.path.join(work, series, 'results')).splitlines():
+    # splitlines() would end a line at a form feed that a program has said, too.
+    for line in read(os.path.join(work, series, 'results')).split('\n')[:-1]:
         values = line.split('\t')
         row = dict(zip(FIELDS, (None if v in ('-', '') else v for v in values)))
         if len(values) != len(FIELDS) or row['result'] not in RESULTS:
