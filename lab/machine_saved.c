@@ -322,7 +322,7 @@ static void pinned_huge(void)
 	v.at = at + 7 * PAGE + OFFSET;
 	phys = lab_phys(v.at);
 	victim_starts(&v);
-	while (lab_phys(v.at) == phys && met < 10) {
+	while (lab_phys(v.at) == phys && met < 20) {
 		victim_meets(&v, LAB_MCE_LOAD, phys);
 		met++;
 		while (handled() < met)
@@ -334,7 +334,9 @@ static void pinned_huge(void)
 	CHECK_EQ(live_wrong(at, HUGE_PAGES * PAGE, 3), 0);
 	CHECK(lab_phys(v.at) != phys);
 	CHECK_EQ(count(BEZ_OUTCOME_REPLACED), 1);
-	CHECK_EQ(met, linux_is(6, 11) ? 1 : 3);
+	/* at first without an address; then by one page, as often as is
+	 * believed not to be by chance */
+	CHECK_EQ(met, linux_is(6, 11) ? 1 : 10);
 }
 
 static const struct required variants[] = {

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *const words[] = {
@@ -87,17 +88,44 @@ static int read_line(int fd, char *line, size_t size)
 	return 0;
 }
 
+/* A number that no other request has. */
+static uint64_t own_number(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* What is said to @number. What comes before is for one who was killed while the
+ * monitor still tried. Returns NULL if nothing comes. */
+static const char *read_answer(int fd, uint64_t number, char *line, size_t size)
+{
+	uint64_t is;
+	int behind;
+
+	while (!read_line(fd, line, size)) {
+		behind = 0;
+		if (sscanf(line, "%" SCNx64 " %n", &is, &behind) == 1 &&
+		    is == number && behind)
+			return line + behind;
+	}
+	return NULL;
+}
+
 int lab_mce(const struct lab_mce *mce)
 {
+	const uint64_t number = own_number();
+	const char *answer = NULL;
 	char line[256];
 	ssize_t length;
-	int fd, r;
+	int fd;
 
 	fd = open_line();
 	if (fd < 0)
 		return fd;
-	length = snprintf(line, sizeof(line),
-			  "mce %s %x %" PRIx64 " %" PRIxPTR " %" PRIxPTR,
+	length = snprintf(line, sizeof(line), "mce %" PRIx64
+			  " %s %x %" PRIx64 " %" PRIxPTR " %" PRIxPTR, number,
 			  words[mce->kind], mce->cpu, mce->phys, mce->low,
 			  mce->high);
 	if (mce->from || mce->to)
@@ -105,14 +133,15 @@ int lab_mce(const struct lab_mce *mce)
 				   " %" PRIxPTR " %" PRIxPTR, mce->from,
 				   mce->to);
 	line[length++] = '\n';
-	r = write(fd, line, (size_t)length) == length ? 0 : -EIO;
-	if (!r)
-		r = read_line(fd, line, sizeof(line));
+	if (write(fd, line, (size_t)length) == length)
+		answer = read_answer(fd, number, line, sizeof(line));
 	close(fd);
-	if (r || !strcmp(line, "ok"))
-		return r;
-	tap_diag("the monitor: %s", line);
-	return strstr(line, "never there") ? -EAGAIN : -EINVAL;
+	if (!answer)
+		return -EIO;
+	if (!strcmp(answer, "ok"))
+		return 0;
+	tap_diag("the monitor: %s", answer);
+	return strstr(answer, "never there") ? -EAGAIN : -EINVAL;
 }
 
 uint64_t lab_phys(const void *p)

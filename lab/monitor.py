@@ -8,16 +8,18 @@ becomes QEMU, with two more devices: a monitor, and a serial line on which the
 guest asks. A child answers there; it ends when the machine does, however that
 ends, as both are sockets without a name whose other end nobody else has.
 
-A request is a line, its numbers are hexadecimal; the answer is "ok", or "no"
-and the reason:
+A request is a line, its numbers are hexadecimal; the answer is the request's number
+and "ok", or "no" and the reason:
 
-	mce KIND CPU PHYS LO HI [FROM TO]
+	mce NUMBER KIND CPU PHYS LO HI [FROM TO]
 
 raises a machine check of that KIND (see KINDS) on a processor, about a physical
 address, while the instruction pointer is in LO to HI: in user mode, or in the
 kernel if LO is there. With FROM and TO, RSI has to be there too: what a copy is
 reading. LO and HI of 0 are anywhere, which is for what requires no action: in
-the wrong place the guest would panic.
+the wrong place the guest would panic. The NUMBER is the asker's, who may be killed
+while this still tries: the next one has to know its own answer by it. Where there
+is none it is "-".
 """
 import json
 import os
@@ -88,19 +90,23 @@ class Monitor:
         return [int(f.group(1), 16) for f in found]
 
 
+def is_number(word):
+    return re.fullmatch('[0-9a-f]{1,16}', word)
+
+
 class Request:
     """A line of the guest's."""
 
     def __init__(self, line):
         words = line.split()
-        if len(words) not in (6, 8) or words[0] != 'mce':
+        if len(words) not in (7, 9) or words[0] != 'mce':
             raise Refused('not understood')
-        self.kind = words[1]
+        self.kind = words[2]
         try:
-            if not all(re.fullmatch('[0-9a-f]{1,16}', w) for w in words[2:]):
+            if not all(map(is_number, words[3:])):
                 raise ValueError
             (self.cpu, self.phys, self.low, self.high, self.from_,
-             self.to) = [int(w, 16) for w in (words[2:] + ['0', '0'])[:6]]
+             self.to) = [int(w, 16) for w in (words[3:] + ['0', '0'])[:6]]
         except ValueError:
             raise Refused('not understood') from None
         if self.kind not in KINDS:
@@ -110,7 +116,7 @@ class Request:
                 raise Refused('action required, and no place')
         elif self.low >= self.high:
             raise Refused('an empty range')
-        if len(words) == 8 and self.from_ >= self.to:
+        if len(words) == 9 and self.from_ >= self.to:
             raise Refused('an empty range')
 
     def is_there(self, level, rip, rsi):
@@ -151,11 +157,13 @@ def serve(monitor, request):
 
 
 def answer(monitor, line):
+    words = line.split()
+    number = words[1] if len(words) > 1 and is_number(words[1]) else '-'
     try:
         serve(monitor, Request(line))
-        return 'ok'
+        return f'{number} ok'
     except Refused as refused:
-        return f'no {refused}'
+        return f'{number} no {refused}'
 
 
 def mediate(ask, control):

@@ -6,9 +6,10 @@
 
 reads WORK/SERIES/results of each kernel that was asked for: ten fields with tabs
 between, in the order of FIELDS, "-" where there is nothing; and its version.
-Prints the skips and failures, a table of case x kernel and one of page type x
-kernel, the sum, and how many
-kernels booted. With --json the same results go to a file, as a list.
+WORK/accel says what the machines ran on, tcg or kvm, if these were machines of the
+lab. Prints the skips and failures, a table of case x kernel and one of page type x
+kernel, the sum, and how many kernels booted. With --json the same results go to a
+file, as a list, each with its kernel's version (release) and what it ran on (accel).
 
 Exit status: 0, 1 if something failed or nothing passed, 77 if fewer than two
 kernels booted, or the only one that was asked for did not.
@@ -26,7 +27,7 @@ RESULTS = ('pass', 'fail', 'skip', 'why-not')
 
 def read(path):
     try:
-        with open(path, encoding='utf-8', errors='replace') as file:
+        with open(path, encoding='utf-8', errors='replace', newline='\n') as file:
             return file.read()
     except FileNotFoundError:
         return ''
@@ -34,7 +35,8 @@ def read(path):
 
 def rows_of(work, series):
     rows = []
-    for line in read(os.path.join(work, series, 'results')).splitlines():
+    # splitlines() would end a line at a form feed that a program has said, too.
+    for line in read(os.path.join(work, series, 'results')).split('\n')[:-1]:
         values = line.split('\t')
         row = dict(zip(FIELDS, (None if v in ('-', '') else v for v in values)))
         if len(values) != len(FIELDS) or row['result'] not in RESULTS:
@@ -101,10 +103,11 @@ def main():
               if os.path.isdir(os.path.join(args.work, s))]
     versions = {s: read(os.path.join(args.work, s, 'version')).strip() or None
                 for s in series}
+    accel = read(os.path.join(args.work, 'accel')).strip() or None
     rows = []
     for s in series:
         for row in rows_of(args.work, s):
-            rows.append({**row, 'release': versions[s]})
+            rows.append({**row, 'release': versions[s], 'accel': accel})
     count = collections.Counter(row['result'] for row in rows)
     if args.json:
         with open(args.json, 'w', encoding='utf-8') as file:

@@ -36,11 +36,8 @@ static int is_lost_anyway(struct bz_mm *mm, const struct bz_walk *w,
 			  const struct bz_hit *hit, struct bz_extent x,
 			  struct bz_memory memory, int meanwhile)
 {
-	int others = memory.kind == BZ_MEMORY_SHARED &&
-		     !(hit->share &&
-		       (hit->share->flags & BEZ_SHARED_EXCLUSIVE));
-
-	return !meanwhile && bz_bad_anyway(mm, w, fault, x, others);
+	return !meanwhile && bz_bad_anyway(mm, w, fault, x,
+					   bz_others_mend(hit, memory));
 }
 
 /*
@@ -80,7 +77,7 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_walk *w,
 		return BEZ_OUTCOME_NONE;
 	if (bz_good_again(mm, x, fault->taken_ns))
 		return BEZ_OUTCOME_LOOPING;
-	bz_go_on_over(mm, w, fault, x);
+	bz_go_on_over(mm, w, fault, x, bz_others_mend(hit, memory));
 	return BEZ_OUTCOME_ALREADY_GOOD;
 }
 

@@ -29,6 +29,14 @@ static inline int bz_no_restart(const struct bz_fault *fault,
 	       (hit->flags & BEZ_POLICY_NO_RESTART);
 }
 
+/* Do other processes mend that memory as well? Nobody here is told of it then. */
+static inline int bz_others_mend(const struct bz_hit *hit, struct bz_memory memory)
+{
+	return memory.kind != BZ_MEMORY_ANON &&
+	       memory.kind != BZ_MEMORY_PRIVATE &&
+	       !(hit->share && (hit->share->flags & BEZ_SHARED_EXCLUSIVE));
+}
+
 /*
  * The action REPLACE on @loss, which the caller has claimed: source, look,
  * place. Returns REPLACED, ALREADY_GOOD, or why not: REFUSED_KIND also if the

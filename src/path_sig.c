@@ -208,6 +208,22 @@ static void measure(struct bz_mm *mm, struct bz_walk *w,
 		loss->x = bz_extent_of(fault, loss->memory);
 }
 
+/* Who goes on after it has the claim of what it was taken for. */
+static enum bez_outcome measure_and_end(struct bz_mm *mm, struct bz_walk *w,
+					const struct bz_fault *fault,
+					struct bz_hit *hit, struct bz_loss *loss,
+					struct bz_result *result)
+{
+	struct bz_loss measured = *loss;
+	enum bez_outcome did;
+
+	measure(mm, w, fault, hit, &measured);
+	did = shut_down(mm, w, fault, hit, measured.x.width, result);
+	if (is_over(did))
+		*loss = measured;
+	return did;
+}
+
 /* Each action in turn. DEFAULT is at the end, named or not. */
 static void climb(struct bz_mm *mm, struct bz_walk *w,
 		  const struct bz_fault *fault, int outermost,
@@ -233,9 +249,7 @@ static void climb(struct bz_mm *mm, struct bz_walk *w,
 		case BEZ_ACTION_SHUTDOWN:
 			if (fault->cause == BEZ_CAUSE_POISON_AO)
 				continue;
-			measure(mm, w, fault, hit, loss);
-			did = shut_down(mm, w, fault, hit, loss->x.width,
-					result);
+			did = measure_and_end(mm, w, fault, hit, loss, result);
 			break;
 		default:
 			continue;

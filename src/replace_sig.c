@@ -131,7 +131,13 @@ static enum bez_outcome already_good(struct job *j)
 {
 	if (bz_good_again(j->mm, j->x, j->fault->taken_ns))
 		return BEZ_OUTCOME_LOOPING;
-	bz_go_on_over(j->mm, j->walk, j->fault, j->x);
+	/* of a page that stays mapped it has to be known what it is */
+	if (j->memory.kind == BZ_MEMORY_UNKNOWN &&
+	    j->fault->cause == BEZ_CAUSE_POISON_AR &&
+	    j->fault->addr == j->x.start)
+		bz_learn(j->mm, j->walk, j->fault->addr, j->hit, &j->memory);
+	bz_go_on_over(j->mm, j->walk, j->fault, j->x,
+		      bz_others_mend(j->hit, j->memory));
 	return BEZ_OUTCOME_ALREADY_GOOD;
 }
 
@@ -456,7 +462,7 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 		.result = result,
 		/* a huge page that could not be split is bad and mapped all the
 		 * same, which only its first report shows */
-		.mapped = bz_bad_anyway(mm, w, fault, loss->x, 0) != 0,
+		.mapped = bz_bad_anyway(mm, w, fault, loss->x, bz_others_mend(hit, loss->memory)) != 0,
 		.again = loss->again,
 	};
 	enum bez_outcome why;

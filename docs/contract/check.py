@@ -29,6 +29,17 @@ def stale_cases(root, results):
         yield f'{kernel} is in docs/lab.json, and not in lab/kernels: {again}'
 
 
+def no_points(root, results):
+    """What a clause names is a point of the case, once that was run."""
+    for c in clauses.clauses(root):
+        for test in c.tests:
+            path = test.partition(':')[0]
+            ran = [name for name, point, _ in pages.points_of(root, results, path)
+                   if point != 'all of it']
+            if ran and not list(pages.points_of(root, results, test)):
+                yield f'{c.id}: {test}: {ran[0]} has no such point'
+
+
 def stale_cells(root, results):
     """A cell is of words that lab/matrix knows, and each word has cells."""
     cells = [c for t in results.tables['cells'].values() for c in t]
@@ -115,6 +126,8 @@ def check(root, page):
     tap = Tap()
     tap.case('docs/lab.json is about the cases that there are',
              stale_cases(root, results))
+    tap.case('docs/lab.json has what the clauses name',
+             no_points(root, results))
     tap.case('docs/lab.json is about the cells that there are',
              stale_cells(root, results))
     tap.case('docs/lab.json and kernel-contract.md are as they are made',

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """docs/lab.json: the results of the lab, as small as they can be kept.
 
-    {"kernels": {SERIES: {"release": ..., "date": ...}},
+    {"kernels": {SERIES: {"release": ..., "accel": [...], "date": ...}},
      "cases": {CASE: {POINT: RESULT}},
      "cells": {CASE: {"PAGE/INJECTION/TRIGGER/ACTION": RESULT}}}
 
 RESULT is {SERIES: WHAT}; what is the same on all kernels of the file is WHAT by
 itself. WHAT is "pass", or [result, reason, got]. The date is that of the oldest
-result of a kernel.
+result of a kernel; accel is what its machines ran on, "tcg" or "kvm", and "?" if
+that was not noted.
 """
 import json
 import os
@@ -76,15 +77,17 @@ class Results:
         seen = {}
         for row in rows:
             if row['case'] and row['release']:
-                seen.setdefault(row['kernel'], {})[row['case']] = row['release']
+                seen.setdefault(row['kernel'], {})[row['case']] = (
+                    row['release'], row.get('accel') or '?')
         for kernel, cases in seen.items():
-            release = next(iter(cases.values()))
+            release, accel = next(iter(cases.values()))
             old = self.kernels.get(kernel, {})
             other = old.get('release') != release
             self.drop(kernel, None if other else cases)
             kept = self.has(kernel)
             self.kernels[kernel] = {
                 'release': release,
+                'accel': sorted({accel, *(old.get('accel', '?') if kept else ())}),
                 'date': min(day, old['date']) if kept else day}
         for row in rows:
             if row['case'] and row['release']:

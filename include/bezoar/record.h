@@ -42,7 +42,7 @@ struct bez_record {
 	uint32_t flags;		/* BEZ_RECORD_* */
 	uint64_t id;		/* bez_event.seq: 1, 2, 3 ... in this process; a
 				 * gap is what was dropped */
-	uint64_t wall_ns;	/* CLOCK_REALTIME, when it was written */
+	uint64_t wall_ns;	/* CLOCK_REALTIME, at mono_ns + took_ns */
 	uint64_t boot_ns;	/* CLOCK_BOOTTIME, at the same time */
 	uint64_t mono_ns;	/* CLOCK_MONOTONIC, when the fault was taken */
 	uint8_t boot_id[16];	/* of random(4); 0: not known */

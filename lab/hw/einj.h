@@ -8,6 +8,7 @@
 #define BEZOAR_LAB_HW_EINJ_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #define EINJ_CORRECTED	0x8u
 #define EINJ_UNCORRECTED 0x10u		/* and not fatal to the machine */
@@ -20,6 +21,9 @@ struct einj {
 	 * often that is mapped. */
 	uint64_t (*frame)(const struct einj *e, const void *page);
 	uint64_t (*mapped)(const struct einj *e, uint64_t frame);
+	/* einj_keep()'s: what the page is held by, and who holds it longest. */
+	int held[2], tell;
+	pid_t keeper;			/* 0: there is none */
 };
 
 /* With the answers of /proc/self/pagemap and /proc/kpagecount. */
@@ -29,13 +33,23 @@ struct einj einj_at(const char *root);
 const char *einj_why_not(const struct einj *e, unsigned int type);
 
 /*
- * Make the 4 KiB at @page bad. They must be locked, private to this process, and
- * no part of a huge page. Nobody touches them before the next access: the error is
- * armed, not triggered.
+ * Start a process that holds the page which this one will make bad, and has the
+ * kernel mark it (hard_offline_page) when this one has ended, whatever it has ended
+ * of: else memory that is bad, and that nobody has met, would be given to another
+ * program. To be called before the page is there: who has a copy of it maps it.
+ *
+ * Returns NULL, or why not. It ends with 1, and says so, if the page is not marked.
+ */
+const char *einj_keep(struct einj *e);
+
+/*
+ * Make the memory at @byte bad; what is lost is the page of 4 KiB that it is in. That
+ * must be private to this process, and no part of a huge page. Nobody touches it
+ * before the next access: the error is armed, not triggered.
  *
  * Returns NULL, or why nothing was injected. If the page has moved when it is too
  * late, the program is ended: nobody knows whose memory is bad then.
  */
-const char *einj_inject(const struct einj *e, void *page, unsigned int type);
+const char *einj_inject(const struct einj *e, void *byte, unsigned int type);
 
 #endif

@@ -118,6 +118,40 @@ static void serve(const struct matrix_cell *c)
 		c->injection->asked();
 }
 
+/* Has the kernel marked it as bad? */
+static int is_marked(uint64_t frame)
+{
+	const uint64_t bad = 1ull << 19;	/* KPF_HWPOISON */
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	uint64_t flags = 0;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, &flags, sizeof(flags),
+		       (off_t)(frame * sizeof(flags))), sizeof(flags));
+	close(fd);
+	return (flags & bad) != 0;
+}
+
+/* What the victim does not see: a loss that changes nothing for it, or kills. */
+static void see_loss(const struct matrix_cell *c, long before)
+{
+	struct matrix_link *l = matrix_link;
+	unsigned int i;
+
+	if (c->expect.kept) {
+		CHECK(l->n > 0);
+		for (i = 0; i < l->n; i++)
+			CHECKF(is_marked(l->frames[i]),
+			       "%#llx is not marked as bad",
+			       (unsigned long long)l->frames[i]);
+	}
+	if (c->expect.outcome->end == END_DIED) {
+		CHECK_EQ(l->n, 1);
+		CHECKF(matrix_corrupted() > before,
+		       "it died, and nothing was lost");
+	}
+}
+
 /* As if nothing had been, if that can be. Of a huge page in a file's cache the first small one has
  * the mark, and has to be the first to be asked for. */
 static void give_back(const struct matrix_cell *c, long before)
@@ -223,6 +257,7 @@ void matrix_keep(void)
 		swapoff(l->path);	/* if it was that */
 		unlink(l->path);
 	}
+	see_loss(c, before);
 	give_back(c, before);
 	see_end(c, status);
 }

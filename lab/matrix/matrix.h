@@ -172,6 +172,8 @@ struct matrix_cell {
 /* What the data says of @cell on this kernel. Ends the program if it says
  * nothing, or nothing that can be understood. */
 void matrix_expect(struct matrix_cell *cell);
+/* Is the kernel that runs of one of these series? With commas between; "*": any. */
+int matrix_kernel_is(const char *list);
 extern const char matrix_cells[];	/* the file, made part of the program */
 
 /* ------------------------------------------------------------------- the run */

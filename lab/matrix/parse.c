@@ -70,7 +70,7 @@ static int matches(const char *word, const char *globs)
 }
 
 /* "6.1" is 6.1.192, and not 6.12. */
-static int this_kernel(const char *list)
+int matrix_kernel_is(const char *list)
 {
 	static struct utsname name;
 	char series[256], *at = series, *one;
@@ -175,7 +175,7 @@ void matrix_expect(struct matrix_cell *c)
 	int i;
 
 	while (next_row(&at, row)) {
-		if (!this_kernel(row[F_KERNELS]) ||
+		if (!matrix_kernel_is(row[F_KERNELS]) ||
 		    !matches(c->page->name, row[F_PAGES]) ||
 		    !matches(c->injection->name, row[F_INJECTIONS]) ||
 		    !matches(c->trigger->name, row[F_TRIGGERS]) ||

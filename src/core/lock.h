@@ -44,8 +44,11 @@ void bz_all_locks(struct bz_lock *ret_locks[BZ_LOCKS]);
  * Around fork(2): all of @lock, in the order in which they are taken. What the
  * thread has, because a handler on top of it forks, it goes on with, in both. What
  * comes before that in the order can not be waited for without an end, as its owner
- * may wait for what this thread has. Then it is not taken, and the child's is free:
- * who waits there has not begun.
+ * may wait for what this thread has. After 100 ms it is not taken, and the child's is
+ * free: who waits there has mostly not begun. Not so one that is slow, or that has
+ * forked in a handler itself: a child that calls the library then may find what that
+ * one has done by half. Who forks in handlers on top of calls of several threads at
+ * once should exec(2).
  */
 void bz_lock_fork(struct bz_lock *const lock[BZ_LOCKS]);
 void bz_unlock_fork(struct bz_lock *const lock[BZ_LOCKS], int is_child);

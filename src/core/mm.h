@@ -22,6 +22,11 @@
 #define BZ_COUNTS	8		/* power of two */
 #define BZ_MENDED	1024		/* power of two */
 
+/* See region/late_sig.c. */
+struct bz_mended {
+	_Atomic uint64_t word, when;
+};
+
 /* One event; seq is odd while it is written. See record/event_sig.c. */
 struct bz_event_slot {
 	_Alignas(64) _Atomic uint64_t seq;
@@ -88,7 +93,7 @@ struct bz_mm {
 	struct bz_walk walk[BZ_WALKS];
 
 	_Alignas(64) _Atomic uint64_t repeats[BZ_REPEATS];
-	_Atomic uint64_t mended[BZ_MENDED];	/* region/late_sig.c */
+	struct bz_mended mended[BZ_MENDED];
 	struct bz_counts counts[BZ_COUNTS];
 	_Alignas(64) _Atomic uint64_t events;	/* numbers given out */
 	struct bz_event_slot event[BZ_EVENTS];

@@ -45,6 +45,11 @@ static __thread volatile int stops
 static __thread volatile uint32_t forks
 	__attribute__((tls_model("initial-exec")));
 
+/* The gate that this thread has closed for them; another may have stopped the
+ * library since. */
+static __thread struct bz_mm *volatile closed
+	__attribute__((tls_model("initial-exec")));
+
 /* Kept from the first start on: a handler that began before bez_stop() may
  * still stand on it. */
 static struct bz_mm *kept;
@@ -65,18 +70,21 @@ static void before_fork(void)
 	bz_lock_fork(locks);
 	forks++;
 	mm = atomic_load(&bz_core.mm);
-	if (mm)
+	if (mm) {
 		bz_gate_close(mm);
+		closed = mm;
+	}
 }
 
 static void leave_fork(int is_child)
 {
-	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	struct bz_lock *locks[BZ_LOCKS];
 
-	/* one further up has closed it, too */
-	if (!--forks && mm)
-		bz_gate_open(mm);
+	/* one further up has closed it */
+	if (!--forks && closed) {
+		bz_gate_open(closed);
+		closed = NULL;
+	}
 	/* who was about to stop the library stayed behind; unless it is the one
 	 * that forks, in a handler of the program's: that goes on */
 	if (is_child && atomic_load(&stopping) && !stops) {

@@ -18,7 +18,8 @@ static void fill(struct bez_event *e, uint64_t n, const struct bz_walk *w,
 		 const struct bz_hit *hit, struct bz_result *result)
 {
 	/* the clock takes as long as all the rest of it */
-	if (!result->was_lost)
+	if (!result->was_lost || (result->outcome != BEZ_OUTCOME_UNWOUND &&
+				  result->outcome != BEZ_OUTCOME_COPY_SHORT))
 		result->done_ns = bz_now_ns();
 	e->seq = n + 1;
 	e->time_ns = fault->taken_ns;

@@ -216,8 +216,10 @@ void bz_record_forked(struct bz_mm *mm)
 		return;
 	/* that socket is the service's, which our parent is */
 	bz_recorder.notify_bytes = 0;
-	/* another thread may have been at it */
+	/* another thread may have been at it; and a time namespace has another
+	 * distance (time_namespaces(7)) */
 	atomic_store(&bz_recorder.clocks.writing, 0);
+	atomic_store(&bz_recorder.clocks.wall, UINT64_MAX);
 	/* that is about our parent's memory */
 	bz_sink_close(&bz_recorder.pagemap);
 	prepare(mm);

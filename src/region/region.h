@@ -57,7 +57,7 @@ void bz_mended(struct bz_mm *mm, struct bz_extent x);
 int bz_bad_anyway(struct bz_mm *mm, const struct bz_walk *w,
 		  const struct bz_fault *fault, struct bz_extent x, int others);
 void bz_go_on_over(struct bz_mm *mm, const struct bz_walk *w,
-		   const struct bz_fault *fault, struct bz_extent x);
+		   const struct bz_fault *fault, struct bz_extent x, int others);
 
 /* May this fault without an address be tried again? Counts it in. */
 int bz_missing_again(struct bz_mm *mm, uint64_t now_ns, uint32_t limit);

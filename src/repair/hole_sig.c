@@ -44,6 +44,8 @@ enum bz_probe bz_probe_hole(struct bz_extent x)
 		return BZ_PROBE_OTHER;
 	case -EINVAL:
 		old = bz_probe_old(x, BZ_PROBE_GOOD);
+		if (old == BZ_PROBE_OTHER)	/* no telling: as below */
+			return BZ_PROBE_GOOD;
 		return old == BZ_PROBE_FAULT ? BZ_PROBE_OTHER : old;
 	default:
 		return BZ_PROBE_GOOD;	/* or the next touch tells */

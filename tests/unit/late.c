@@ -56,13 +56,14 @@ static void begin(const uint8_t actions[2], uint32_t flags)
 	begin_at(live_pages(PAGES), actions, flags);
 }
 
-static enum bez_outcome climb(unsigned char *addr, uint32_t cause, uint8_t lsb)
+static enum bez_outcome climb_at(uint64_t addr, uint32_t cause, uint8_t lsb,
+				 uint64_t now_ns)
 {
 	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	struct bz_walk *w = unit_enter(mm);
 	struct bz_fault fault = {
-		.taken_ns = bz_now_ns(),
-		.addr = (uint64_t)addr + 5,
+		.taken_ns = now_ns,
+		.addr = addr,
 		.cause = cause,
 		.lsb = lsb,
 	};
@@ -71,6 +72,11 @@ static enum bez_outcome climb(unsigned char *addr, uint32_t cause, uint8_t lsb)
 	bz_ladder(mm, w, &fault, &result);
 	bz_walk_leave(mm, w, NULL);
 	return (enum bez_outcome)result.outcome;
+}
+
+static enum bez_outcome climb(unsigned char *addr, uint32_t cause, uint8_t lsb)
+{
+	return climb_at((uint64_t)addr + 5, cause, lsb, bz_now_ns());
 }
 
 static enum bez_outcome climb_ar(uint8_t lsb)
@@ -312,6 +318,111 @@ static void shared(void)
 	CHECK(entered());
 }
 
+#define SECOND	1100000000ull		/* and more than 2^30 */
+
+/* One page, by its start, which is good: as before Linux 6.11 of a huge page that
+ * stays mapped. */
+static enum bez_outcome told_at(uint64_t now_ns)
+{
+	return climb_at((uint64_t)lost_page(), BEZ_CAUSE_POISON_AR, 12, now_ns);
+}
+
+static void *told_of_it(void *arg)
+{
+	CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
+	return arg;
+}
+
+#define ROUNDS	8			/* so many are no chance */
+
+static void told_again(void)
+{
+	uint64_t now;
+	int i;
+
+	begin(tap_data(), 0);
+	live_fill(at, TOLD * unit_page(), WRITTEN);
+	now = bz_now_ns();
+	for (i = 0; i < ROUNDS; i++)
+		CHECK_EQ(told_at(now + (uint64_t)i * SECOND),
+			 BEZ_OUTCOME_ALREADY_GOOD);
+	as_written();
+	told_at(now + (uint64_t)i * SECOND);
+	CHECK(dealt_with(tap_data()));
+}
+
+/* Too long ago, also where a clock of few bits would be as it was; of a touch; to
+ * another thread; and what comes after that begins anew. */
+static void told_then(void)
+{
+	uint64_t now, later;
+	int i;
+
+	begin(tap_data(), 0);
+	live_fill(at, TOLD * unit_page(), WRITTEN);
+	now = bz_now_ns();
+	for (i = 0; i < ROUNDS; i++)
+		told_at(now);
+	CHECK_EQ(climb_at((uint64_t)lost_page() + 5, BEZ_CAUSE_POISON_AR, 12,
+			  now), BEZ_OUTCOME_ALREADY_GOOD);
+	for (later = 8; later <= 4096; later *= 2)
+		CHECKF(told_at(now + later * SECOND) == BEZ_OUTCOME_ALREADY_GOOD,
+		       "after %llu s", (unsigned long long)later);
+	CHECK_EQ(told_at(now + (255ull << 30)), BEZ_OUTCOME_ALREADY_GOOD);
+	for (i = 0; i < ROUNDS - 1; i++)
+		told_at(now);
+	in_thread(told_of_it);
+	CHECK_EQ(told_at(now), BEZ_OUTCOME_ALREADY_GOOD);
+	as_written();
+}
+
+/* A wide report that came late, and hours after it another one, of something else
+ * that the program has mended itself. */
+static void told_wide(void)
+{
+	uint64_t now;
+
+	begin(tap_data(), 0);
+	overtake();
+	now = bz_now_ns();
+	CHECK_EQ(told_at(now + 8 * SECOND), BEZ_OUTCOME_ALREADY_GOOD);
+	CHECK_EQ(climb_at((uint64_t)lost_page() + 5, BEZ_CAUSE_POISON_AR, 12,
+			  now + 8 * SECOND), BEZ_OUTCOME_ALREADY_GOOD);
+	as_written();
+}
+
+static void told_and_mended(void)
+{
+	int i;
+
+	begin(tap_data(), 0);
+	for (i = 0; i < ROUNDS; i++)
+		CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
+	in_thread(mend);
+	for (i = 0; i < ROUNDS; i++)
+		CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
+	as_written();
+	told_at(bz_now_ns());
+	CHECK(dealt_with(tap_data()));
+}
+
+/* What others mend may be old news every time. Nobody said that it is shared. */
+static void told_shared(void)
+{
+	unsigned char *memory = mmap(NULL, PAGES * unit_page(),
+				     PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int i;
+
+	unit_need_poison();
+	CHECK(memory != MAP_FAILED);
+	begin_at(memory, tap_data(), 0);
+	live_fill(at, TOLD * unit_page(), WRITTEN);
+	for (i = 0; i < 2 * ROUNDS; i++)
+		CHECK_EQ(told_at(bz_now_ns()), BEZ_OUTCOME_ALREADY_GOOD);
+	as_written();
+}
+
 #define BOTH(what, fn)							\
 	{ .name = what ", replaced", .run = fn, .data = replaces },	\
 	{ .name = what ", entered", .run = fn, .data = degrades }
@@ -328,6 +439,14 @@ static const struct tap_case cases[] = {
 	BOTH("another page of the bucket", same_bucket),
 	{ .name = "a huge page", .run = all_of_it },
 	{ .name = "shared memory", .run = shared },
+	BOTH("one page, told again", told_again),
+	BOTH("one page, told long ago", told_then),
+	BOTH("one page, told again and mended", told_and_mended),
+	BOTH("told of more long ago", told_wide),
+	{ .name = "one page of shared memory, degraded", .run = told_shared,
+	  .data = degrades },
+	{ .name = "one page of shared memory, replaced or degraded",
+	  .run = told_shared, .data = replaces },
 };
 
 TAP_MAIN(cases)
