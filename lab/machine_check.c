@@ -302,14 +302,16 @@ static void copy_in(void)
 }
 
 /* What tries nothing twice fails at once. (5.10 pretends that all is well, as
- * the signal tells.) */
+ * the signal tells. Since 6.4 a copy by words is tried once more byte by byte,
+ * and the memory is good here.) */
 static void copy_in_once(void)
 {
 	struct copier c = { .copy = into_attribute };
 
 	copy_struck(&c);
 	CHECK_EQ(c.good, 0);
-	CHECK_EQ(c.said[0], linux_is(5, 16) ? -EFAULT : 0);
+	if (c.said[0] || !linux_is(6, 4))
+		CHECK_EQ(c.said[0], linux_is(5, 16) ? -EFAULT : 0);
 	CHECK_EQ(c.said[1], -EFAULT);
 }
 
