@@ -12,6 +12,7 @@
 #include <string.h>
 
 /* Intel SDM vol. 4, table 2-2; AMD APM vol. 2, appendix A */
+#define MSR_MCG_CAP	0x179u
 #define MSR_MCG_STATUS	0x17au
 #define MSR_MCG_CTL	0x17bu
 #define MSR_MCG_EXT_CTL	0x4d0u
@@ -46,6 +47,18 @@ static int get(const struct bez_vcpu *vcpu, struct list *list)
 	if (r < 0)
 		return (int)r;
 	return r == (long)list->head.nmsrs ? 0 : -ENXIO;
+}
+
+int bzv_cpu_cap(struct bez_vcpu *vcpu)
+{
+	struct list list = { .head.nmsrs = 0 };
+	int r;
+
+	ask(&list, MSR_MCG_CAP);
+	r = get(vcpu, &list);
+	if (!r)
+		vcpu->mcg_cap = list.entry[0].data;
+	return r;
 }
 
 static uint32_t banks(const struct bez_vcpu *vcpu)

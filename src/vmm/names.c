@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "vmm/vmm.h"
 
-const char *BZV_PUBLIC bez_vm_error_name(enum bez_vm_error error)
+const char *bez_vm_error_name(enum bez_vm_error error)
 {
 	switch (error) {
 	case BEZ_VM_ERROR_NONE:
@@ -18,7 +18,7 @@ const char *BZV_PUBLIC bez_vm_error_name(enum bez_vm_error error)
 	return "unknown";
 }
 
-const char *BZV_PUBLIC bez_vm_outcome_name(enum bez_vm_outcome outcome)
+const char *bez_vm_outcome_name(enum bez_vm_outcome outcome)
 {
 	switch (outcome) {
 	case BEZ_VM_OUTCOME_NONE:

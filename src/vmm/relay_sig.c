@@ -13,6 +13,7 @@
 #include "vmm/vmm.h"
 #include "vmm/sys.h"
 
+#include <errno.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -82,6 +83,27 @@ int bzv_send(struct bez_vcpu *vcpu, const struct bzv_item *item)
 	return ret;
 }
 
+int bzv_post(struct bez_vm *vm, struct bez_vcpu *vcpu,
+	     const struct bzv_item *item)
+{
+	uint32_t n, i;
+	int ret = -ENOENT;
+
+	/* before it is looked for: pairs with bez_vcpu_remove() */
+	atomic_fetch_add(&vm->senders, 1);
+	n = atomic_load(&vm->vcpus);
+	for (i = 0; i < n; i++) {
+		struct bez_vcpu *v = atomic_load(&vm->vcpu[i]);
+
+		if (v && (!vcpu || v == vcpu)) {
+			ret = bzv_send(v, item);
+			break;
+		}
+	}
+	atomic_fetch_sub(&vm->senders, 1);
+	return ret;
+}
+
 int bzv_relay(const struct bez_lost *lost, const void *context, void *arg)
 {
 	struct bez_vm *vm = arg;
@@ -96,8 +118,7 @@ int bzv_relay(const struct bez_lost *lost, const void *context, void *arg)
 
 	if (!context) {
 		item.error = BEZ_VM_ERROR_SRAO;
-		vcpu = bzv_first(vm);
-		return vcpu && !bzv_send(vcpu, &item);
+		return !bzv_post(vm, NULL, &item);
 	}
 	item.error = BEZ_VM_ERROR_SRAR;
 	vcpu = in_kvm_run(vm, context);

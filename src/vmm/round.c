@@ -37,6 +37,7 @@ static void call_all(struct bez_vm *vm, struct bez_vcpu *but)
 		if (!v || v == but || !atomic_load(&v->tid))
 			continue;
 		vm->round.wanted++;
+		atomic_store(&v->called, 1);
 		bzv_kick(v);
 	}
 }
@@ -100,6 +101,8 @@ void bzv_round_join(struct bez_vcpu *vcpu)
 	uint32_t mine;
 	int told;
 
+	if (!atomic_exchange(&vcpu->called, 0))
+		return;
 	pthread_mutex_lock(&vm->round_lock);
 	mine = r->number;
 	if (!r->open || vcpu->round == mine) {

@@ -23,7 +23,6 @@
 #include "vmm/inbox.h"
 #include "vmm/slots.h"
 
-#define BZV_PUBLIC	__attribute__((visibility("default")))
 #define BZV_PAGE	4096u		/* of the guest */
 #define BZV_WAIT	128		/* errors that wait for a vCPU */
 #define BZV_OUTCOMES	10
@@ -44,6 +43,7 @@ struct bez_vcpu {
 	struct bez_vm *vm;
 	int fd;
 	uint32_t index;
+	uint64_t number;		/* none has it again in this process */
 	struct kvm_run *run;		/* immediate_exit: anybody sets it */
 	uint64_t mcg_cap;
 	struct bzv_kind kind;
@@ -59,7 +59,10 @@ struct bez_vcpu {
 	_Atomic uint32_t kicked;
 	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
 	_Atomic uint32_t holds;		/* something waits: for the ticker */
+	_Atomic uint32_t called;	/* to a round. Set by who begins one, cleared
+					 * by its thread */
 	uint32_t round;			/* the last it took part in; vm->round_lock */
+	struct bez_vcpu *next;		/* removed; vm->lock */
 };
 
 /* A piece of memory that libbezoar was told of. */
@@ -92,11 +95,15 @@ struct bez_vm {
 	_Atomic(struct bez_vcpu *) *vcpu;
 	_Atomic uint32_t vcpus;		/* entries used; lock */
 	uint32_t alive;			/* lock */
+	struct bez_vcpu *removed;	/* until the end; lock */
+	/* who is about to put something into the inbox of another's vCPU */
+	_Atomic uint32_t senders;
 
 	pthread_mutex_t round_lock;	/* taken after lock, if both are */
 	pthread_cond_t round_news;
 	struct bzv_round round;
 
+	int has_ticker;			/* bez_vm_create() */
 	pthread_t ticker;
 	pthread_cond_t tick;		/* with lock */
 	uint32_t ticks;			/* it runs; lock */
@@ -109,6 +116,10 @@ struct bez_vm {
 int bzv_relay(const struct bez_lost *lost, const void *context, void *arg);
 /* Put into the inbox and make it look. -ENOSPC. Handler-safe. */
 int bzv_send(struct bez_vcpu *vcpu, const struct bzv_item *item);
+/* The same, of another thread: @vcpu (NULL: the first), if it is still there; else
+ * -ENOENT. Handler-safe. */
+int bzv_post(struct bez_vm *vm, struct bez_vcpu *vcpu,
+	     const struct bzv_item *item);
 /* Make it leave KVM_RUN. Handler-safe. */
 void bzv_kick(struct bez_vcpu *vcpu);
 /* The first there is; NULL. Handler-safe. */
@@ -138,6 +149,8 @@ struct bzv_state {
  * (@other: in bank 1). */
 int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 		 enum bzv_ready *ret_ready, struct bzv_state *ret_state);
+/* What BEZ_VM_KEEP_MCE has to be asked for: MCG_CAP. */
+int bzv_cpu_cap(struct bez_vcpu *vcpu);
 /* Its CPUID, as far as it was set by now. */
 void bzv_cpu_kind(struct bez_vcpu *vcpu);
 
@@ -152,8 +165,13 @@ void bzv_round_join(struct bez_vcpu *vcpu);
 int bzv_set_mce(struct bez_vcpu *vcpu, uint8_t bank, uint64_t status,
 		uint64_t addr, uint64_t misc, uint64_t mcg_status);
 
+/* The same for both ways in: vcpu.c. */
+int bzv_delivered(struct bez_vcpu *vcpu, int ran);
+
 /* vm.c: the ticker makes who waits look again. */
 void bzv_tick(struct bez_vm *vm);
+/* No slot has it any more. 0, or why not. */
+int bzv_memory_drop(struct bez_vm *vm, struct bzv_memory *m);
 
 static inline struct bez_vcpu *bzv_vcpu(struct bez_vm *vm, uint32_t i)
 {

@@ -38,10 +38,12 @@
 /* Error codes, bits 15:0: SDM 15.9.3.2, 15.9.3.1, and 15.9.2 "memory controller":
  * 000F 0000 1MMM CCCC, read, channel not known. */
 #define DATA_LOAD	0x0134u
+#define INSTRUCTION_FETCH 0x0150u
 #define SCRUBBING	0x00c0u
 #define CONTROLLER_READ	0x009fu
 /* APM 9.3.2.2, "memory hierarchy": 0000 0001 RRRR TTLL */
 #define AMD_DATA_LOAD	0x0135u		/* data read, data, level 1 */
+#define AMD_FETCH	0x0151u		/* instruction fetch, instruction, level 1 */
 #define AMD_MEMORY_READ	0x011bu		/* read, generic, generic: memory itself */
 
 #define PAGE_LSB	12
@@ -57,7 +59,8 @@ static void intel(const struct bzv_said *said, struct bzv_mce *ret)
 {
 	switch (said->error) {
 	case BEZ_VM_ERROR_SRAR:
-		ret->status |= UC | EN | S | AR | DATA_LOAD;
+		ret->status |= UC | EN | S | AR |
+			       (said->fetch ? INSTRUCTION_FETCH : DATA_LOAD);
 		ret->mcg_status = met_by_this(said) |
 				  (said->lmce ? LMCE_S : 0);
 		return;
@@ -82,7 +85,8 @@ static void amd(const struct bzv_said *said, struct bzv_mce *ret)
 {
 	switch (said->error) {
 	case BEZ_VM_ERROR_SRAR:
-		ret->status |= UC | EN | POISON | AMD_DATA_LOAD;
+		ret->status |= UC | EN | POISON |
+			       (said->fetch ? AMD_FETCH : AMD_DATA_LOAD);
 		ret->mcg_status = met_by_this(said);
 		return;
 	case BEZ_VM_ERROR_SRAO:
