@@ -12,10 +12,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define PAGE	5
@@ -47,10 +49,17 @@ static void forge(struct machine *to, int code, size_t page)
 	syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info);
 }
 
-static void on_kick(int sig)
+static int left_kvm_run(const ucontext_t *uc)
+{
+	return uc->uc_mcontext.gregs[REG_RSI] == KVM_RUN &&
+	       uc->uc_mcontext.gregs[REG_RAX] == -EINTR;
+}
+
+static void on_kick(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
-	if (order.armed && gettid() == runner) {
+	(void)info;
+	if (order.armed && gettid() == runner && left_kvm_run(context)) {
 		order.armed = 0;
 		forge(order.to, BUS_MCEERR_AR, order.page);
 	}
@@ -58,7 +67,8 @@ static void on_kick(int sig)
 
 static void kicks_keep_sigbus(void)
 {
-	struct sigaction act = { .sa_handler = on_kick };
+	struct sigaction act = { .sa_sigaction = on_kick,
+				 .sa_flags = SA_SIGINFO };
 
 	sigemptyset(&act.sa_mask);
 	sigaddset(&act.sa_mask, SIGBUS);
@@ -157,16 +167,20 @@ static void in_kvm_run(void)
 	for (i = 0; i < 20; i++) {
 		uint64_t before = checks(&m);
 
-		order.armed = 1;
-		CHECK_EQ(syscall(SYS_tgkill, getpid(), runner, SIGUSR1), 0);
-		while (checks(&m) == before)
-			;
+		/* what comes while KVM_RUN has an exit is met again: here by us */
+		while (checks(&m) == before) {
+			order.armed = 1;
+			CHECK_EQ(syscall(SYS_tgkill, getpid(), runner, SIGUSR1),
+				 0);
+			sched_yield();
+		}
+		order.armed = 0;
 		CHECK_EQ(toy_mc(&m.toy, 0)->addr, AT);
 		CHECK_EQ(toy_mc(&m.toy, 0)->mcg_status, 7);
 	}
 	end(&m, thread);
-	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_RELAYED), 20);
-	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_DELIVERED), 20);
+	CHECK(bez_outcome_count(BEZ_OUTCOME_RELAYED) >= 20);
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_DELIVERED), checks(&m));
 	machine_unmake(&m);
 }
 

@@ -71,7 +71,6 @@ toy_on_mc:
 	push	%rax
 	push	%rcx
 	push	%rdx
-	incq	0(%r15)
 	mov	24(%rsp), %rax
 	mov	%rax, 16(%r15)
 	movq	$-1, 24(%r15)
@@ -120,7 +119,8 @@ done:	cmpq	$0, 64(%r15)
 	xor	%eax, %eax
 	xor	%edx, %edx
 	wrmsr
-1:	out	%al, $0x11
+1:	incq	0(%r15)			/* all else is written */
+	out	%al, $0x11
 	pop	%rdx
 	pop	%rcx
 	pop	%rax
