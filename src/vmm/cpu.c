@@ -26,12 +26,11 @@
 #define STATUS_VAL	(1ull << 63)
 #define CR4_MCE		(1ull << 6)
 
-#define MC_VECTOR	18
 #define OTHERS_BANK	1		/* what the others find there is no error */
 
 struct list {
 	struct kvm_msrs head;
-	struct kvm_msr_entry entry[3 + 2 * 32];
+	struct kvm_msr_entry entry[5];
 };
 
 static void ask(struct list *list, uint32_t msr)
@@ -66,68 +65,59 @@ static uint32_t banks(const struct bez_vcpu *vcpu)
 	return (uint8_t)vcpu->mcg_cap;
 }
 
-/* From the last bank down to the first, as long as it is in use; @ctl: reporting has
- * to be enabled in it, as nobody asks for uncorrected errors otherwise. */
-static int find_bank(const struct bez_vcpu *vcpu, int uncorrected, int other,
+/* Reporting has to be enabled in it: nobody asks for uncorrected errors otherwise. */
+static enum bzv_ready bank_is(const struct kvm_msr_entry *ctl_status, int raised)
+{
+	if (raised && ctl_status[0].data != UINT64_MAX)
+		return BZV_OFF;
+	return ctl_status[1].data & STATUS_VAL ? BZV_FULL : BZV_READY;
+}
+
+static void ask_bank(struct list *list, uint32_t bank)
+{
+	ask(list, MSR_MC_CTL(bank));
+	ask(list, MSR_MC_STATUS(bank));
+}
+
+/* From the last but one down to the first; all were in use. */
+static int find_bank(const struct bez_vcpu *vcpu, int raised,
 		     enum bzv_ready *ret_ready, uint8_t *ret_bank)
 {
-	uint32_t i = other ? OTHERS_BANK + 1 : banks(vcpu);
-	int off = 0;
+	uint32_t i = banks(vcpu) - 1;
 
 	while (i-- > 0) {
 		struct list list = { .head.nmsrs = 0 };
+		enum bzv_ready is;
 		int r;
 
-		if (i == OTHERS_BANK && !other)
+		if (i == OTHERS_BANK)
 			continue;
-		ask(&list, MSR_MC_CTL(i));
-		ask(&list, MSR_MC_STATUS(i));
+		ask_bank(&list, i);
 		r = get(vcpu, &list);
 		if (r)
 			return r;
-		if (uncorrected && list.entry[0].data != UINT64_MAX) {
-			off = 1;
-		} else if (!(list.entry[1].data & STATUS_VAL)) {
-			*ret_ready = BZV_READY;
+		is = bank_is(list.entry, raised);
+		if (is == BZV_READY) {
+			*ret_ready = is;
 			*ret_bank = (uint8_t)i;
 			return 0;
 		}
-		if (other)
-			break;
+		if (is == BZV_OFF)
+			*ret_ready = is;
 	}
-	*ret_ready = off ? BZV_OFF : BZV_FULL;
 	return 0;
 }
 
-/* What KVM looks at before an exception is queued. */
-static int can_interrupt(const struct bez_vcpu *vcpu, const struct list *list,
-			 uint32_t ctl, enum bzv_ready *ret_ready)
+/* CR4.MCE. (A #MC that is queued has set MCIP.) */
+static int is_enabled(const struct bez_vcpu *vcpu, enum bzv_ready *ret_ready)
 {
-	struct kvm_vcpu_events events;
 	struct kvm_sregs sregs;
-	long r;
+	long r = bzv_sys_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
 
-	if (list->entry[0].data & MCG_MCIP) {
-		*ret_ready = BZV_SERVES;
-		return 0;
-	}
-	if (ctl && list->entry[ctl].data != UINT64_MAX) {
-		*ret_ready = BZV_OFF;
-		return 0;
-	}
-	r = bzv_sys_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
 	if (r < 0)
 		return (int)r;
-	if (!(sregs.cr4 & CR4_MCE)) {
+	if (!(sregs.cr4 & CR4_MCE))
 		*ret_ready = BZV_OFF;
-		return 0;
-	}
-	r = bzv_sys_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events);
-	if (r < 0)
-		return (int)r;
-	if ((events.exception.injected || events.exception.pending) &&
-	    events.exception.nr == MC_VECTOR)
-		*ret_ready = BZV_SERVES;
 	return 0;
 }
 
@@ -138,13 +128,16 @@ int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 	const int raised = other || error == BEZ_VM_ERROR_SRAR ||
 			   (error == BEZ_VM_ERROR_SRAO &&
 			    vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL);
-	struct bzv_state state = { .mcg_status = 0 };
+	const uint8_t bank = other ? OTHERS_BANK :
+				     (uint8_t)(banks(vcpu) - 1);
+	struct bzv_state state = { .bank = bank };
 	enum bzv_ready ready = BZV_READY;
 	struct list list = { .head.nmsrs = 0 };
 	uint32_t ctl = 0, ext = 0;
 	int r;
 
 	ask(&list, MSR_MCG_STATUS);
+	ask_bank(&list, bank);
 	if (vcpu->mcg_cap & MCG_CTL_P) {
 		ctl = list.head.nmsrs;
 		ask(&list, MSR_MCG_CTL);
@@ -154,10 +147,19 @@ int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 		ask(&list, MSR_MCG_EXT_CTL);
 	}
 	r = get(vcpu, &list);
-	if (!r && raised)
-		r = can_interrupt(vcpu, &list, ctl, &ready);
-	if (!r && ready == BZV_READY)
-		r = find_bank(vcpu, raised, other, &ready, &state.bank);
+	if (!r && raised) {
+		if (list.entry[0].data & MCG_MCIP)
+			ready = BZV_SERVES;
+		else if (ctl && list.entry[ctl].data != UINT64_MAX)
+			ready = BZV_OFF;
+		else
+			r = is_enabled(vcpu, &ready);
+	}
+	if (!r && ready == BZV_READY) {
+		ready = bank_is(&list.entry[1], raised);
+		if (ready != BZV_READY && !other)
+			r = find_bank(vcpu, raised, &ready, &state.bank);
+	}
 	if (r)
 		return r;
 	state.mcg_status = list.entry[0].data;

@@ -174,12 +174,17 @@ static int hold(struct telling *t)
 	struct bez_vcpu *vcpu = t->vcpu;
 	const struct bez_vm_options *o = &vcpu->vm->o;
 	uint64_t now = bzv_sys_now_ns();
-	int first = !vcpu->held_since;
+	int first;
 
 	if (o->not_ready == BEZ_VM_NOT_READY_GIVE_UP)
 		return give_up(t);
+	/* it went on in between, and this is another */
+	if (now - vcpu->held_last > o->patience_ns)
+		vcpu->held_since = 0;
+	first = !vcpu->held_since;
 	if (first)
 		vcpu->held_since = now;
+	vcpu->held_last = now;
 	if (o->not_ready == BEZ_VM_NOT_READY_PAUSE ||
 	    now - vcpu->held_since > o->patience_ns) {
 		vcpu->held_since = 0;

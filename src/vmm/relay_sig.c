@@ -71,14 +71,18 @@ void bzv_kick(struct bez_vcpu *vcpu)
 		bzv_sys_kill(tid, o->kick_signal);
 }
 
+static void count_full(struct bez_vm *vm)
+{
+	atomic_fetch_add_explicit(&vm->count[BEZ_VM_OUTCOME_FULL], 1,
+				  memory_order_relaxed);
+}
+
 int bzv_send(struct bez_vcpu *vcpu, const struct bzv_item *item)
 {
 	int ret = bzv_inbox_put(&vcpu->inbox, item);
 
 	if (ret)
-		atomic_fetch_add_explicit(
-			&vcpu->vm->count[BEZ_VM_OUTCOME_FULL], 1,
-			memory_order_relaxed);
+		count_full(vcpu->vm);
 	bzv_kick(vcpu);
 	return ret;
 }
@@ -124,7 +128,8 @@ int bzv_relay(const struct bez_lost *lost, const void *context, void *arg)
 	vcpu = in_kvm_run(vm, context);
 	if (!vcpu)
 		return 0;
-	/* if there is no room it is met again */
-	bzv_send(vcpu, &item);
+	/* it looks there next; and if there is no room it is met again */
+	if (bzv_inbox_put(&vcpu->inbox, &item))
+		count_full(vm);
 	return 1;
 }

@@ -52,7 +52,8 @@ struct bez_vcpu {
 	/* what came out of it and could not be told yet; in order */
 	struct bzv_item wait[BZV_WAIT];
 	uint32_t waiting;
-	uint64_t held_since;		/* SRAR that is met again and again; 0 */
+	/* SRAR that is met again and again: first, last; CLOCK_MONOTONIC, or 0 */
+	uint64_t held_since, held_last;
 
 	_Atomic int32_t tid;		/* who runs it; 0: nobody yet */
 	/* 1: we have set immediate_exit. Set by anybody, cleared by its thread */

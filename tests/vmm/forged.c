@@ -148,7 +148,8 @@ static uint64_t checks(struct machine *of)
 
 static void make(struct machine *of)
 {
-	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST };
+	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
+					   .patience_ns = 60000000000 };
 
 	machine_make(of, &o);
 	machine_lose(of, PAGE);
