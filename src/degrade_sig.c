@@ -3,12 +3,13 @@
  * The action DEGRADE: where the inventory of region/ and the covers of repair/
  * meet. An extent is entered by who has claimed it, once it is sure that it is
  * lost and that it will stay closed; from then on nobody tries to replace it.
- * Who met it leaves by a jump; a copy, bez_recover() and the worker have other
- * ways to say so.
+ * Who met it leaves by a jump, if the owner's relay does not carry it elsewhere; a
+ * copy, bez_recover() and the worker have other ways to say so.
  */
 #include <errno.h>
 
 #include "core/core.h"
+#include "core/guard.h"
 #include "core/scope.h"
 #include "fault/fault.h"
 #include "ladder.h"
@@ -159,13 +160,47 @@ static enum bez_outcome enter(struct bz_mm *mm, struct bz_walk *w,
 
 /* ------------------------------------------------------------- and out of it */
 
+/* What the owner's relay is asked. */
+struct asked {
+	const struct bez_relay *relay;
+	const struct bez_lost *lost;
+	const void *context;
+	int takes;
+};
+
+/* All of it may be lost itself: it is the owner's. */
+static int ask(void *arg)
+{
+	struct asked *a = arg;
+
+	a->takes = a->relay->relay(a->lost, a->context, a->relay->arg);
+	return 0;
+}
+
+/*
+ * Only the mark is held meanwhile, so that the region stays: nobody shall wait at
+ * the page for code that is not ours, nor that code for itself.
+ */
+static __attribute__((noinline)) int
+takes(struct bz_walk *w, const struct bz_fault *fault, const struct bz_hit *hit,
+      const struct bez_lost *lost)
+{
+	struct asked a = { .relay = hit->relay, .lost = lost,
+			   .context = fault->context };
+
+	if (!hit->relay)
+		return 0;
+	bz_walk_done(w, 0);
+	return !bz_guarded(w, ask, &a) && a.takes;
+}
+
 static enum bez_outcome leave(struct bz_walk *w, const struct bz_fault *fault,
-			      struct bez_lost *lost, struct bz_result *result)
+			      const struct bz_hit *hit, struct bez_lost *lost,
+			      struct bz_result *result)
 {
 	struct bz_extent x = { (uint64_t)lost->addr, lost->width };
 
-	if (fault->cause == BEZ_CAUSE_POISON_AO ||
-	    fault->cause == BEZ_CAUSE_RECOVER)
+	if (fault->cause == BEZ_CAUSE_RECOVER)
 		return BEZ_OUTCOME_DEGRADED;
 	if (fault->fix)
 		return BEZ_OUTCOME_COPY_SHORT;
@@ -173,6 +208,10 @@ static enum bez_outcome leave(struct bz_walk *w, const struct bz_fault *fault,
 	if (w->depth > 1)
 		return BEZ_OUTCOME_REFUSED_NO_SCOPE;
 	lost->touched = (void *)fault->addr;
+	if (takes(w, fault, hit, lost))
+		return BEZ_OUTCOME_RELAYED;
+	if (fault->cause == BEZ_CAUSE_POISON_AO)
+		return BEZ_OUTCOME_DEGRADED;
 	result->scope = bz_scope_find(w, fault, x, lost);
 	return result->scope ? BEZ_OUTCOME_UNWOUND :
 			       BEZ_OUTCOME_REFUSED_NO_SCOPE;
@@ -204,7 +243,7 @@ enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
 	if (why == BEZ_OUTCOME_NONE) {
 		loss->known = 1;
 		result->why = lost.why;
-		return leave(w, fault, &lost, result);
+		return leave(w, fault, hit, &lost, result);
 	}
 	bz_walk_done(w, 0);		/* the next action claims anew */
 	/* the region may be gone, and with it who wants that */
@@ -213,7 +252,7 @@ enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
 	/* good by now, or entered by another: it leaves all the same */
 	if (!bz_lost_find(fault->addr, &at) || !bz_lost_read(&at, &lost))
 		lost = describe(w, fault, hit, loss, result);
-	return leave(w, fault, &lost, result);
+	return leave(w, fault, hit, &lost, result);
 }
 
 /* ------------------------------------------------------------------- fork(2) */

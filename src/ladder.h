@@ -50,9 +50,9 @@ enum bez_outcome bz_replace(struct bz_mm *mm, struct bz_walk *w,
 
 /*
  * The action DEGRADE: @loss into the inventory, if it is not there; then the way
- * out for who met it, or the next action. Claims it if nobody did yet. UNWOUND
- * (@result->scope says where to), COPY_SHORT, DEGRADED, ALREADY_GOOD, ASKED_AGAIN,
- * or why not. src/degrade_sig.c. Context: as bz_replace().
+ * out for who met it, or the next action. Claims it if nobody did yet. RELAYED,
+ * UNWOUND (@result->scope says where to), COPY_SHORT, DEGRADED, ALREADY_GOOD,
+ * ASKED_AGAIN, or why not. src/degrade_sig.c. Context: as bz_replace().
  */
 enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
 			    const struct bz_fault *fault, int outermost,

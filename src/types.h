@@ -98,6 +98,7 @@ struct bz_hit {
 	struct bz_share *share;		/* the file behind it; or NULL */
 	const struct bz_source *source;
 	const uint64_t *digests;
+	const struct bez_relay *relay;	/* the owner's; or NULL */
 	const char *name;		/* BEZ_NAME_MAX + 1 bytes */
 	struct bz_region *region;	/* region/ knows what that is */
 };

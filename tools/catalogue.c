@@ -59,6 +59,12 @@ const struct entry catalogue[] = {
 		"touched it has left by a jump to its scope.",
 		"The program was told what is lost, and goes on without it. The "
 		"page stays lost until its owner clears it.", MEMORY),
+	OUTCOME(RELAYED,
+		"A page was lost that could not be replaced, and the owner of its "
+		"region has carried that to where it belongs: to the guest whose "
+		"memory it is, say.",
+		"The thread goes on where it was interrupted. The page stays lost "
+		"until its owner clears it.", MEMORY),
 
 	OUTCOME(SHUTDOWN_BEGUN,
 		"A page was lost that the program can not do without, and its "

@@ -194,6 +194,7 @@ enum bez_outcome {
 	BEZ_OUTCOME_DROPPED = 7,	/* early notice lost: queue was full */
 	BEZ_OUTCOME_COPY_SHORT = 8,	/* a copy came back with its count */
 	BEZ_OUTCOME_UNWOUND = 16,	/* lost; left by a jump to a scope */
+	BEZ_OUTCOME_RELAYED = 17,	/* lost; carried to where it belongs */
 
 	/* BEZ_ACTION_SHUTDOWN, see <bezoar/shutdown.h> */
 	BEZ_OUTCOME_SHUTDOWN_BEGUN = 20, /* its hooks are run */
@@ -315,6 +316,34 @@ struct bez_lost;
  */
 typedef void (*bez_lost_fn)(const struct bez_lost *lost, void *arg);
 
+/*
+ * Carries a loss to where it belongs: to the guest, say, whose memory the region
+ * is. Asked in the handler, on the thread that has met a page which is entered as
+ * lost, at every access and before a scope is looked for: does the thread go on
+ * where it was interrupted without touching the page again? A signal is all that
+ * shows; so it does if it was not an instruction of its own that met the page, but
+ * a system call which the signal has ended. 1: it goes on (BEZ_OUTCOME_RELAYED). 0:
+ * it is not ours; then a scope is looked for. To say 1 of an instruction that
+ * touches the page is to have it run again and again.
+ *
+ * @context: the ucontext_t of what was interrupted. NULL: an early notice, told on
+ * the worker, for each anew; 1 says that it was taken, and nothing else comes of
+ * it. @lost: addr and width are of all that is lost, touched is of this access or
+ * notice; it lives as long as the call. Not asked: for bez_copy() and its kin, which
+ * come back with their count; for bez_recover(); inside a fault, of a source, say.
+ *
+ * It runs with nothing claimed, may call what is handler-safe, must not wait for
+ * another thread and has to return. What it meets itself that is lost and cannot be
+ * replaced ends it, like an answer of 0. bez_region_remove() waits for it.
+ */
+typedef int (*bez_relay_fn)(const struct bez_lost *lost, const void *context,
+			    void *arg);
+
+struct bez_relay {
+	bez_relay_fn relay;
+	void *arg;			/* passed to relay */
+};
+
 struct bez_policy {
 	uint32_t size;			/* sizeof(struct bez_policy) */
 	uint32_t flags;			/* BEZ_POLICY_* */
@@ -334,11 +363,13 @@ struct bez_policy {
 	bez_lost_fn on_lost;		/* told of each loss that is entered in
 					 * the inventory; NULL: nobody */
 	void *on_lost_arg;		/* passed to on_lost */
+	const struct bez_relay *relay;	/* stays yours, must outlive the region;
+					 * NULL: nobody is asked */
 };
 
 #define BEZ_POLICY_INIT \
 	{ sizeof(struct bez_policy), 0, NULL, NULL, NULL, { 0, 0, 0, 0 }, 0, \
-	  NULL, NULL, NULL }
+	  NULL, NULL, NULL, NULL }
 
 /* Names one registration; 0 is never one, and none is used twice. */
 typedef uint64_t bez_region_t;
@@ -351,7 +382,8 @@ typedef uint64_t bez_region_t;
  * -EINVAL: misaligned, empty, wraps around, a bad policy (unknown flag, kind
  * or action, a list that nests or is too long, a mirror that overlaps the
  * region, a file offset with which it ends past INT64_MAX, on_lost without
- * BEZ_ACTION_DEGRADE or without a worker). -EEXIST: overlaps a region.
+ * BEZ_ACTION_DEGRADE or without a worker, relay without BEZ_ACTION_DEGRADE or
+ * without a function). -EEXIST: overlaps a region.
  * -ENOMEM: part of it is not mapped, or no memory. -EBADF: a FILE source that
  * is not open. -ENAMETOOLONG, -E2BIG, -ESRCH (not started). Shared memory: see
  * <bezoar/shared.h>.

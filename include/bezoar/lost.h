@@ -34,7 +34,8 @@ struct bez_lost {
 	void *addr;		/* of the extent, all of which is lost */
 	size_t width;		/* its bytes, a power of two */
 	void *touched;		/* what the kernel named: in the catch of a scope
-				 * by this access, else by the first */
+				 * and for a relay by this access, else by the
+				 * first */
 	uint64_t region;	/* bez_region_t */
 	uint16_t cause;		/* enum bez_cause */
 	uint16_t why;		/* enum bez_outcome: why it was not replaced;

@@ -19,6 +19,7 @@ static void fill(struct bez_event *e, uint64_t n, const struct bz_walk *w,
 {
 	/* the clock takes as long as all the rest of it */
 	if (!result->was_lost || (result->outcome != BEZ_OUTCOME_UNWOUND &&
+				  result->outcome != BEZ_OUTCOME_RELAYED &&
 				  result->outcome != BEZ_OUTCOME_COPY_SHORT))
 		result->done_ns = bz_now_ns();
 	e->seq = n + 1;

@@ -34,6 +34,8 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_UNWOUND, "unwound",
 	  "See what the catch of the scope was given; write the memory anew and "
 	  "clear it, or do without." },
+	{ BEZ_OUTCOME_RELAYED, "relayed",
+	  "See what became of it where it was carried to: of the guest, say." },
 
 	{ BEZ_OUTCOME_SHUTDOWN_BEGUN, "shutdown begun",
 	  "Wait for the record of its end; if there is none, a hook has ended "

@@ -166,6 +166,9 @@ int bz_policy_from_user(const struct bez_policy *policy, uint64_t start,
 	if (p.on_lost && (!bz_policy_degrades(said->actions) ||
 			  (bz_core.flags & BEZ_START_NO_WORKER)))
 		return -EINVAL;
+	said->relay = p.relay;
+	if (p.relay && (!bz_policy_degrades(said->actions) || !p.relay->relay))
+		return -EINVAL;
 	length = p.name ? strnlen(p.name, BEZ_NAME_MAX + 1) : 0;
 	if (length > BEZ_NAME_MAX)
 		return -ENAMETOOLONG;

@@ -14,6 +14,7 @@ struct bz_said {
 	uint32_t max_repeats;
 	bez_lost_fn on_lost;
 	void *on_lost_arg;
+	const struct bez_relay *relay;
 	uint8_t actions[4];
 	uint8_t sources;
 	uint8_t is_list;

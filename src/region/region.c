@@ -112,6 +112,7 @@ static void describe(struct bz_region *r, const struct bz_said *said)
 	r->max_repeats = said->max_repeats;
 	r->on_lost = said->on_lost;
 	r->on_lost_arg = said->on_lost_arg;
+	r->relay = said->relay;
 	memcpy(r->actions, said->actions, sizeof(r->actions));
 	memcpy(r->name, said->name, sizeof(r->name));
 }

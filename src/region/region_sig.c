@@ -40,6 +40,7 @@ static void describe(struct bz_region *r, struct bz_hit *ret_hit)
 	h->share = r->share;
 	h->source = r->list ? r->list : &r->one;
 	h->digests = r->digests;
+	h->relay = r->relay;
 	h->name = r->name;
 }
 
@@ -117,6 +118,7 @@ void bz_region_count(const struct bz_hit *hit, const struct bz_result *result,
 	else if (result->outcome == BEZ_OUTCOME_DEFAULT ||
 		 result->outcome == BEZ_OUTCOME_COPY_SHORT ||
 		 result->outcome == BEZ_OUTCOME_UNWOUND ||
+		 result->outcome == BEZ_OUTCOME_RELAYED ||
 		 result->outcome == BEZ_OUTCOME_DEGRADED ||
 		 result->outcome == BEZ_OUTCOME_LEFT)
 		atomic_fetch_add_explicit(&r->not_replaced, 1,

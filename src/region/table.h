@@ -68,6 +68,7 @@ struct bz_region {
 	struct bz_region *next_free;
 	bez_lost_fn on_lost;		/* NULL: nobody */
 	void *on_lost_arg;
+	const struct bez_relay *relay;	/* NULL: nobody */
 
 	char name[BEZ_NAME_MAX + 1];
 	_Atomic uint64_t faults;

@@ -149,7 +149,8 @@ static int run_hooks(struct bz_mm *mm)
 /* ---------------------------------------------------------- early notices */
 
 /* The notice may be late, or about memory that was given up: only what the
- * kernel confirms is replaced. */
+ * kernel confirms is replaced. What is lost already may be covered, and its owner
+ * is told anew. */
 static void look_after(struct bz_mm *mm, uint64_t word)
 {
 	struct bz_fault fault = {
@@ -168,7 +169,8 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 	if (!me)
 		return;
 	bz_keys_set(BZ_KEYS_OPEN);
-	if (bz_probe(x, 1) == BZ_PROBE_LOST)
+	if (bez_lost_in((void *)fault.addr, x.width) ||
+	    bz_probe(x, 1) == BZ_PROBE_LOST)
 		r = bz_ladder(mm, me, &fault, &result);
 	bz_keys_set(keys);
 	if (r && r != -EFAULT)
