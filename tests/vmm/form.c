@@ -112,6 +112,25 @@ static void golden_binary(void)
 	free(bytes);
 }
 
+/* Made by other programs: the same list, with other digits and another order. */
+static void others_json(void)
+{
+	static const char text[] =
+		"{\"ranges\":[ {\"len\":\"0x000000000000a000\","
+		"\"gpa\":\"0x9abcdef000\"},\r\n\t{\"gpa\":\"0xABCDEF1234567000\",\"len\":\"0x1000\"} ] ,"
+		"\"bezoar-vm-lost\":1}";
+	struct bzv_range *range;
+	size_t count;
+
+	CHECK_EQ(read_form(text, strlen(text), &range, &count), 0);
+	CHECK_EQ(count, 2);
+	CHECK_EQ(range[0].gpa, 0x9abcdef000);
+	CHECK_EQ(range[0].len, 0xa000);
+	CHECK_EQ(range[1].gpa, 0xabcdef1234567000);
+	CHECK_EQ(range[1].len, 0x1000);
+	free(range);
+}
+
 /* -------------------------------------------------------------- there and back */
 
 static uint64_t random_state = 88172645463325252u;
@@ -309,6 +328,7 @@ static void one_too_many(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "JSON as in the document", .run = golden_json },
+	{ .name = "JSON that others have written", .run = others_json },
 	{ .name = "binary as in the document", .run = golden_binary },
 	{ .name = "what is written comes back", .run = at_random },
 	{ .name = "the first and the last page", .run = ends },

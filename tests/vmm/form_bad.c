@@ -174,6 +174,8 @@ static const struct {
 	{ LIST("{\"gpa\": \"0x1000\"}"), -EBADMSG },
 	{ LIST("{\"len\": \"0x1000\"}"), -EBADMSG },
 	{ LIST("{\"gpa\": \"0x1000\", \"gpa\": \"0x1000\"}"), -EBADMSG },
+	{ LIST("{\"gpa\": \"0x0\", \"gpa\": \"0x1000\", \"len\": \"0x1000\"}"),
+	  -EBADMSG },
 	{ LIST("{\"len\": \"0x1000\", \"gpa\": \"0x1000\", \"len\": \"0x1000\"}"),
 	  -EBADMSG },
 	{ LIST("{\"gpa\": \"0x1000\", \"len\": \"0x1000\", \"x\": 1}"), -EBADMSG },
@@ -236,20 +238,25 @@ static void in_text(void)
 	}
 }
 
-/* Of a hostile text: again and again the same, four million bytes. */
+/* Again and again the same, four million bytes, alone and in a list. */
 static void deep(void)
 {
 	static const char *const parts[] = {
 		"[", "{", "{\"ranges\":[", "{\"ranges\":", "[{\"gpa\":", "[[[]]",
 		"{\"a\":{\"b\":[",
 	};
-	size_t i, at, len = 4000000;
+	static const char before[] = "{\"bezoar-vm-lost\": 1, \"ranges\": [";
+	size_t i, at, first, len = 4000000;
 	char *bytes = malloc(len);
 
 	CHECK(bytes);
-	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		for (at = 0; at < len; at++)
-			bytes[at] = parts[i][at % strlen(parts[i])];
+	for (i = 0; i < 2 * sizeof(parts) / sizeof(parts[0]); i++) {
+		const char *part = parts[i / 2];
+
+		first = i % 2 ? strlen(before) : 0;
+		memcpy(bytes, before, first);
+		for (at = first; at < len; at++)
+			bytes[at] = part[at % strlen(part)];
 		CHECK_EQ(read_form(bytes, len, NULL, NULL), -EBADMSG);
 	}
 	free(bytes);
