@@ -75,9 +75,8 @@ int bez_vm_lost_in(const struct bez_vm *vm, uint64_t gpa,
 	return 0;
 }
 
-/* What of @lost the slot shows. 0: nothing. */
-static int seen_in(const struct bzv_piece *slot, const struct bez_lost *lost,
-		   struct bez_vm_lost *ret)
+int bzv_shows(const struct bzv_piece *slot, const struct bez_lost *lost,
+	      struct bez_vm_lost *ret)
 {
 	uint64_t start = (uint64_t)lost->addr, end = start + lost->width;
 	uint64_t from = slot->other, to = from + (slot->end - slot->start);
@@ -112,7 +111,7 @@ int bez_vm_lost_next(const struct bez_vm *vm, uint64_t *at,
 		while (!bzv_order_next(&vm->slots.by_gpa, gpa, &slot)) {
 			if (found && slot.start >= best.gpa)
 				break;
-			if (seen_in(&slot, &lost, &one) &&
+			if (bzv_shows(&slot, &lost, &one) &&
 			    one.gpa + one.len > *at &&
 			    (!found || one.gpa < best.gpa)) {
 				best = one;

@@ -169,6 +169,10 @@ int bzv_set_mce(struct bez_vcpu *vcpu, uint8_t bank, uint64_t status,
 /* The same for both ways in: vcpu.c. */
 int bzv_delivered(struct bez_vcpu *vcpu, int ran);
 
+/* list.c: what of @lost the slot shows. 0: nothing. Handler-safe. */
+int bzv_shows(const struct bzv_piece *slot, const struct bez_lost *lost,
+	      struct bez_vm_lost *ret);
+
 /* vm.c: the ticker makes who waits look again. */
 void bzv_tick(struct bez_vm *vm);
 /* No slot has it any more. 0, or why not. */

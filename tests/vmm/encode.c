@@ -43,30 +43,35 @@ static const struct {
 	enum bez_vm_error error;
 	uint32_t mcg_cap;
 	uint64_t status;
+	uint8_t fetch;			/* of those that are met */
 } status[] = {
 	/* VAL UC EN MISCV ADDRV S AR, 0134: SDM 15.9.3.2, data load */
-	{ INTEL, SRAR, 0, 0xbd80000000000134 },
-	{ INTEL, SRAR, CMCI, 0xbd80000000000134 },
+	{ INTEL, SRAR, 0, 0xbd80000000000134, 0 },
+	{ INTEL, SRAR, CMCI, 0xbd80000000000134, 0 },
+	/* 0150: instruction fetch */
+	{ INTEL, SRAR, 0, 0xbd80000000000150, 1 },
 	/* VAL UC EN MISCV ADDRV S, 00c0: SDM 15.9.3.1, memory scrubbing */
-	{ INTEL, SRAO, 0, 0xbd000000000000c0 },
-	{ INTEL, SRAO, CMCI, 0xbd000000000000c0 },
+	{ INTEL, SRAO, 0, 0xbd000000000000c0, 0 },
+	{ INTEL, SRAO, CMCI, 0xbd000000000000c0, 1 },
 	/* VAL UC EN MISCV ADDRV, 009f: SDM 15.9.2, memory controller */
-	{ INTEL, UCNA, 0, 0xbc0000000000009f },
-	{ INTEL, UCNA, CMCI, 0xbc0000000000009f },
+	{ INTEL, UCNA, 0, 0xbc0000000000009f, 0 },
+	{ INTEL, UCNA, CMCI, 0xbc0000000000009f, 0 },
 	/* VAL EN MISCV ADDRV, with CMCI a count of 1 in 52:38 */
-	{ INTEL, CORRECTED, 0, 0x9c0000000000009f },
-	{ INTEL, CORRECTED, CMCI, 0x9c0000400000009f },
+	{ INTEL, CORRECTED, 0, 0x9c0000000000009f, 0 },
+	{ INTEL, CORRECTED, CMCI, 0x9c0000400000009f, 0 },
 	/* VAL UC EN MISCV ADDRV POISON, 0135: APM 9.3.2.2, data read, level 1 */
-	{ AMD, SRAR, 0, 0xbc00080000000135 },
-	{ AMD, SRAR, CMCI, 0xbc00080000000135 },
+	{ AMD, SRAR, 0, 0xbc00080000000135, 0 },
+	{ AMD, SRAR, CMCI, 0xbc00080000000135, 0 },
+	/* 0151: instruction fetch, level 1 */
+	{ AMD, SRAR, 0, 0xbc00080000000151, 1 },
 	/* VAL EN MISCV ADDRV DEFERRED POISON, 011b: read, generic */
-	{ AMD, SRAO, 0, 0x9c0018000000011b },
-	{ AMD, SRAO, CMCI, 0x9c0018000000011b },
-	{ AMD, UCNA, 0, 0x9c0018000000011b },
-	{ AMD, UCNA, CMCI, 0x9c0018000000011b },
+	{ AMD, SRAO, 0, 0x9c0018000000011b, 0 },
+	{ AMD, SRAO, CMCI, 0x9c0018000000011b, 0 },
+	{ AMD, UCNA, 0, 0x9c0018000000011b, 0 },
+	{ AMD, UCNA, CMCI, 0x9c0018000000011b, 0 },
 	/* AMD counts corrected errors in MCi_MISC */
-	{ AMD, CORRECTED, 0, 0x9c0000000000011b },
-	{ AMD, CORRECTED, CMCI, 0x9c0000000000011b },
+	{ AMD, CORRECTED, 0, 0x9c0000000000011b, 0 },
+	{ AMD, CORRECTED, CMCI, 0x9c0000000000011b, 0 },
 };
 
 /* RIPV is 1, EIPV 2, MCIP 4, LMCE 8. */
@@ -125,6 +130,7 @@ static void literally(void)
 					where[k].gpa, where[k].lsb,
 					mcg[j].restart, mcg[j].at_ip,
 					mcg[j].lmce, status[i].mcg_cap,
+					status[i].fetch,
 				};
 				struct bzv_mce m = encoded(&said);
 

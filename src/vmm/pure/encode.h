@@ -33,9 +33,9 @@ struct bzv_said {
 	 */
 	uint8_t restart;
 	uint8_t at_ip;
-	uint8_t fetch;			/* SRAR: of the instruction itself */
 	uint8_t lmce;			/* SRAR, Intel: this vCPU alone is told */
 	uint32_t mcg_cap;		/* the guest's IA32_MCG_CAP; has MCG_SER_P */
+	uint8_t fetch;			/* SRAR: of the instruction itself */
 };
 
 /* Context: any, handler-safe. */
