@@ -33,7 +33,8 @@ help:
 	@echo 'make bench      measure; the figures go to $(BUILD)/bench.json'
 	@echo 'make campaign   random losses on every kind of memory (ARGS="--seed 7")'
 	@echo 'make storm      1,000,000 losses by eight threads at once (ARGS="--seed 7")'
-	@echo 'make fuzz       bytes that the reader of records gets wrong (ARGS=600: seconds)'
+	@echo 'make fuzz       bytes that the readers of records and of lists of lost memory'
+	@echo '                get wrong (ARGS=600: seconds for each)'
 	@echo 'make lab        real poison on four kernels, in virtual machines (KERNEL=6.1'
 	@echo "                CASE='hw*': a part of it); the results go to $(BUILD)/lab.json"
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
@@ -75,6 +76,8 @@ storm:
 fuzz:
 	@build-aux/install-packages --for ci
 	@tests/tool/fuzz $(ARGS)
+	@tests/vmm/fuzz json $(ARGS)
+	@tests/vmm/fuzz binary $(ARGS)
 
 lab:
 	@[ -x lab/run ] || $(call missing,lab/run)

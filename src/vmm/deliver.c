@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * On the thread of a vCPU, between two KVM_RUN: tell the guest.
+ *
+ * An error that this vCPU has just met (SRAR) is told now or not at all: the
+ * registers say "the interrupted instruction", and after the next KVM_RUN that is another
+ * one. If it cannot be told the instruction is run again and meets it again. All
+ * other errors are about no instruction; they wait in order.
+ */
+#include "vmm/vmm.h"
+#include "vmm/sys.h"
+#include "vmm/pure/encode.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#define NAP_NS	1000000u
+
+/* One error on its way to the guest. */
+struct telling {
+	struct bez_vcpu *vcpu;
+	const struct bzv_item *item;
+	struct bez_vm_event event;
+	struct bzv_state state;
+	struct bzv_mce mce;
+};
+
+/* ------------------------------------------------------------------ events */
+
+static void tell_monitor(struct telling *t, enum bez_vm_outcome outcome)
+{
+	struct bez_vm *vm = t->vcpu->vm;
+
+	atomic_fetch_add_explicit(&vm->count[outcome], 1, memory_order_relaxed);
+	if (!vm->o.event)
+		return;
+	t->event.time_ns = bzv_sys_now_ns();
+	t->event.outcome = (uint16_t)outcome;
+	vm->o.event(&t->event, vm->o.event_arg);
+}
+
+/* ---------------------------------------------------------------- one error */
+
+int bzv_set_mce(struct bez_vcpu *vcpu, uint8_t bank, uint64_t status,
+		uint64_t addr, uint64_t misc, uint64_t mcg_status)
+{
+	struct kvm_x86_mce mce = {
+		.status = status, .addr = addr, .misc = misc,
+		.mcg_status = mcg_status, .bank = bank,
+	};
+
+	return (int)bzv_sys_ioctl(vcpu->fd, KVM_X86_SET_MCE, &mce);
+}
+
+static int set_mce(void *arg)
+{
+	struct telling *t = arg;
+
+	return bzv_set_mce(t->vcpu, t->state.bank, t->mce.status, t->mce.addr,
+			   t->mce.misc, t->mce.mcg_status);
+}
+
+/* Where the guest has it, and whether there is still something to tell. */
+static enum bez_vm_outcome locate(struct telling *t)
+{
+	struct bez_vm *vm = t->vcpu->vm;
+	const struct bzv_item *item = t->item;
+	uint64_t hva = item->hva, gpa = item->gpa;
+	struct bzv_piece p;
+
+	if (hva ? bzv_order_find(&vm->slots.by_hva, hva, &p) :
+		  bzv_order_find(&vm->slots.by_gpa, gpa, &p))
+		return BEZ_VM_OUTCOME_GONE;
+	if (hva)
+		gpa = p.other + (hva - p.start);
+	else
+		hva = p.other + (gpa - p.start);
+	t->event.gpa = gpa & -(uint64_t)BZV_PAGE;
+	t->event.hva = (void *)(hva & -(uint64_t)BZV_PAGE);
+	t->event.width = item->width ? item->width : BZV_PAGE;
+	/* of a report nobody here knows; the rest is in the inventory */
+	if (item->hva && !bez_lost_in(t->event.hva, BZV_PAGE))
+		return BEZ_VM_OUTCOME_GOOD;
+	return BEZ_VM_OUTCOME_NONE;
+}
+
+/*
+ * DELIVERED, REFUSED, GONE or GOOD: that was it. HELD: not now. Of a huge page that
+ * is lost the guest is told the page that was touched, and of each other when it
+ * touches that: what Linux makes of a wider address is to keep all of it.
+ */
+static enum bez_vm_outcome tell(struct telling *t)
+{
+	struct bez_vcpu *vcpu = t->vcpu;
+	const struct bzv_item *item = t->item;
+	enum bez_vm_outcome done = locate(t);
+	struct bzv_said said;
+	enum bzv_ready ready;
+	int r;
+
+	if (done != BEZ_VM_OUTCOME_NONE)
+		return done;
+	if (!vcpu->kind.known)
+		bzv_cpu_kind(vcpu);
+	r = bzv_cpu_look(vcpu, (enum bez_vm_error)item->error, 0, &ready,
+			 &t->state);
+	if (r) {
+		t->event.reason = r;
+		return BEZ_VM_OUTCOME_REFUSED;
+	}
+	if (ready != BZV_READY)
+		return BEZ_VM_OUTCOME_HELD;
+	said = (struct bzv_said){
+		.vendor = (enum bez_vm_vendor)vcpu->kind.vendor,
+		.error = (enum bez_vm_error)item->error,
+		.gpa = t->event.gpa,
+		.lsb = 12,
+		.restart = item->restart,
+		.at_ip = item->at_ip,
+		.fetch = item->fetch,
+		.lmce = t->state.lmce && item->error == BEZ_VM_ERROR_SRAR,
+		.mcg_cap = (uint32_t)vcpu->mcg_cap,
+	};
+	bzv_encode(&said, &t->mce);
+	r = vcpu->kind.broadcast && t->mce.mcg_status && !said.lmce ?
+	    bzv_round(vcpu, set_mce, t, &t->event.others) : set_mce(t);
+	if (r == -EAGAIN)
+		return BEZ_VM_OUTCOME_HELD;
+	t->event.reason = r;
+	if (r)
+		return BEZ_VM_OUTCOME_REFUSED;
+	t->event.mcg_status = t->mce.mcg_status;
+	t->event.mci_status = t->mce.status;
+	t->event.mci_misc = t->mce.misc;
+	t->event.bank = t->state.bank;
+	return BEZ_VM_OUTCOME_DELIVERED;
+}
+
+static void begin(struct telling *t, struct bez_vcpu *vcpu,
+		  const struct bzv_item *item)
+{
+	memset(t, 0, sizeof(*t));
+	t->vcpu = vcpu;
+	t->item = item;
+	t->event.vm = vcpu->vm;
+	t->event.vcpu = vcpu;
+	t->event.error = item->error;
+}
+
+/* --------------------------------------------------------------- what it met */
+
+/* Somebody else may change something; the vCPU itself cannot. */
+static void nap(struct bez_vm *vm)
+{
+	uint64_t ns = bzv_sys_now_ns() + NAP_NS;
+	struct timespec until = { .tv_sec = (time_t)(ns / 1000000000u),
+				  .tv_nsec = (long)(ns % 1000000000u) };
+
+	pthread_mutex_lock(&vm->round_lock);
+	pthread_cond_timedwait(&vm->round_news, &vm->round_lock, &until);
+	pthread_mutex_unlock(&vm->round_lock);
+}
+
+static int give_up(struct telling *t)
+{
+	tell_monitor(t, BEZ_VM_OUTCOME_GAVE_UP);
+	return -EHWPOISON;
+}
+
+/* It cannot go on, and cannot be told why. */
+static int hold(struct telling *t)
+{
+	struct bez_vcpu *vcpu = t->vcpu;
+	const struct bez_vm_options *o = &vcpu->vm->o;
+	uint64_t now = bzv_sys_now_ns();
+	int first;
+
+	if (o->not_ready == BEZ_VM_NOT_READY_GIVE_UP)
+		return give_up(t);
+	/* it went on in between, and this is another */
+	if (now - vcpu->held_last > o->patience_ns)
+		vcpu->held_since = 0;
+	first = !vcpu->held_since;
+	if (first)
+		vcpu->held_since = now;
+	vcpu->held_last = now;
+	if (o->not_ready == BEZ_VM_NOT_READY_PAUSE ||
+	    now - vcpu->held_since > o->patience_ns) {
+		vcpu->held_since = 0;
+		tell_monitor(t, BEZ_VM_OUTCOME_PAUSED);
+		return -EBUSY;
+	}
+	if (first)
+		tell_monitor(t, BEZ_VM_OUTCOME_HELD);
+	nap(vcpu->vm);
+	return -EINTR;
+}
+
+/* Returns what bez_vcpu_deliver() does. */
+static int tell_met(struct bez_vcpu *vcpu, const struct bzv_item *met)
+{
+	enum bez_vm_outcome did;
+	struct telling t;
+
+	if (met->error == BEZ_VM_ERROR_NONE)
+		return met->undone ? -EIO : -EINTR;
+	begin(&t, vcpu, met);
+	/* the guest stands in the middle of it */
+	if (met->undone) {
+		t.event.reason = met->undone;
+		locate(&t);
+		return give_up(&t);
+	}
+	did = tell(&t);
+	if (did == BEZ_VM_OUTCOME_HELD)
+		return hold(&t);
+	vcpu->held_since = 0;
+	tell_monitor(&t, did);
+	if (did == BEZ_VM_OUTCOME_REFUSED)
+		return give_up(&t);
+	return -EINTR;
+}
+
+/* ---------------------------------------------------------------- what waits */
+
+static int is_same(const struct bez_vm *vm, const struct bzv_item *a,
+		   const struct bzv_item *b)
+{
+	uint64_t x = a->gpa, y = b->gpa;
+
+	if (a->error != b->error)
+		return 0;
+	if ((a->hva && bez_vm_gpa(vm, (void *)a->hva, &x)) ||
+	    (b->hva && bez_vm_gpa(vm, (void *)b->hva, &y)))
+		return a->hva / BZV_PAGE == b->hva / BZV_PAGE;
+	return x / BZV_PAGE == y / BZV_PAGE;
+}
+
+static void put_in_line(struct bez_vcpu *vcpu, const struct bzv_item *item)
+{
+	enum bez_vm_outcome did = BEZ_VM_OUTCOME_NONE;
+	struct telling t;
+	uint32_t i;
+
+	for (i = 0; i < vcpu->waiting; i++)
+		if (is_same(vcpu->vm, &vcpu->wait[i], item))
+			did = BEZ_VM_OUTCOME_MERGED;
+	if (!did && vcpu->waiting == BZV_WAIT)
+		did = BEZ_VM_OUTCOME_FULL;
+	if (!did) {
+		vcpu->wait[vcpu->waiting++] = *item;
+		return;
+	}
+	begin(&t, vcpu, item);
+	locate(&t);
+	tell_monitor(&t, did);
+}
+
+/* The inbox into the line; of what was met the last, if KVM_RUN has @stopped at it. */
+static void sort(struct bez_vcpu *vcpu, int stopped, struct bzv_item *met)
+{
+	struct bzv_item item;
+
+	while (!bzv_inbox_take(&vcpu->inbox, &item)) {
+		if (item.error != BEZ_VM_ERROR_SRAR)
+			put_in_line(vcpu, &item);
+		else if (stopped && !met->time_ns)
+			*met = item;
+		/* else it is met again, if the guest still wants it */
+	}
+}
+
+/* Each that can be told now. One that cannot does not let others of its kind pass. */
+static int tell_waiting(struct bez_vcpu *vcpu)
+{
+	uint32_t i, kept = 0, held = 0;
+	int told = 0;
+
+	for (i = 0; i < vcpu->waiting; i++) {
+		struct bzv_item item = vcpu->wait[i];
+		enum bez_vm_outcome did = BEZ_VM_OUTCOME_HELD;
+		struct telling t;
+
+		begin(&t, vcpu, &item);
+		if (!(held & 1u << item.error))
+			did = tell(&t);
+		if (did == BEZ_VM_OUTCOME_HELD) {
+			held |= 1u << item.error;
+			if (!item.told)
+				tell_monitor(&t, did);
+			item.told = 1;
+			vcpu->wait[kept++] = item;
+			continue;
+		}
+		told += did == BEZ_VM_OUTCOME_DELIVERED;
+		tell_monitor(&t, did);
+	}
+	vcpu->waiting = kept;
+	atomic_store(&vcpu->holds, kept);
+	if (kept)
+		bzv_tick(vcpu->vm);
+	return told;
+}
+
+/* ----------------------------------------------------------------------- all */
+
+static int wants_a_look(struct bez_vcpu *vcpu)
+{
+	return vcpu->waiting ||
+	       atomic_load_explicit(&vcpu->called, memory_order_relaxed);
+}
+
+static int may_be_poison(const struct kvm_run *run, int ran)
+{
+	return ran ? ran == -EFAULT || ran == -EHWPOISON :
+		     run->exit_reason == KVM_EXIT_MMIO ||
+		     run->exit_reason == KVM_EXIT_INTERNAL_ERROR;
+}
+
+static int deliver(struct bez_vcpu *vcpu, int ran)
+{
+	struct bzv_item met = { .error = BEZ_VM_ERROR_NONE };
+	int stopped, r;
+
+	if (may_be_poison(vcpu->run, ran) &&
+	    bzv_exit_is_poison(vcpu, ran, &met))
+		ran = -EINTR;
+	if (!ran) {
+		sort(vcpu, 0, &met);
+		/* the monitor completes it with the next KVM_RUN; after that */
+		if (wants_a_look(vcpu))
+			bzv_kick(vcpu);
+		return 0;
+	}
+	if (ran != -EINTR)
+		return ran;
+	stopped = met.time_ns == 0;
+	bzv_round_join(vcpu);
+	sort(vcpu, stopped, &met);
+	r = met.time_ns ? tell_met(vcpu, &met) : -EINTR;
+	if (r == -EINTR)
+		tell_waiting(vcpu);
+	return r;
+}
+
+int bzv_delivered(struct bez_vcpu *vcpu, int ran)
+{
+	if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed)) {
+		atomic_store(&vcpu->kicked, 0);
+		vcpu->run->immediate_exit = 0;
+		/* before we look at what it was for: pairs with bzv_kick() */
+		atomic_thread_fence(memory_order_seq_cst);
+	} else if (!ran && !vcpu->waiting && !may_be_poison(vcpu->run, ran) &&
+		   bzv_inbox_empty(&vcpu->inbox)) {
+		return 0;
+	}
+	return deliver(vcpu, ran);
+}

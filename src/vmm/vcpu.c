@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* A vCPU: its machine checks, the thread that runs it, what is reported to it. */
+#include "vmm/vmm.h"
+#include "vmm/sys.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sched.h>
+
+#define MCG_CTL_P	(1ull << 8)
+#define MCG_CMCI_P	(1ull << 10)
+#define MCG_SER_P	(1ull << 24)
+#define MCG_LMCE_P	(1ull << 27)
+
+/* The number of the vCPU that this thread has run last: it is attached, and known to
+ * be that one's thread. */
+static __thread uint64_t mine __attribute__((tls_model("initial-exec")));
+static _Atomic uint64_t numbers;
+
+/*
+ * KVM_X86_SETUP_MCE: MCG_CAP; it sets MCG_CTL and each MCi_CTL to all ones. What is not
+ * supported cannot be asked for.
+ */
+static int set_up(struct bez_vcpu *vcpu)
+{
+	const struct bez_vm_options *o = &vcpu->vm->o;
+	uint64_t wanted = MCG_CTL_P | MCG_SER_P;
+
+	if (o->flags & BEZ_VM_LMCE)
+		wanted |= MCG_LMCE_P;
+	if (o->flags & BEZ_VM_CMCI)
+		wanted |= MCG_CMCI_P;
+	vcpu->mcg_cap = (vcpu->vm->mcg_supported & wanted) | o->banks;
+	if (o->flags & BEZ_VM_KEEP_MCE)
+		return bzv_cpu_cap(vcpu);
+	return (int)bzv_sys_ioctl(vcpu->fd, KVM_X86_SETUP_MCE, &vcpu->mcg_cap);
+}
+
+/* The caller has the lock. Numbers are not used again. */
+static int enlist(struct bez_vm *vm, struct bez_vcpu *vcpu)
+{
+	uint32_t n = atomic_load(&vm->vcpus), i;
+
+	for (i = 0; i < n; i++) {
+		struct bez_vcpu *other = bzv_vcpu(vm, i);
+
+		if (other && other->fd == vcpu->fd)
+			return -EEXIST;
+	}
+	if (n == vm->o.max_vcpus)
+		return -ENOSPC;
+	vcpu->index = n;
+	/* the vCPU before it is seen: pairs with bzv_vcpu() */
+	atomic_store_explicit(&vm->vcpu[n], vcpu, memory_order_release);
+	atomic_store(&vm->vcpus, n + 1);
+	vm->alive++;
+	return 0;
+}
+
+int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
+			    struct bez_vcpu **ret_vcpu)
+{
+	struct bez_vcpu *vcpu;
+	int r;
+
+	if (!vm || !run || !ret_vcpu || vcpu_fd < 0)
+		return -EINVAL;
+	vcpu = calloc(1, sizeof(*vcpu));
+	if (!vcpu)
+		return -ENOMEM;
+	vcpu->vm = vm;
+	vcpu->number = atomic_fetch_add(&numbers, 1) + 1;
+	vcpu->fd = vcpu_fd;
+	vcpu->run = run;
+	bzv_inbox_init(&vcpu->inbox);
+	r = set_up(vcpu);
+	if (!r) {
+		bzv_cpu_kind(vcpu);
+		pthread_mutex_lock(&vm->lock);
+		r = enlist(vm, vcpu);
+		pthread_mutex_unlock(&vm->lock);
+	}
+	if (r) {
+		free(vcpu);
+		return r;
+	}
+	*ret_vcpu = vcpu;
+	return 0;
+}
+
+/* What waits for it and is no business of this vCPU alone. */
+static void hand_over(struct bez_vm *vm, struct bez_vcpu *gone)
+{
+	struct bez_vcpu *heir = bzv_first(vm);
+	struct bzv_item item;
+	uint32_t i;
+
+	for (i = 0; heir && i < gone->waiting; i++)
+		bzv_send(heir, &gone->wait[i]);
+	while (!bzv_inbox_take(&gone->inbox, &item))
+		if (heir && item.error != BEZ_VM_ERROR_SRAR)
+			bzv_send(heir, &item);
+}
+
+int bez_vcpu_remove(struct bez_vcpu *vcpu)
+{
+	struct bez_vm *vm;
+
+	if (!vcpu)
+		return 0;
+	vm = vcpu->vm;
+	if (atomic_load(&vcpu->inside))
+		return -EBUSY;
+	pthread_mutex_lock(&vm->lock);
+	pthread_mutex_lock(&vm->round_lock);
+	atomic_store(&vm->vcpu[vcpu->index], NULL);
+	pthread_mutex_unlock(&vm->round_lock);
+	/* who has found it before that: pairs with bzv_post() */
+	while (atomic_load(&vm->senders))
+		sched_yield();
+	hand_over(vm, vcpu);
+	vm->alive--;
+	vcpu->next = vm->removed;
+	vm->removed = vcpu;
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+uint32_t bez_vcpu_index(const struct bez_vcpu *vcpu)
+{
+	return vcpu->index;
+}
+
+static int settle(struct bez_vcpu *vcpu, int attach)
+{
+	int r = attach ? bez_thread_attach() : 0;
+
+	if (r)
+		return r;
+	atomic_store(&vcpu->tid, bzv_sys_tid());
+	mine = vcpu->number;
+	return 0;
+}
+
+int bez_vcpu_run(struct bez_vcpu *vcpu)
+{
+	int r;
+
+	if (mine != vcpu->number) {
+		r = settle(vcpu, 1);
+		if (r)
+			return r;
+	}
+	atomic_store_explicit(&vcpu->inside, 1, memory_order_relaxed);
+	r = bzv_delivered(vcpu, (int)bzv_sys_run(vcpu->fd));
+	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
+	return r;
+}
+
+int bez_vcpu_deliver(struct bez_vcpu *vcpu, int ran)
+{
+	int r;
+
+	if (mine != vcpu->number)
+		settle(vcpu, 0);
+	atomic_store_explicit(&vcpu->inside, 1, memory_order_relaxed);
+	r = bzv_delivered(vcpu, ran);
+	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
+	return r;
+}
+
+int bez_vm_report(struct bez_vm *vm, struct bez_vcpu *vcpu,
+			     enum bez_vm_error error, uint64_t gpa)
+{
+	struct bzv_item item = {
+		.time_ns = bzv_sys_now_ns(), .gpa = gpa,
+		.error = (uint8_t)error, .restart = 1,
+	};
+	struct bzv_piece slot;
+
+	if (!vm || (error != BEZ_VM_ERROR_SRAO && error != BEZ_VM_ERROR_UCNA &&
+		    error != BEZ_VM_ERROR_CORRECTED))
+		return -EINVAL;
+	if (bzv_order_find(&vm->slots.by_gpa, gpa, &slot))
+		return -ENOENT;
+	return bzv_post(vm, vcpu, &item);
+}

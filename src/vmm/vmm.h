@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the library share. The way of an error:
+ *
+ *	relay_sig.c	a thread in KVM_RUN met it, or an early notice came: put it
+ *	exits.c		into the inbox of a vCPU; so does KVM's exit for MMIO that
+ *			is poison
+ *	deliver.c	the thread of the vCPU takes it out, between two KVM_RUN:
+ *	cpu.c		can this vCPU take it now? which bank?
+ *	round.c		on Intel all other vCPUs have to be told with it
+ *	pure/encode.c	what the guest finds in the registers
+ *
+ * It knows of libbezoar only what <bezoar/bezoar.h> says.
+ */
+#ifndef BEZOAR_VMM_INTERNAL_H
+#define BEZOAR_VMM_INTERNAL_H
+
+#include <bezoar/vmm.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "vmm/inbox.h"
+#include "vmm/slots.h"
+
+#define BZV_PAGE	4096u		/* of the guest */
+#define BZV_WAIT	128		/* errors that wait for a vCPU */
+#define BZV_OUTCOMES	10
+
+/* Linux 6.8 */
+#define BZV_EXIT_MEMORY_FAULT	39
+#define BZV_MEMORY_FAULT_PRIVATE (1ull << 3)
+
+/* Who understands what, from CPUID. */
+struct bzv_kind {
+	uint8_t known;
+	uint8_t vendor;			/* enum bez_vm_vendor */
+	uint8_t broadcast;		/* the others are to be told */
+};
+
+/* A vCPU. All but what says otherwise is its own thread's. */
+struct bez_vcpu {
+	struct bez_vm *vm;
+	int fd;
+	uint32_t index;
+	uint64_t number;		/* none has it again in this process */
+	struct kvm_run *run;		/* immediate_exit: anybody sets it */
+	uint64_t mcg_cap;
+	struct bzv_kind kind;
+
+	struct bzv_inbox inbox;
+	/* what came out of it and could not be told yet; in order */
+	struct bzv_item wait[BZV_WAIT];
+	uint32_t waiting;
+	/* SRAR that is met again and again: first, last; CLOCK_MONOTONIC, or 0 */
+	uint64_t held_since, held_last;
+
+	_Atomic int32_t tid;		/* who runs it; 0: nobody yet */
+	/* 1: we have set immediate_exit. Set by anybody, cleared by its thread */
+	_Atomic uint32_t kicked;
+	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
+	_Atomic uint32_t holds;		/* something waits: for the ticker */
+	_Atomic uint32_t called;	/* to a round. Set by who begins one, cleared
+					 * by its thread */
+	uint32_t round;			/* the last it took part in; vm->round_lock */
+	struct bez_vcpu *next;		/* removed; vm->lock */
+};
+
+/* A piece of memory that libbezoar was told of. */
+struct bzv_memory {
+	uint64_t start, end;		/* hva */
+	bez_region_t region;
+	uint32_t slots;			/* that have it */
+	struct bzv_memory *next;
+};
+
+/* Other vCPUs are to be told at the same time. All: round_lock. */
+struct bzv_round {
+	uint32_t number;		/* of the last that was begun */
+	uint32_t open;			/* 1: no verdict yet */
+	uint32_t wanted, ready, refused; /* vCPUs */
+	uint32_t verdict;		/* 1: tell them; 0: not now */
+	uint32_t inside;		/* answer, or are told */
+};
+
+struct bez_vm {
+	struct bez_vm_options o;
+	struct bez_relay relay;
+	uint64_t mcg_supported;
+
+	pthread_mutex_t lock;		/* of what is written rarely */
+	struct bzv_slots slots;		/* lock; readers: none */
+	struct bzv_memory *memory;	/* lock */
+	/* the vCPUs in the order in which they came, NULL where one has gone;
+	 * lock; readers: none, as a vCPU that is removed does not run */
+	_Atomic(struct bez_vcpu *) *vcpu;
+	_Atomic uint32_t vcpus;		/* entries used; lock */
+	uint32_t alive;			/* lock */
+	struct bez_vcpu *removed;	/* until the end; lock */
+	/* who is about to put something into the inbox of another's vCPU */
+	_Atomic uint32_t senders;
+
+	pthread_mutex_t round_lock;	/* taken after lock, if both are */
+	pthread_cond_t round_news;
+	struct bzv_round round;
+
+	int has_ticker;			/* bez_vm_create() */
+	pthread_t ticker;
+	pthread_cond_t tick;		/* with lock */
+	uint32_t ticks;			/* it runs; lock */
+	uint32_t ends;			/* it is to end; lock */
+
+	_Atomic uint64_t count[BZV_OUTCOMES];
+};
+
+/* relay_sig.c: bez_relay_fn, @arg is the VM. */
+int bzv_relay(const struct bez_lost *lost, const void *context, void *arg);
+/* Put into the inbox and make it look. -ENOSPC. Handler-safe. */
+int bzv_send(struct bez_vcpu *vcpu, const struct bzv_item *item);
+/* The same, of another thread: @vcpu (NULL: the first), if it is still there; else
+ * -ENOENT. Handler-safe. */
+int bzv_post(struct bez_vm *vm, struct bez_vcpu *vcpu,
+	     const struct bzv_item *item);
+/* Make it leave KVM_RUN. Handler-safe. */
+void bzv_kick(struct bez_vcpu *vcpu);
+/* The first there is; NULL. Handler-safe. */
+struct bez_vcpu *bzv_first(struct bez_vm *vm);
+
+/* exits.c: after KVM_RUN said @ran. 1: it was poison, the guest stands before the
+ * instruction (or behind it, and is told so), and *@ret_item says what it met;
+ * 0: an exit of the monitor's. */
+int bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
+		       struct bzv_item *ret_item);
+
+/* cpu.c */
+enum bzv_ready {
+	BZV_READY = 0,
+	BZV_SERVES = 1,			/* another one: MCIP */
+	BZV_OFF = 2,			/* CR4.MCE, MCG_CTL */
+	BZV_FULL = 3			/* no bank */
+};
+
+struct bzv_state {
+	uint64_t mcg_status;
+	uint8_t bank;			/* free; if READY */
+	uint8_t lmce;			/* the guest wants it */
+};
+
+/* 0, or -errno of KVM. *@ret_ready: for an error of this kind, or for another vCPU's
+ * (@other: in bank 1). */
+int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
+		 enum bzv_ready *ret_ready, struct bzv_state *ret_state);
+/* What BEZ_VM_KEEP_MCE has to be asked for: MCG_CAP. */
+int bzv_cpu_cap(struct bez_vcpu *vcpu);
+/* Its CPUID, as far as it was set by now. */
+void bzv_cpu_kind(struct bez_vcpu *vcpu);
+
+/* round.c: all others can take it, and are told; then @tell(@arg) is called, 0 or
+ * -errno, whose result this is. -EAGAIN: one of them can not now. */
+int bzv_round(struct bez_vcpu *vcpu, int (*tell)(void *arg), void *arg,
+	      uint32_t *ret_others);
+/* Take part in that of another vCPU, if there is one. */
+void bzv_round_join(struct bez_vcpu *vcpu);
+
+/* deliver.c */
+int bzv_set_mce(struct bez_vcpu *vcpu, uint8_t bank, uint64_t status,
+		uint64_t addr, uint64_t misc, uint64_t mcg_status);
+
+/* The same for both ways in: vcpu.c. */
+int bzv_delivered(struct bez_vcpu *vcpu, int ran);
+
+/* vm.c: the ticker makes who waits look again. */
+void bzv_tick(struct bez_vm *vm);
+/* No slot has it any more. 0, or why not. */
+int bzv_memory_drop(struct bez_vm *vm, struct bzv_memory *m);
+
+static inline struct bez_vcpu *bzv_vcpu(struct bez_vm *vm, uint32_t i)
+{
+	return atomic_load_explicit(&vm->vcpu[i], memory_order_acquire);
+}
+
+#endif
