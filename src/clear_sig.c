@@ -252,12 +252,14 @@ static int is_within(const struct order *o, struct bz_extent x)
 	return x.start >= o->start && x.start + x.width <= o->end;
 }
 
-static int open_all(const struct order *o)
+static int open_all(struct bz_walk *w, void *arg)
 {
+	struct order *o = arg;
 	struct bz_lost_at at;
 	uint32_t i = 0;
 	int r = 0;
 
+	o->walk = w;
 	while (!r && bz_lost_walk(&i, &at))
 		if (overlaps(at.x, o->start, o->end))
 			/* it may have come since the range was looked at */
@@ -266,37 +268,37 @@ static int open_all(const struct order *o)
 }
 
 /* As bez_recover() does it, copy/recover_sig.c. */
-static __attribute__((noinline)) int inside(struct order *o)
+int bz_from_outside(struct bz_mm *mm, int (*fn)(struct bz_walk *w, void *arg),
+		    void *arg)
 {
 	uint64_t mask = bz_handler_mask(), all = mask | bz_sigbit(SIGBUS);
 	uint32_t keys = bz_keys_get();
-	siginfo_t held;
 	struct bz_walk *w;
-	int r, was_sent;
+	siginfo_t held;
+	uint64_t was = 0;
+	int r = -EAGAIN;
 
-	w = bz_walk_enter(o->mm, (uint32_t)bz_gettid(), NULL, SLOT_WAIT_NS);
-	if (!w)
-		return -EAGAIN;
-	o->walk = w;
-	w->mask = mask;
-	bz_sigmask(SIG_SETMASK, &mask, NULL);
-	bz_keys_set(BZ_KEYS_OPEN);
-	r = open_all(o);
-	bz_keys_set(keys);
-	bz_sigmask(SIG_SETMASK, &all, NULL);
-	was_sent = bz_walk_leave(o->mm, w, &held);
-	if (was_sent)
-		bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid), bz_gettid(),
-		       SIGBUS, (long)&held, 0, 0);
+	bz_sigmask(SIG_SETMASK, &all, &was);
+	w = bz_walk_enter(mm, (uint32_t)bz_gettid(), NULL, SLOT_WAIT_NS);
+	if (w) {
+		w->mask = mask;
+		bz_sigmask(SIG_SETMASK, &mask, NULL);
+		bz_keys_set(BZ_KEYS_OPEN);
+		r = fn(w, arg);
+		bz_keys_set(keys);
+		bz_sigmask(SIG_SETMASK, &all, NULL);
+		if (bz_walk_leave(mm, w, &held))
+			bz_sys(SYS_rt_tgsigqueueinfo, bz_sys0(SYS_getpid),
+			       bz_gettid(), SIGBUS, (long)&held, 0, 0);
+	}
+	bz_sigmask(SIG_SETMASK, &was, NULL);
 	return r;
 }
 
 static int open_again(struct order *o)
 {
-	uint64_t all = bz_handler_mask() | bz_sigbit(SIGBUS), was = 0;
 	struct bz_lost_at at;
 	uint32_t i = 0;
-	int r;
 
 	o->mm = atomic_load(&bz_core.mm);
 	if (!o->mm)
@@ -308,10 +310,7 @@ static int open_again(struct order *o)
 	while (bz_lost_walk(&i, &at))
 		if (overlaps(at.x, o->start, o->end) && !is_within(o, at.x))
 			return -EINVAL;
-	bz_sigmask(SIG_SETMASK, &all, &was);
-	r = inside(o);
-	bz_sigmask(SIG_SETMASK, &was, NULL);
-	return r;
+	return bz_from_outside(o->mm, open_all, o);
 }
 
 int bez_lost_clear(void *addr, size_t len)

@@ -59,6 +59,19 @@ enum bez_outcome bz_degrade(struct bz_mm *mm, struct bz_walk *w,
 			    struct bz_hit *hit, struct bz_loss *loss,
 			    struct bz_result *result);
 
+/*
+ * What of [@start, @end) begins at @start is lost, because its owner says so;
+ * @ret_next is behind it. The errors are those of bez_lost_add().
+ * src/lose_sig.c. Context: not in a handler.
+ */
+int bz_lose(struct bz_mm *mm, uint64_t start, uint64_t end, uint64_t *ret_next);
+
+/* Run @fn from normal code as a handler would: in a slot, which it leaves without
+ * claim and mark, and with all keys open. What it says, or -EAGAIN: there is no
+ * slot. src/clear_sig.c */
+int bz_from_outside(struct bz_mm *mm, int (*fn)(struct bz_walk *w, void *arg),
+		    void *arg);
+
 /* In a child of fork(2), before it runs: what is lost in the memory that it
  * inherited stays so. */
 void bz_degrade_forked(struct bz_mm *mm);

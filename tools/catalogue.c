@@ -306,6 +306,12 @@ const struct entry catalogue[] = {
 	      "A process was killed in the middle of a repair; who comes next "
 	      "finishes it.",
 	      "See the outcome.", "Look why that process was killed."),
+	CAUSE(SAID,
+	      "No signal: the program itself said by bez_lost_add() that the page "
+	      "is lost.",
+	      "It knows that from elsewhere: from a host that its guest came "
+	      "from, or from whoever wrote the file.",
+	      "See the outcome.", "Look there for what was lost first."),
 };
 
 const size_t catalogue_entries = sizeof(catalogue) / sizeof(catalogue[0]);

@@ -270,8 +270,9 @@ enum bez_cause {
 					 * was lost; BEZ_START_SEGV_DOOR */
 	BEZ_CAUSE_CUT = 8,		/* ADRERR, and the file ends before it */
 	BEZ_CAUSE_UNREADABLE = 9,	/* ADRERR, and the file cannot be read */
-	BEZ_CAUSE_HOLE = 10		/* ADRERR in shared memory: somebody began
+	BEZ_CAUSE_HOLE = 10,		/* ADRERR in shared memory: somebody began
 					 * to replace the page */
+	BEZ_CAUSE_SAID = 11		/* no signal: bez_lost_add() says so */
 };
 
 const char *bez_cause_name(enum bez_cause cause);

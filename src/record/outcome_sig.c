@@ -191,6 +191,8 @@ const char *bez_cause_name(enum bez_cause cause)
 		return "file cannot be read";
 	case BEZ_CAUSE_HOLE:
 		return "hole in shared memory";
+	case BEZ_CAUSE_SAID:
+		return "said by the owner";
 	default:
 		return "unknown";
 	}

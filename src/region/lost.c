@@ -91,6 +91,27 @@ void bz_lost_reset(void)
 		atomic_store(&bz_inventory.chunk[i], NULL);
 }
 
+/* --------------------------------------------------- because its owner says so */
+
+int bez_lost_add(void *addr, size_t len)
+{
+	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	uint64_t start = (uint64_t)addr, end = start + len;
+	int r = 0;
+
+	if (!mm)
+		return -ESRCH;
+	if ((start | len) & (bz_core.page - 1) || end < start)
+		return -EINVAL;
+	if (bz_inside())
+		return -EDEADLK;
+	while (!r && start < end) {
+		bz_region_lost_room();
+		r = bz_lose(mm, start, end, &start);
+	}
+	return r;
+}
+
 /* ---------------------------------------------------------------- on_lost */
 
 struct untold {

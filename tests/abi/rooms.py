@@ -4,7 +4,8 @@
 
 The five rooms may include their own headers and those of the common folders;
 a few files join them: the path of a fault, the same for SIGSEGV, the actions
-that replace a page, enter it as lost and end the process, and what undoes that. A header
+that replace a page, enter it as lost and end the process, what undoes that, and
+what enters a page because its owner says so. A header
 that comes in through another one counts as included, so a common header cannot
 let a room in by the back door. One file that no fault walks through sees more
 than one room as well; what it may see is listed here. What bezoar is measured
@@ -22,7 +23,7 @@ COMMON = ('.', 'sys', 'core')
 # Beyond these: a deferred source is run by the helper thread.
 EXTRA = {'source': ('worker',)}
 JOINTS = ('path_sig.c', 'door_sig.c', 'replace_sig.c', 'degrade_sig.c',
-          'clear_sig.c', 'shutdown_sig.c')
+          'clear_sig.c', 'lose_sig.c', 'shutdown_sig.c')
 KNOWS = {
     # opens the rooms before the first fault and closes them after the last
     'core/start.c': {'record', 'region', 'repair'},

@@ -109,12 +109,12 @@ static void cause_names(void)
 {
 	int i, j;
 
-	for (i = BEZ_CAUSE_NONE; i <= BEZ_CAUSE_RECOVER; i++) {
+	for (i = BEZ_CAUSE_NONE; i <= BEZ_CAUSE_SAID; i++) {
 		CHECK(strcmp(bez_cause_name(i), "unknown"));
 		for (j = 0; j < i; j++)
 			CHECK(strcmp(bez_cause_name(i), bez_cause_name(j)));
 	}
-	CHECK(!strcmp(bez_cause_name(BEZ_CAUSE_HOLE + 1), "unknown"));
+	CHECK(!strcmp(bez_cause_name(BEZ_CAUSE_SAID + 1), "unknown"));
 	CHECK(!strcmp(bez_cause_name((enum bez_cause)-1), "unknown"));
 }
 
