@@ -377,6 +377,27 @@ static void corrected(void)
 	machine_unmake(&m);
 }
 
+/* KVM stores an MCG_STATUS of 0 with it: not over the one that is being served. */
+static void status_stays(void)
+{
+	make(BEZ_VM_NOT_READY_HOLD, 1);
+	memset(m.mem + 4096, 0, 4096);
+	serves(1);
+	toy_begin(&m.toy, 0, TOY_SPIN, machine_gpa(1), 0, 0);
+	CHECK_EQ(bez_vm_report(m.vm, m.vcpu[0], BEZ_VM_ERROR_UCNA,
+			       machine_gpa(10)), 0);
+	CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
+	CHECK_EQ(machine_last(&m)->outcome, BEZ_VM_OUTCOME_HELD);
+	CHECK_EQ(toy_msr(&m.toy, 0, MCG_STATUS), MCIP);
+	serves(0);
+	while (!machine_count(&m, BEZ_VM_OUTCOME_DELIVERED))
+		CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
+	CHECK_EQ(toy_msr(&m.toy, 0, MC_STATUS(9) + 1), machine_gpa(10));
+	m.mem[4096] = 1;
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	machine_unmake(&m);
+}
+
 static void reset(void)
 {
 	uint64_t left = 77;
@@ -420,6 +441,7 @@ static const struct tap_case cases[] = {
 	{ .name = "AMD, deferred", .run = amd_deferred },
 	{ .name = "AMD, met", .run = amd_met },
 	{ .name = "corrected, and no action", .run = corrected },
+	{ .name = "no action, while it serves another", .run = status_stays },
 	{ .name = "reset", .run = reset },
 };
 TAP_MAIN(cases)
