@@ -79,7 +79,9 @@ static void ask_bank(struct list *list, uint32_t bank)
 	ask(list, MSR_MC_STATUS(bank));
 }
 
-/* From the last but one down to the first; all were in use. */
+/* From the last but one down to the first; all were in use. The first is kept for
+ * what is raised: a vCPU that waits to be told of that cannot look into the others
+ * and clear them. */
 static int find_bank(const struct bez_vcpu *vcpu, int raised,
 		     enum bzv_ready *ret_ready, uint8_t *ret_bank)
 {
@@ -90,7 +92,7 @@ static int find_bank(const struct bez_vcpu *vcpu, int raised,
 		enum bzv_ready is;
 		int r;
 
-		if (i == OTHERS_BANK)
+		if (i == OTHERS_BANK || (i == 0 && !raised))
 			continue;
 		ask_bank(&list, i);
 		r = get(vcpu, &list);
