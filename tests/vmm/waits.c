@@ -377,6 +377,52 @@ static void corrected(void)
 	machine_unmake(&m);
 }
 
+/* KVM stores an MCG_STATUS of 0 with it: not over the one that is being served. */
+static void status_stays(void)
+{
+	make(BEZ_VM_NOT_READY_HOLD, 1);
+	memset(m.mem + 4096, 0, 4096);
+	serves(1);
+	toy_begin(&m.toy, 0, TOY_SPIN, machine_gpa(1), 0, 0);
+	CHECK_EQ(bez_vm_report(m.vm, m.vcpu[0], BEZ_VM_ERROR_UCNA,
+			       machine_gpa(10)), 0);
+	CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
+	CHECK_EQ(machine_last(&m)->outcome, BEZ_VM_OUTCOME_HELD);
+	CHECK_EQ(toy_msr(&m.toy, 0, MCG_STATUS), MCIP);
+	serves(0);
+	while (!machine_count(&m, BEZ_VM_OUTCOME_DELIVERED))
+		CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
+	CHECK_EQ(toy_msr(&m.toy, 0, MC_STATUS(9) + 1), machine_gpa(10));
+	m.mem[4096] = 1;
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	machine_unmake(&m);
+}
+
+/* What it has met is told, however much lies in the banks that nobody has read. */
+static void one_is_kept(void)
+{
+	const struct machine_options o = { .vendor = "AuthenticAMD",
+					   .patience_ns = 50000000 };
+	size_t i;
+
+	machine_make(&m, &o);
+	machine_lose(&m, PAGE);
+	memset(m.mem + 4096, 0, 4096);
+	for (i = 0; i < 20; i++)
+		CHECK_EQ(bez_vm_report(m.vm, m.vcpu[0], BEZ_VM_ERROR_UCNA,
+				       machine_gpa(20 + i)), 0);
+	toy_begin(&m.toy, 0, TOY_SPIN, machine_gpa(1), 0, 0);
+	while (!machine_count(&m, BEZ_VM_OUTCOME_HELD))
+		CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_DELIVERED), 8);
+	toy_begin(&m.toy, 0, TOY_LOAD, AT, 0, 0);
+	CHECK_EQ(machine_run(&m, 0), TOY_MC);
+	CHECK_EQ(toy_mc(&m.toy, 0)->count, 1);
+	CHECK_EQ(toy_mc(&m.toy, 0)->valid, 9);
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_PAUSED), 0);
+	machine_unmake(&m);
+}
+
 static void reset(void)
 {
 	uint64_t left = 77;
@@ -420,6 +466,8 @@ static const struct tap_case cases[] = {
 	{ .name = "AMD, deferred", .run = amd_deferred },
 	{ .name = "AMD, met", .run = amd_met },
 	{ .name = "corrected, and no action", .run = corrected },
+	{ .name = "no action, while it serves another", .run = status_stays },
+	{ .name = "a bank is kept for what it meets", .run = one_is_kept },
 	{ .name = "reset", .run = reset },
 };
 TAP_MAIN(cases)
