@@ -189,7 +189,7 @@ static int free_bank(int uncorrected)
 	int i;
 
 	for (i = 0; i < 10; i++)
-		if (i != 1 && !(fake.status[i] & VALID) &&
+		if (i != 1 && (i || uncorrected) && !(fake.status[i] & VALID) &&
 		    (!uncorrected || fake.ctl[i] == ~0ull))
 			return 1;
 	return 0;
@@ -199,6 +199,7 @@ static void check_no_harm(uint32_t bits)
 {
 	CHECKF(!fake.dead, "state %#x: triple fault", bits);
 	CHECKF(!fake.dropped, "state %#x: dropped", bits);
+	CHECKF(!fake.cleared, "state %#x: MCIP was cleared", bits);
 	CHECKF(!fake.over, "state %#x: a bank was overwritten", bits);
 }
 
@@ -219,7 +220,8 @@ static void every_state(void)
 		set_state(bits);
 		raised = *error == BEZ_VM_ERROR_SRAR ||
 			 (*error == BEZ_VM_ERROR_SRAO && !amd);
-		free = free_bank(raised) && (!raised || !(bits & 13));
+		free = free_bank(raised) && (!raised || !(bits & 13)) &&
+		       (*error != BEZ_VM_ERROR_UCNA || amd || !(bits & 1));
 		if (*error == BEZ_VM_ERROR_SRAR)
 			CHECK_EQ(meets(vm, FAKE_VCPU), 1);
 		else

@@ -51,6 +51,9 @@ static long set_mce(const struct kvm_x86_mce *mce)
 		*status = mce->status;
 		fake.addr[mce->bank] = mce->addr;
 		fake.misc[mce->bank] = mce->misc;
+		/* kvm_vcpu_x86_set_ucna() stores this, too */
+		fake.cleared += (fake.mcg_status & MCIP) != 0;
+		fake.mcg_status = mce->mcg_status;
 		fake.interrupts += (fake.mcg_cap & CMCI_P) != 0;
 		return 0;
 	}

@@ -32,6 +32,7 @@ struct fake_kvm {
 	int interrupts;			/* CMCI */
 	int dropped;			/* said 0, and nothing came of it */
 	int dead;			/* triple fault */
+	int cleared;			/* it was serving one, and is no more */
 	int over;			/* a bank was overwritten */
 	int last_bank;
 	/* to be refused */
