@@ -169,6 +169,7 @@ static void report(size_t page)
 static void in_order(void)
 {
 	size_t i;
+	int r;
 
 	make(BEZ_VM_NOT_READY_HOLD, 1);
 	serves(1);
@@ -192,7 +193,11 @@ static void in_order(void)
 	/* each was one, and the guest goes on */
 	CHECK_EQ(toy_mc(&m.toy, 0)->count, MACHINE_PAGES);
 	m.mem[4096] = 9;
-	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	do {
+		r = machine_run(&m, 0);
+	} while (r == TOY_MC);		/* the ends of handlers */
+	CHECK_EQ(r, TOY_DONE);
+	CHECK_EQ(toy_mc(&m.toy, 0)->count, MACHINE_PAGES);
 	machine_unmake(&m);
 }
 
