@@ -87,7 +87,7 @@ def main():
                  unused(headers[0], [c99, cxx11]))
         folder = os.path.dirname(found[0])
         libraries = os.path.dirname(folder)
-        env = dict(os.environ, PKG_CONFIG_PATH=folder,
+        env = dict(os.environ, PKG_CONFIG_LIBDIR=folder,
                    PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=libraries)
         static = os.path.exists(f'{libraries}/libbezoar.a')
         for name, package, command, extra in consumers:
