@@ -83,6 +83,12 @@ def main():
                      ['bezoar.pc, bezoar-inject.pc or bezoar/bezoar.h was '
                       'not installed'])
             tap.end()
+        for program in glob.glob(f'{root}/**/bin/bezoar', recursive=True):
+            if program != f'{root}/usr/bin/bezoar':  # where all look anyway
+                tap.case('the program finds its library',
+                         run([program, '--version'],
+                             {k: v for k, v in os.environ.items()
+                              if k != 'LD_LIBRARY_PATH'}))
         tap.case('the consumers use every initializer',
                  unused(headers[0], [c99, cxx11]))
         folder = os.path.dirname(found[0])
