@@ -117,8 +117,8 @@ static const struct tap_case waiting[] = {
 	{ .name = "waits", .run = takes_its_turn, .timeout_s = 1 },
 };
 
-/* Have the huge pages for half as long again as a case may take that wants them;
- * @end is told when. */
+/* Have the huge pages for half as long again as a case may take that wants
+ * them; @end is told when. */
 static void have_them(int end)
 {
 	const struct timespec long_enough = {

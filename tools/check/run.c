@@ -185,9 +185,9 @@ static void judge(struct answer *a, int status)
 }
 
 /*
- * It, and whoever is left of its children. Those are ours as soon as it is dead
- * (PR_SET_CHILD_SUBREAPER), and waited for: who is killed has his memory until he
- * is seen to have ended. Returns its status.
+ * It, and whoever is left of its children. Those are ours as soon as it is
+ * dead (PR_SET_CHILD_SUBREAPER), and waited for: who is killed has his memory
+ * until he is seen to have ended. Returns its status.
  */
 static int end_all(pid_t pid)
 {
