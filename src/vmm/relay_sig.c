@@ -62,7 +62,7 @@ void bzv_kick(struct bez_vcpu *vcpu)
 	/* what it is to look at before this: pairs with the beginning of
 	 * bez_vcpu_deliver() */
 	atomic_thread_fence(memory_order_seq_cst);
-	*(volatile uint8_t *)&vcpu->run->immediate_exit = 1;
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
 	if (tid == bzv_sys_tid())
 		return;			/* is not in KVM_RUN */
 	if (o->kick)
