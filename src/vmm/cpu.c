@@ -79,7 +79,9 @@ static void ask_bank(struct list *list, uint32_t bank)
 	ask(list, MSR_MC_STATUS(bank));
 }
 
-/* From the last but one down to the first; all were in use. */
+/* From the last but one down to the first; all were in use. The first is kept for
+ * what is raised: a vCPU that waits to be told of that cannot look into the others
+ * and clear them. */
 static int find_bank(const struct bez_vcpu *vcpu, int raised,
 		     enum bzv_ready *ret_ready, uint8_t *ret_bank)
 {
@@ -90,7 +92,7 @@ static int find_bank(const struct bez_vcpu *vcpu, int raised,
 		enum bzv_ready is;
 		int r;
 
-		if (i == OTHERS_BANK)
+		if (i == OTHERS_BANK || (i == 0 && !raised))
 			continue;
 		ask_bank(&list, i);
 		r = get(vcpu, &list);
@@ -128,6 +130,9 @@ int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 	const int raised = other || error == BEZ_VM_ERROR_SRAR ||
 			   (error == BEZ_VM_ERROR_SRAO &&
 			    vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL);
+	/* KVM tells it by an MCG_STATUS of 0, and stores that, too */
+	const int clears = error == BEZ_VM_ERROR_UCNA &&
+			   vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL;
 	const uint8_t bank = other ? OTHERS_BANK :
 				     (uint8_t)(banks(vcpu) - 1);
 	struct bzv_state state = { .bank = bank };
@@ -147,9 +152,11 @@ int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 		ask(&list, MSR_MCG_EXT_CTL);
 	}
 	r = get(vcpu, &list);
-	if (!r && raised) {
+	if (!r && (raised || clears)) {
 		if (list.entry[0].data & MCG_MCIP)
 			ready = BZV_SERVES;
+		else if (!raised)
+			ready = BZV_READY;
 		else if (ctl && list.entry[ctl].data != UINT64_MAX)
 			ready = BZV_OFF;
 		else

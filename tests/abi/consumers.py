@@ -56,6 +56,8 @@ def main():
     parser.add_argument('--here', required=True)
     parser.add_argument('--cc', required=True, nargs='+')
     parser.add_argument('--cxx', required=True, nargs='+')
+    parser.add_argument('--vmm', action='store_true',
+                        help='there is a libbezoar-vmm')
     args = parser.parse_args()
 
     c99 = os.path.join(args.here, 'consumer_c99.c')
@@ -70,6 +72,13 @@ def main():
         ('inject, C++11', 'bezoar-inject',
          [*in_cxx, os.path.join(args.here, 'inject_cxx11.cc')], []),
     ]
+    if args.vmm:
+        consumers += [
+            ('vmm, C99', 'bezoar-vmm',
+             [*in_c, os.path.join(args.here, 'vmm_c99.c')], []),
+            ('vmm, C++11', 'bezoar-vmm',
+             [*in_cxx, os.path.join(args.here, 'vmm_cxx11.cc')], []),
+        ]
     tap = Tap()
     with tempfile.TemporaryDirectory() as root:
         tap.case('the tree installs',
