@@ -285,6 +285,8 @@ static int tell_waiting(struct bez_vcpu *vcpu)
 		begin(&t, vcpu, &item);
 		if (!(held & 1u << item.error))
 			did = tell(&t);
+		else if (!item.told)
+			locate(&t);	/* for the event */
 		if (did == BEZ_VM_OUTCOME_HELD) {
 			held |= 1u << item.error;
 			if (!item.told)

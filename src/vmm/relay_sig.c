@@ -53,16 +53,23 @@ static struct bez_vcpu *in_kvm_run(struct bez_vm *vm, const void *context)
 	return find(vm, (int)reg[REG_RDI]);
 }
 
+/*
+ * Who clears immediate_exit is the vCPU's thread, which knows by `kicked` that it was us.
+ * So that is set last: a thread that comes in between leaves KVM_RUN once more,
+ * and never again and again.
+ */
 void bzv_kick(struct bez_vcpu *vcpu)
 {
 	const struct bez_vm_options *o = &vcpu->vm->o;
-	int32_t tid = atomic_load(&vcpu->tid);
+	int32_t tid;
 
-	atomic_store(&vcpu->kicked, 1);
 	/* what it is to look at before this: pairs with the beginning of
 	 * bez_vcpu_deliver() */
 	atomic_thread_fence(memory_order_seq_cst);
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
+	atomic_store(&vcpu->kicked, 1);
+	/* who comes to run it later finds immediate_exit */
+	tid = atomic_load(&vcpu->tid);
 	if (tid == bzv_sys_tid())
 		return;			/* is not in KVM_RUN */
 	if (o->kick)

@@ -56,7 +56,8 @@ struct bez_vcpu {
 	uint64_t held_since, held_last;
 
 	_Atomic int32_t tid;		/* who runs it; 0: nobody yet */
-	/* 1: we have set immediate_exit. Set by anybody, cleared by its thread */
+	/* 1: we have set immediate_exit, before. Set by anybody, cleared by its
+	 * thread */
 	_Atomic uint32_t kicked;
 	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
 	_Atomic uint32_t holds;		/* something waits: for the ticker */
