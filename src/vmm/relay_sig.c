@@ -66,7 +66,7 @@ void bzv_kick(struct bez_vcpu *vcpu)
 	/* what it is to look at before this: pairs with the beginning of
 	 * bez_vcpu_deliver() */
 	atomic_thread_fence(memory_order_seq_cst);
-	*(volatile uint8_t *)&vcpu->run->immediate_exit = 1;
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
 	atomic_store(&vcpu->kicked, 1);
 	/* who comes to run it later finds immediate_exit */
 	tid = atomic_load(&vcpu->tid);
