@@ -350,8 +350,9 @@ int bzv_delivered(struct bez_vcpu *vcpu, int ran)
 {
 	if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed)) {
 		atomic_store(&vcpu->kicked, 0);
+		/* not before that one: the other way round in bzv_kick() */
 		__atomic_store_n(&vcpu->run->immediate_exit, 0,
-				 __ATOMIC_RELAXED);
+				 __ATOMIC_RELEASE);
 		/* before we look at what it was for: pairs with bzv_kick() */
 		atomic_thread_fence(memory_order_seq_cst);
 	} else if (!ran && !vcpu->waiting && !may_be_poison(vcpu->run, ran) &&
