@@ -307,7 +307,8 @@ int bez_vm_lost_next(const struct bez_vm *vm, uint64_t *at,
  * memory with zeros, errors that wait are forgotten. No vCPU runs. @ret_left (or NULL):
  * bytes that are still lost, if it fails.
  *
- * -EBUSY: a vCPU runs. Or as bez_lost_clear(); what could be healed is.
+ * -EBUSY: a vCPU runs. -EROFS: of a read-only slot, whose content is the monitor's to
+ * bring back (bez_lost_fill()). Or as bez_lost_clear(); what could be healed is.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_reset(struct bez_vm *vm, uint64_t *ret_left);

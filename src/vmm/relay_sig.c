@@ -72,6 +72,8 @@ void bzv_kick(struct bez_vcpu *vcpu)
 	tid = atomic_load(&vcpu->tid);
 	if (tid == bzv_sys_tid())
 		return;			/* is not in KVM_RUN */
+	if (!tid)
+		return;			/* has never run */
 	if (o->kick)
 		o->kick(vcpu, o->kick_arg);
 	else if (o->kick_signal && tid)
@@ -135,8 +137,9 @@ int bzv_relay(const struct bez_lost *lost, const void *context, void *arg)
 	vcpu = in_kvm_run(vm, context);
 	if (!vcpu)
 		return 0;
-	/* it looks there next; and if there is no room it is met again */
-	if (bzv_inbox_put(&vcpu->inbox, &item))
-		count_full(vm);
+	vcpu->met = item;
+	/* on its own thread: pairs with bzv_delivered() */
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&vcpu->has_met, 1, memory_order_relaxed);
 	return 1;
 }

@@ -71,6 +71,7 @@ static long set_mce(const struct kvm_x86_mce *mce)
 		fake.misc[mce->bank] = mce->misc;
 		fake.mcg_status = mce->mcg_status;
 		fake.raised++;
+		fake.collided += fake.injected || fake.interrupt || fake.nmi;
 	} else if (!(*status & VAL) || !(*status & UC)) {
 		fake.over += (*status & VAL) != 0;
 		*status = mce->status;
@@ -130,6 +131,7 @@ static long cpuid(struct kvm_cpuid2 *all)
 long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct kvm_msrs *msrs = arg;
+	struct kvm_vcpu_events *events = arg;
 	struct kvm_sregs *sregs = arg;
 	uint32_t i;
 
@@ -156,6 +158,14 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 	case KVM_GET_SREGS:
 		memset(sregs, 0, sizeof(*sregs));
 		sregs->cr4 = fake.cr4;
+		return 0;
+	case KVM_GET_VCPU_EVENTS:
+		memset(events, 0, sizeof(*events));
+		events->exception.injected = fake.injected == 1;
+		events->exception.pending = fake.injected == 2;
+		events->exception.nr = (uint8_t)fake.exception;
+		events->interrupt.injected = fake.interrupt != 0;
+		events->nmi.injected = fake.nmi != 0;
 		return 0;
 	case KVM_GET_MSRS:
 		for (i = 0; i < msrs->nmsrs; i++)
