@@ -115,6 +115,11 @@ static enum bez_vm_outcome tell(struct telling *t)
 		return done;
 	if (!vcpu->kind.known)
 		bzv_cpu_kind(vcpu);
+	if (item->error == BEZ_VM_ERROR_UCNA && !vcpu->vm->has_ucna &&
+	    vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL) {
+		t->event.reason = -EOPNOTSUPP;
+		return BEZ_VM_OUTCOME_REFUSED;
+	}
 	r = bzv_cpu_look(vcpu, (enum bez_vm_error)item->error, 0, &ready,
 			 &t->state);
 	if (r) {
@@ -334,6 +339,21 @@ static int may_be_poison(const struct kvm_run *run, int ran)
 		     run->exit_reason == KVM_EXIT_INTERNAL_ERROR;
 }
 
+/*
+ * A store that is over, and cannot be told of where it was. What is known of the page
+ * is true all the same, and no instruction is to blame any more: it becomes an error
+ * that waits.
+ */
+static void retired(struct bez_vcpu *vcpu, const struct bzv_item *met)
+{
+	struct bzv_item item = *met;
+
+	item.error = BEZ_VM_ERROR_SRAO;
+	item.restart = 1;
+	item.at_ip = 0;
+	put_in_line(vcpu, &item);
+}
+
 /* Void after this: the guest goes on. */
 static int take_met(struct bez_vcpu *vcpu, struct bzv_item *ret_met)
 {
@@ -342,6 +362,25 @@ static int take_met(struct bez_vcpu *vcpu, struct bzv_item *ret_met)
 	atomic_signal_fence(memory_order_seq_cst);
 	*ret_met = vcpu->met;
 	atomic_store_explicit(&vcpu->has_met, 0, memory_order_relaxed);
+	return 1;
+}
+
+static int is_over(const struct bzv_item *met)
+{
+	return met->error == BEZ_VM_ERROR_SRAR && !met->restart && !met->undone;
+}
+
+/* 0: not now. */
+static int tell_store(struct bez_vcpu *vcpu, const struct bzv_item *met)
+{
+	enum bez_vm_outcome did;
+	struct telling t;
+
+	begin(&t, vcpu, met);
+	did = tell(&t);
+	if (did == BEZ_VM_OUTCOME_HELD)
+		return 0;
+	tell_monitor(&t, did);
 	return 1;
 }
 
@@ -357,10 +396,9 @@ static int deliver(struct bez_vcpu *vcpu, int ran)
 		ran = -EINTR;
 	has = exit != BZV_EXIT_YOURS || (has && ran == -EINTR);
 	sort(vcpu);
-	/* a store is over, and can be told whenever */
-	if (has && met.error == BEZ_VM_ERROR_SRAR && !met.restart &&
-	    !met.undone) {
-		put_in_line(vcpu, &met);
+	/* the guest goes on in the middle of that instruction */
+	if (exit == BZV_EXIT_BOTH && met.error == BEZ_VM_ERROR_SRAR) {
+		retired(vcpu, &met);
 		has = 0;
 	}
 	if (ran && ran != -EINTR)
@@ -372,8 +410,10 @@ static int deliver(struct bez_vcpu *vcpu, int ran)
 		return 0;
 	}
 	bzv_round_join(vcpu);
-	if (has)
+	if (has && !is_over(&met))
 		r = tell_met(vcpu, &met);
+	else if (has && !tell_store(vcpu, &met))
+		retired(vcpu, &met);
 	if (r == -EINTR)
 		tell_waiting(vcpu);
 	return r;

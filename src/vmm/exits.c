@@ -10,8 +10,8 @@
  *
  * A store was retired before the exit, piece by piece if it is wide: the guest stands
  * behind it. Pieces that lie in good memory are stored here, those in lost memory are
- * lost with it, and the guest is told that it cannot go on there (RIPV clear); those
- * that are a device's are the monitor's.
+ * lost with it, and the guest is told that it cannot go on there (RIPV clear, and EIPV:
+ * with neither Linux panics); those that are a device's are the monitor's.
  */
 #include "vmm/vmm.h"
 #include "vmm/sys.h"
@@ -79,7 +79,7 @@ static enum bzv_exit store(struct bez_vcpu *vcpu, struct bzv_item *item)
 	long r = 0;
 	int i;
 
-	item->restart = item->at_ip = 0;
+	item->restart = 0;
 	for (i = 0; i < PIECES && !r; i++) {
 		if (run->exit_reason != KVM_EXIT_MMIO || !run->mmio.is_write ||
 		    !store_piece(vcpu, item))

@@ -114,6 +114,8 @@ struct bez_vm {
 	struct bzv_round round;
 
 	int has_ticker;			/* bez_vm_create() */
+	/* KVM knows UCNA (Linux 6.0); before, it makes a #MC of it */
+	uint32_t has_ucna;
 	uint32_t wide;			/* bits of a guest address; the first vCPU */
 	pthread_t ticker;
 	pthread_cond_t tick;		/* with lock */

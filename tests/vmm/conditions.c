@@ -431,6 +431,22 @@ static void other_errors(void)
 	unmake();
 }
 
+/* A KVM that would make an exception of what is to raise none. */
+static void no_ucna(void)
+{
+	struct bez_vm_options o = options();
+
+	fake_reset();
+	fake.linux_major = 5;
+	make(&o);
+	CHECK_EQ(bez_vm_report(vm, NULL, BEZ_VM_ERROR_UCNA, GPA), 0);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(fake.calls, 0);
+	CHECK_EQ(last.outcome, BEZ_VM_OUTCOME_REFUSED);
+	CHECK_EQ(last.reason, -EOPNOTSUPP);
+	unmake();
+}
+
 /* What is refused changes nothing of the vCPU that is there. */
 static void twice(void)
 {
@@ -477,6 +493,7 @@ static const struct tap_case cases[] = {
 	{ .name = "after the exit", .run = after_the_exit },
 	{ .name = "another event", .run = another_event },
 	{ .name = "other errors", .run = other_errors },
+	{ .name = "no UCNA", .run = no_ucna },
 	{ .name = "twice", .run = twice },
 	{ .name = "LMCE", .run = lmce },
 	{ .name = "CPUID comes late", .run = late_cpuid },

@@ -27,6 +27,7 @@ void fake_reset(void)
 	memset(&fake, 0, sizeof(fake));
 	fake.has_mce = FAKE_BANKS;
 	fake.supported = CTL_P | CMCI_P | 1ull << 24 | 1ull << 27;
+	fake.linux_major = 6;
 	fake.vendor = "GenuineIntel";
 	fake.signature = 0x306c3;
 	fake.cr4 = CR4_MCE;
@@ -45,7 +46,8 @@ static long set_mce(const struct kvm_x86_mce *mce)
 		return -EINVAL;
 	status = &fake.status[mce->bank];
 	fake.last_bank = mce->bank;
-	if (!mce->mcg_status && (mce->status & (VAL | UC)) == (VAL | UC) &&
+	if (fake.linux_major >= 6 && !mce->mcg_status &&
+	    (mce->status & (VAL | UC)) == (VAL | UC) &&
 	    !(mce->status & (PCC | S | AR))) {	/* is_ucna() */
 		fake.over += (*status & VAL) != 0;
 		*status = mce->status;
@@ -181,4 +183,9 @@ long bzv_sys_run(int vcpu_fd)
 {
 	(void)vcpu_fd;
 	return -EINTR;
+}
+
+int bzv_sys_linux(void)
+{
+	return fake.linux_major;
 }

@@ -20,6 +20,7 @@ struct fake_kvm {
 	/* what it has */
 	int has_mce;			/* KVM_CAP_MCE */
 	uint64_t supported;		/* KVM_X86_GET_MCE_CAP_SUPPORTED */
+	int linux_major;		/* how old it is */
 	const char *vendor;		/* of CPUID; NULL: it is not set */
 	uint32_t signature;		/* CPUID 1, eax */
 	/* the vCPU */
