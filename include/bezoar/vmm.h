@@ -320,7 +320,7 @@ enum bez_vm_form {
 /*
  * What is lost, for the destination of a migration or a saved state. Returns how many
  * bytes that is, also if it is more than @len: then @dst holds nothing of use. It is
- * no string. Or -EINVAL, -ENOMEM. Context: any; not in a handler (-EDEADLK).
+ * no string. Or -EINVAL, -ENOMEM, -E2BIG (more than 1,048,576 pieces). Context: any; not in a handler (-EDEADLK).
  */
 int64_t bez_vm_export(struct bez_vm *vm, enum bez_vm_form form, void *dst,
 		      size_t len);
@@ -332,7 +332,7 @@ int64_t bez_vm_export(struct bez_vm *vm, enum bez_vm_form form, void *dst,
  * of it is believed.
  *
  * -EBADMSG: it is none, damaged, or contradicts itself. -EOPNOTSUPP: of a later
- * version. -ENOENT: it names memory that the guest does not have. Nothing was changed
+ * version. -E2BIG: more than 1,048,576 pieces. -ENOMEM. -ENOENT: it names memory that the guest does not have. Nothing was changed
  * then. Else as bez_lost_add(); what was closed stays so.
  * Context: any; not in a handler (-EDEADLK).
  */

@@ -62,11 +62,12 @@ static void join(struct ranges *all)
 	for (i = 0; i < all->count; i++) {
 		struct bzv_range *last = n ? &all->range[n - 1] : NULL;
 
-		if (last && last->gpa + last->len >= all->range[i].gpa)
-			last->len = all->range[i].gpa + all->range[i].len -
-				    last->gpa;
-		else
+		uint64_t end = all->range[i].gpa + all->range[i].len;
+
+		if (!last || last->gpa + last->len < all->range[i].gpa)
 			all->range[n++] = all->range[i];
+		else if (last->gpa + last->len < end)
+			last->len = end - last->gpa;
 	}
 	all->count = n;
 }

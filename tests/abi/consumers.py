@@ -56,6 +56,8 @@ def main():
     parser.add_argument('--here', required=True)
     parser.add_argument('--cc', required=True, nargs='+')
     parser.add_argument('--cxx', required=True, nargs='+')
+    parser.add_argument('--vmm', action='store_true',
+                        help='there is a libbezoar-vmm')
     args = parser.parse_args()
 
     c99 = os.path.join(args.here, 'consumer_c99.c')
@@ -70,6 +72,13 @@ def main():
         ('inject, C++11', 'bezoar-inject',
          [*in_cxx, os.path.join(args.here, 'inject_cxx11.cc')], []),
     ]
+    if args.vmm:
+        consumers += [
+            ('vmm, C99', 'bezoar-vmm',
+             [*in_c, os.path.join(args.here, 'vmm_c99.c')], []),
+            ('vmm, C++11', 'bezoar-vmm',
+             [*in_cxx, os.path.join(args.here, 'vmm_cxx11.cc')], []),
+        ]
     tap = Tap()
     with tempfile.TemporaryDirectory() as root:
         tap.case('the tree installs',
@@ -83,11 +92,17 @@ def main():
                      ['bezoar.pc, bezoar-inject.pc or bezoar/bezoar.h was '
                       'not installed'])
             tap.end()
+        for program in glob.glob(f'{root}/**/bin/bezoar', recursive=True):
+            if program != f'{root}/usr/bin/bezoar':  # where all look anyway
+                tap.case('the program finds its library',
+                         run([program, '--version'],
+                             {k: v for k, v in os.environ.items()
+                              if k != 'LD_LIBRARY_PATH'}))
         tap.case('the consumers use every initializer',
                  unused(headers[0], [c99, cxx11]))
         folder = os.path.dirname(found[0])
         libraries = os.path.dirname(folder)
-        env = dict(os.environ, PKG_CONFIG_PATH=folder,
+        env = dict(os.environ, PKG_CONFIG_LIBDIR=folder,
                    PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=libraries)
         static = os.path.exists(f'{libraries}/libbezoar.a')
         for name, package, command, extra in consumers:

@@ -40,13 +40,14 @@ def main():
     parser.add_argument('--nm', required=True)
     parser.add_argument('--include', required=True)
     parser.add_argument('--header', required=True, nargs='+')
+    parser.add_argument('--but', nargs='*', default=[],
+                        help='headers of another library, which it includes')
     parser.add_argument('--map', required=True)
     parser.add_argument('--lib', required=True)
     args = parser.parse_args()
 
-    header = set()
-    for path in args.header:
-        header |= symbols.functions(args.cc, path, args.include)
+    header = (symbols.functions_of(args.cc, args.header, args.include) -
+              symbols.functions_of(args.cc, args.but, args.include))
     in_map = symbols.map_symbols(args.map)
     library = symbols.library_symbols(args.nm, args.lib)
 

@@ -23,11 +23,11 @@ def read_allow(path):
     return allow
 
 
-def handler_sources(src):
-    """Every *_sig.c that belongs to the library itself."""
+def handler_sources(src, others):
+    """Every *_sig.c below @src that belongs to the library itself."""
     found = []
     for folder, _, files in os.walk(src):
-        if os.path.relpath(folder, src).split(os.sep)[0] != 'inject':
+        if os.path.relpath(folder, src).split(os.sep)[0] not in others:
             found += [os.path.join(folder, name) for name in files
                       if name.endswith('_sig.c')]
     return sorted(found)
@@ -51,12 +51,14 @@ def main():
     parser.add_argument('--archive', required=True)
     parser.add_argument('--allow', required=True)
     parser.add_argument('--lib', help='the shared library')
+    parser.add_argument('--others', nargs='*', default=[],
+                        help='folders of --src with libraries of their own')
     parser.add_argument('--inject-map', help='names the library may not use')
     args = parser.parse_args()
 
     tap = Tap()
     members = symbols.objects(args.nm, args.archive)
-    sources = handler_sources(args.src)
+    sources = handler_sources(args.src, args.others)
     tap.case('every *_sig.c is in the archive of the handler',
              list(unbuilt(sources, args.src, members))
              if sources else [f'{args.src} has no *_sig.c'])

@@ -13,12 +13,15 @@ def main():
     parser.add_argument('--cc', required=True, nargs='+')
     parser.add_argument('--include', required=True)
     parser.add_argument('--header', required=True, nargs='+')
+    parser.add_argument('--but', nargs='*', default=[],
+                        help='headers of another library, which it includes')
     parser.add_argument('--output', required=True)
     args = parser.parse_args()
 
     names = []
+    others = symbols.functions_of(args.cc, args.but, args.include)
     for header in args.header:
-        found = symbols.functions(args.cc, header, args.include)
+        found = symbols.functions(args.cc, header, args.include) - others
         if not found:
             sys.exit(f'links: {header} declares no function')
         names += sorted(found)

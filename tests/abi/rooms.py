@@ -133,6 +133,13 @@ def main():
              [by_way_of(f, h, i) for f in outside
               for h, i in reached(tree, f).items()
               if os.path.basename(h) == 'inject.h'])
+    tap.case("nobody outside includes vmm's private headers",
+             [by_way_of(f, h, i) for f in tree if room_of(f) != 'vmm'
+              for h, i in reached(tree, f).items() if room_of(h) == 'vmm'])
+    tap.case('vmm knows of the library what is public',
+             [by_way_of(f, h, i) for f in tree if room_of(f) == 'vmm'
+              for h, i in reached(tree, f).items()
+              if h in tree and room_of(h) != 'vmm'])
     for folder, pattern in WITHOUT:
         tap.case(f'{folder}/{pattern} does without bezoar',
                  sees_bezoar(os.path.dirname(os.path.abspath(src)), folder,

@@ -69,6 +69,14 @@ def functions(cc, header, include):
     return names
 
 
+def functions_of(cc, headers, include):
+    """The same of several headers."""
+    names = set()
+    for header in headers:
+        names |= functions(cc, header, include)
+    return names
+
+
 def map_symbols(path):
     """{name: node} of the global names in a linker's version script."""
     with open(path, encoding='utf-8') as file:

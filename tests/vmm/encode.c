@@ -238,7 +238,7 @@ static void of_all(void)
 	struct bzv_said said;
 	unsigned int bits, lsb;
 
-	for (bits = 0; bits < 128; bits++)
+	for (bits = 0; bits < 256; bits++)
 		for (lsb = 12; lsb <= 30; lsb++) {
 			said = (struct bzv_said){
 				.vendor = bits & 1 ? INTEL : AMD,
@@ -247,6 +247,7 @@ static void of_all(void)
 				.restart = bits >> 3 & 1, .at_ip = bits >> 4 & 1,
 				.lmce = bits >> 5 & 1,
 				.mcg_cap = bits >> 6 & 1 ? UINT32_MAX : 0,
+				.fetch = bits >> 7 & 1,
 			};
 			holds_of(&said);
 		}
@@ -288,6 +289,8 @@ static const struct {
 	{ RECOVERY | USABLE, RECOVERY | USABLE, BIT(RIPV) | BIT(EIPV), BIT(RIPV),
 	  1, ANYWHERE, KEEP },
 	{ RECOVERY | USABLE | 0xefff, RECOVERY | USABLE | 0x134, 0, 0, 1, IN_USER,
+	  REQUIRED },
+	{ RECOVERY | USABLE | 0xefff, RECOVERY | USABLE | 0x150, 0, 0, 1, IN_USER,
 	  REQUIRED },
 	{ RECOVERY, RECOVERY, 0, 0, 1, ANYWHERE, PANIC },
 	{ 0, 0, 0, 0, 1, ANYWHERE, SOME },
@@ -344,6 +347,10 @@ static void graded_intel(void)
 
 	CHECK_EQ(grade(&said, IN_USER), REQUIRED);
 	CHECK_EQ(grade(&said, IN_KERNEL), PANIC);
+	said.fetch = 1;
+	CHECK_EQ(grade(&said, IN_USER), REQUIRED);
+	CHECK_EQ(grade(&said, IN_KERNEL), PANIC);
+	said.fetch = 0;
 	said.lmce = 1;
 	CHECK_EQ(grade(&said, IN_USER), REQUIRED);
 	said.restart = 0;

@@ -142,6 +142,8 @@ static void in_order(void)
 static _Atomic int over;
 static _Atomic uint64_t looks;
 
+#define FIXED 2000
+
 /* Rows 0, 2, 4 ... are always there; what lies between comes and goes. */
 static void look(uint64_t i)
 {
@@ -162,7 +164,7 @@ static void *reads(void *arg)
 
 	(void)arg;
 	while (!over)
-		look(i++ % 200);
+		look(i++ % FIXED);
 	return NULL;
 }
 
@@ -171,7 +173,7 @@ static void on_alarm(int sig)
 	static uint64_t i;
 
 	(void)sig;
-	look(i++ % 200);
+	look(i++ % FIXED);
 }
 
 /* Also in a handler on top of the writer: it must not wait for that. */
@@ -185,7 +187,7 @@ static void while_written(void)
 	uint64_t i;
 	int round;
 
-	for (i = 0; i < 200; i++)
+	for (i = 0; i < FIXED; i++)
 		CHECK_EQ(bzv_slots_add(&slots, 2 * i * P, P, HVA0 + 2 * i * P,
 				       0), 0);
 	sigemptyset(&alarm);
@@ -195,11 +197,11 @@ static void while_written(void)
 	CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &alarm, NULL), 0);
 	CHECK_EQ(sigaction(SIGALRM, &act, NULL), 0);
 	CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-	for (round = 0; round < 20; round++) {
-		for (i = 0; i < 200; i += 3)
+	for (round = 0; round < 6; round++) {
+		for (i = 0; i < FIXED; i += 20)
 			CHECK_EQ(bzv_slots_add(&slots, (2 * i + 1) * P, P,
 					       HVA0 + (2 * i + 1) * P, 0), 0);
-		for (i = 0; i < 200; i += 3)
+		for (i = 0; i < FIXED; i += 20)
 			CHECK_EQ(bzv_slots_remove(&slots, (2 * i + 1) * P, &p),
 				 0);
 	}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_kvm.h"
+
+#include "vmm/sys.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#define VAL	(1ull << 63)
+#define OVER	(1ull << 62)
+#define UC	(1ull << 61)
+#define PCC	(1ull << 57)
+#define S	(1ull << 56)
+#define AR	(1ull << 55)
+#define MCIP	4
+#define CTL_P	(1ull << 8)
+#define CMCI_P	(1ull << 10)
+#define CR4_MCE	(1ull << 6)
+
+struct fake_kvm fake;
+
+void fake_reset(void)
+{
+	int i;
+
+	memset(&fake, 0, sizeof(fake));
+	fake.has_mce = FAKE_BANKS;
+	fake.supported = CTL_P | CMCI_P | 1ull << 24 | 1ull << 27;
+	fake.vendor = "GenuineIntel";
+	fake.signature = 0x306c3;
+	fake.cr4 = CR4_MCE;
+	fake.mcg_ctl = ~0ull;
+	fake.last_bank = -1;
+	for (i = 0; i < FAKE_BANKS; i++)
+		fake.ctl[i] = ~0ull;
+}
+
+static long set_mce(const struct kvm_x86_mce *mce)
+{
+	uint64_t *status;
+
+	fake.calls++;
+	if (mce->bank >= (uint8_t)fake.mcg_cap || !(mce->status & VAL))
+		return -EINVAL;
+	status = &fake.status[mce->bank];
+	fake.last_bank = mce->bank;
+	if (!mce->mcg_status && (mce->status & (VAL | UC)) == (VAL | UC) &&
+	    !(mce->status & (PCC | S | AR))) {	/* is_ucna() */
+		fake.over += (*status & VAL) != 0;
+		*status = mce->status;
+		fake.addr[mce->bank] = mce->addr;
+		fake.misc[mce->bank] = mce->misc;
+		/* kvm_vcpu_x86_set_ucna() stores this, too */
+		fake.cleared += (fake.mcg_status & MCIP) != 0;
+		fake.mcg_status = mce->mcg_status;
+		fake.interrupts += (fake.mcg_cap & CMCI_P) != 0;
+		return 0;
+	}
+	if ((mce->status & UC) && (fake.mcg_cap & CTL_P) &&
+	    fake.mcg_ctl != ~0ull)
+		return fake.dropped++, 0;
+	if ((mce->status & UC) && fake.ctl[mce->bank] != ~0ull)
+		return fake.dropped++, 0;
+	if (mce->status & UC) {
+		if ((fake.mcg_status & MCIP) || !(fake.cr4 & CR4_MCE))
+			return fake.dead++, 0;
+		fake.over += (*status & VAL) != 0;
+		*status = mce->status;
+		fake.addr[mce->bank] = mce->addr;
+		fake.misc[mce->bank] = mce->misc;
+		fake.mcg_status = mce->mcg_status;
+		fake.raised++;
+	} else if (!(*status & VAL) || !(*status & UC)) {
+		fake.over += (*status & VAL) != 0;
+		*status = mce->status;
+		fake.addr[mce->bank] = mce->addr;
+		fake.misc[mce->bank] = mce->misc;
+	} else {
+		*status |= OVER;
+		fake.over++;
+	}
+	return 0;
+}
+
+static int get_msr(struct kvm_msr_entry *e)
+{
+	uint32_t bank = (e->index - 0x400) / 4;
+
+	switch (e->index) {
+	case 0x179:
+		e->data = fake.mcg_cap;
+		return 1;
+	case 0x17a:
+		e->data = fake.mcg_status;
+		return 1;
+	case 0x17b:
+		e->data = fake.mcg_ctl;
+		return (fake.mcg_cap & CTL_P) != 0;
+	case 0x4d0:
+		e->data = fake.mcg_ext_ctl;
+		return (fake.mcg_cap & 1ull << 27) != 0;
+	default:
+		break;
+	}
+	if (e->index < 0x400 || bank >= (uint8_t)fake.mcg_cap)
+		return 0;
+	e->data = (e->index & 3) == 0 ? fake.ctl[bank] :
+		  (e->index & 3) == 1 ? fake.status[bank] :
+		  (e->index & 3) == 2 ? fake.addr[bank] : fake.misc[bank];
+	return 1;
+}
+
+static long cpuid(struct kvm_cpuid2 *all)
+{
+	if (!fake.vendor) {
+		all->nent = 0;
+		return 0;
+	}
+	memset(all->entries, 0, 2 * sizeof(all->entries[0]));
+	all->nent = 2;
+	memcpy(&all->entries[0].ebx, fake.vendor, 4);
+	memcpy(&all->entries[0].edx, fake.vendor + 4, 4);
+	memcpy(&all->entries[0].ecx, fake.vendor + 8, 4);
+	all->entries[1].function = 1;
+	all->entries[1].eax = fake.signature;
+	return 0;
+}
+
+long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	struct kvm_msrs *msrs = arg;
+	struct kvm_sregs *sregs = arg;
+	uint32_t i;
+
+	if (request == fake.fails)
+		return -fake.err;
+	if (fd != FAKE_KVM && fd != FAKE_VM && fd != FAKE_VCPU)
+		return -EBADF;
+	switch (request) {
+	case KVM_CHECK_EXTENSION:
+		return (long)arg == KVM_CAP_MCE ? fake.has_mce : 0;
+	case KVM_X86_GET_MCE_CAP_SUPPORTED:
+		*(uint64_t *)arg = fake.supported;
+		return 0;
+	case KVM_X86_SETUP_MCE:
+		fake.mcg_cap = *(uint64_t *)arg;
+		if (!(uint8_t)fake.mcg_cap || (uint8_t)fake.mcg_cap > 32 ||
+		    (fake.mcg_cap & ~(fake.supported | 0xff | 0xff0000)))
+			return -EINVAL;
+		return 0;
+	case KVM_X86_SET_MCE:
+		return set_mce(arg);
+	case KVM_GET_CPUID2:
+		return cpuid(arg);
+	case KVM_GET_SREGS:
+		memset(sregs, 0, sizeof(*sregs));
+		sregs->cr4 = fake.cr4;
+		return 0;
+	case KVM_GET_MSRS:
+		for (i = 0; i < msrs->nmsrs; i++)
+			if (!get_msr(&msrs->entries[i]))
+				break;
+		return i;
+	default:
+		return -ENOTTY;
+	}
+}
+
+long bzv_sys_run(int vcpu_fd)
+{
+	(void)vcpu_fd;
+	return -EINTR;
+}

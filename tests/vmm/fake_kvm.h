@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A KVM of which a test sees the inside: the calls of the library that take and give
+ * state of a vCPU, and KVM_X86_SET_MCE as arch/x86/kvm/x86.c has it
+ * (kvm_vcpu_ioctl_x86_set_mce(), Linux 6.12; 5.10 has no UCNA), with what becomes of
+ * the guest said aloud.
+ */
+#ifndef BEZOAR_TESTS_VMM_FAKE_KVM_H
+#define BEZOAR_TESTS_VMM_FAKE_KVM_H
+
+#include <linux/kvm.h>
+#include <stdint.h>
+
+#define FAKE_KVM	1000		/* descriptors */
+#define FAKE_VM		1001
+#define FAKE_VCPU	1002
+#define FAKE_BANKS	32
+
+struct fake_kvm {
+	/* what it has */
+	int has_mce;			/* KVM_CAP_MCE */
+	uint64_t supported;		/* KVM_X86_GET_MCE_CAP_SUPPORTED */
+	const char *vendor;		/* of CPUID; NULL: it is not set */
+	uint32_t signature;		/* CPUID 1, eax */
+	/* the vCPU */
+	uint64_t mcg_cap, mcg_status, mcg_ctl, mcg_ext_ctl, cr4;
+	uint64_t ctl[FAKE_BANKS], status[FAKE_BANKS], addr[FAKE_BANKS],
+		 misc[FAKE_BANKS];
+	/* what became of it */
+	int calls;			/* KVM_X86_SET_MCE */
+	int raised;			/* #MC */
+	int interrupts;			/* CMCI */
+	int dropped;			/* said 0, and nothing came of it */
+	int dead;			/* triple fault */
+	int cleared;			/* it was serving one, and is no more */
+	int over;			/* a bank was overwritten */
+	int last_bank;
+	/* to be refused */
+	unsigned long fails;		/* this request, with this errno; 0: none */
+	int err;
+};
+
+extern struct fake_kvm fake;
+
+void fake_reset(void);
+
+#endif
