@@ -29,6 +29,7 @@ build:
 help:
 	@echo 'make            build the library and its programs in $(BUILD)/'
 	@echo 'make demo       see a program live on when its memory is lost'
+	@echo 'make demo-vm    the same of a virtual machine: 1,000 pages of it are lost'
 	@echo 'make check      build and run all tests; a count at the end'
 	@echo 'make bench      measure; the figures go to $(BUILD)/bench.json'
 	@echo 'make campaign   random losses on every kind of memory (ARGS="--seed 7")'
@@ -39,7 +40,7 @@ help:
 	@echo "                CASE='hw*': a part of it); the results go to $(BUILD)/lab.json"
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
 	@echo 'make clean      remove the build folders'
-	@echo 'ARGS="..." is passed on by demo, campaign, storm, bench, fuzz and lab (lab: ARGS=--short)'
+	@echo 'ARGS="..." is passed on by demo, demo-vm, campaign, storm, bench, fuzz and lab (lab: ARGS=--short)'
 
 demo:
 	@build-aux/install-packages --for demo
@@ -47,6 +48,13 @@ demo:
 	@ninja --quiet -C $(BUILD)
 	@[ -x $(BUILD)/examples/demo/demo ] || $(call missing,examples/demo)
 	@$(BUILD)/examples/demo/demo $(ARGS)
+
+demo-vm:
+	@build-aux/install-packages --for demo
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja --quiet -C $(BUILD)
+	@[ -x $(BUILD)/examples/tinyvm/tinyvm ] || $(call missing,examples/tinyvm)
+	@$(BUILD)/examples/tinyvm/tinyvm $(ARGS)
 
 check:
 	@build-aux/install-packages --for check
@@ -99,4 +107,4 @@ clean:
 	rm -rf $(BUILD) $(LAB) build-ci build-clang build-asan build-tsan \
 		build-aarch64
 
-.PHONY: build help demo check bench campaign storm fuzz lab install clean
+.PHONY: build help demo demo-vm check bench campaign storm fuzz lab install clean
