@@ -71,10 +71,10 @@ enum bez_vm_not_ready {
 	/* Wait until it can. An error without which the vCPU cannot go on, and
 	 * which it could still not take after patience_ns, is as with PAUSE. */
 	BEZ_VM_NOT_READY_HOLD = 0,
-	/* The same, and bez_vcpu_run() says -EBUSY at once: stop the guest, and
-	 * decide. */
+	/* The same, and if machine checks are not enabled bez_vcpu_run() says
+	 * -EBUSY at once: stop the guest, and decide. */
 	BEZ_VM_NOT_READY_PAUSE = 1,
-	/* bez_vcpu_run() says -EHWPOISON: this guest cannot go on. */
+	/* As PAUSE, but with -EHWPOISON: this guest cannot go on. */
 	BEZ_VM_NOT_READY_GIVE_UP = 2
 };
 
@@ -84,14 +84,14 @@ struct bez_vm_event;
  * vCPU or the one that called; with no lock held. @event lives as long as the call. */
 typedef void (*bez_vm_event_fn)(const struct bez_vm_event *event, void *arg);
 
-/* Make @vcpu leave KVM_RUN soon. kvm_run.immediate_exit is set already. May be
- * called by any thread, also in a signal handler. */
+/* Make @vcpu leave KVM_RUN soon. kvm_run.immediate_exit is set already. Called by any
+ * thread, also in a signal handler, with locks of the library held: it calls nothing
+ * of it, and waits for nothing. */
 typedef void (*bez_vm_kick_fn)(struct bez_vcpu *vcpu, void *arg);
 
 #define BEZ_VM_LMCE	0x1u	/* offer LMCE where KVM has it: an error goes to one
 				 * vCPU, if the guest wants that */
-#define BEZ_VM_CMCI	0x2u	/* offer CMCI where KVM has it: corrected and
-				 * deferred errors interrupt */
+#define BEZ_VM_CMCI	0x2u	/* offer CMCI where KVM has it: UCNA interrupts */
 #define BEZ_VM_NO_BROADCAST 0x4u /* Intel, no LMCE: tell one vCPU all the same */
 #define BEZ_VM_KEEP_MCE	0x8u	/* KVM_X86_SETUP_MCE was done by you */
 
@@ -103,7 +103,7 @@ struct bez_vm_options {
 					 * bez_vm_destroy() */
 	uint32_t vendor;		/* enum bez_vm_vendor */
 	uint32_t not_ready;		/* enum bez_vm_not_ready */
-	uint32_t banks;			/* of a vCPU, 2 to 32; 0: 10 */
+	uint32_t banks;			/* of a vCPU, 3 to 32; 0: 10 */
 	uint32_t max_vcpus;		/* 0: 1,024 */
 	int32_t kick_signal;		/* sent to the thread of a vCPU, see kick;
 					 * has a handler; 0: none */
@@ -121,14 +121,14 @@ struct bez_vm_options {
  * Begin with a virtual machine. bez_start() was called.
  *
  * -EINVAL, -E2BIG: bad options. -ESRCH: libbezoar is not started. -EOPNOTSUPP: this
- * KVM has no machine checks (KVM_CAP_MCE). -EBADF, -ENOMEM.
+ * KVM has no machine checks (KVM_CAP_MCE). -EBADF, -ENOMEM, -EAGAIN (no thread).
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_create(const struct bez_vm_options *options, struct bez_vm **ret_vm);
 
 /*
  * Remove its slots and regions, and end. NULL is fine. -EBUSY: it has vCPUs, or a
- * fault uses one of its regions; nothing was freed.
+ * fault uses one of its regions; then slots may be gone, and it can be called again.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_destroy(struct bez_vm *vm);
@@ -154,7 +154,8 @@ int bez_vm_map(struct bez_vm *vm, uint64_t gpa, uint64_t len, void *hva,
 /*
  * The slot that begins at @gpa is gone, after KVM was told so. What is lost in memory
  * that no other slot has is no longer this machine's, nor in the inventory.
- * -ENOENT. -EBUSY: as bez_region_remove(); the slot is gone.
+ * -ENOENT. -ENOMEM: the slot is still there. -EBUSY: as bez_region_remove(); the slot is
+ * gone.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_unmap(struct bez_vm *vm, uint64_t gpa);
@@ -176,8 +177,8 @@ int bez_vm_hva(const struct bez_vm *vm, uint64_t gpa, void **ret_hva);
 int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
 		 struct bez_vcpu **ret_vcpu);
 
-/* It does not run, and never will. NULL is fine. What waits for it is another's, if
- * that vCPU alone was not to be told. Context: any; not in a handler (-EDEADLK). */
+/* It does not run, and never will. NULL is fine. What waits for it is another's. -EBUSY:
+ * it runs. Context: any; not in a handler (-EDEADLK). */
 int bez_vcpu_remove(struct bez_vcpu *vcpu);
 
 /* -------------------------------------------------------------- its life */
@@ -231,7 +232,10 @@ enum bez_vm_outcome {
 	BEZ_VM_OUTCOME_GAVE_UP = 4,	/* the guest cannot go on */
 	BEZ_VM_OUTCOME_MERGED = 5,	/* the same waits already */
 	BEZ_VM_OUTCOME_GONE = 6,	/* no slot has this memory any more */
-	BEZ_VM_OUTCOME_GOOD = 7,	/* is not lost (any more): nothing to tell */
+	BEZ_VM_OUTCOME_GOOD = 7,	/* is not lost (any more): nothing to tell.
+					 * Error NONE: the library has written there
+					 * for the guest, and KVM does not know that
+					 * it is dirty */
 	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait. An access meets it again */
 	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no */
 };
@@ -261,7 +265,8 @@ const char *bez_vm_outcome_name(enum bez_vm_outcome outcome);
  * Tell the guest of an error that did not come as a signal: SRAO, UCNA or CORRECTED,
  * of what the host's log or the source of a migration knows. It is delivered by
  * @vcpu's thread, NULL: the first's.
- * -ENOENT: no slot has @gpa. -ENOSPC: too many wait. -EINVAL. Context: any.
+ * -ENOENT: no slot has @gpa, or there is no such vCPU. -ENOSPC: too many wait. -EINVAL.
+ * UCNA on Intel needs Linux 6.0: REFUSED before. Context: any.
  */
 int bez_vm_report(struct bez_vm *vm, struct bez_vcpu *vcpu,
 		  enum bez_vm_error error, uint64_t gpa);
@@ -307,7 +312,8 @@ int bez_vm_lost_next(const struct bez_vm *vm, uint64_t *at,
  * memory with zeros, errors that wait are forgotten. No vCPU runs. @ret_left (or NULL):
  * bytes that are still lost, if it fails.
  *
- * -EBUSY: a vCPU runs. Or as bez_lost_clear(); what could be healed is.
+ * -EBUSY: a vCPU runs. -EROFS: of a read-only slot, whose content is the monitor's to
+ * bring back (bez_lost_fill()). Or as bez_lost_clear(); what could be healed is.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_reset(struct bez_vm *vm, uint64_t *ret_left);

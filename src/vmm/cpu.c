@@ -110,16 +110,26 @@ static int find_bank(const struct bez_vcpu *vcpu, int raised,
 	return 0;
 }
 
-/* CR4.MCE. (A #MC that is queued has set MCIP.) */
+/*
+ * CR4.MCE. And nothing else is on its way to the guest: KVM puts an exception in the
+ * place of another (a #DF: that is a triple fault), and has no room for an interrupt
+ * beside it (kvm_multiple_exception(), kvm_check_and_inject_events()).
+ */
 static int is_enabled(const struct bez_vcpu *vcpu, enum bzv_ready *ret_ready)
 {
+	struct kvm_vcpu_events e;
 	struct kvm_sregs sregs;
 	long r = bzv_sys_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
 
+	if (!r)
+		r = bzv_sys_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &e);
 	if (r < 0)
 		return (int)r;
 	if (!(sregs.cr4 & CR4_MCE))
 		*ret_ready = BZV_OFF;
+	else if (e.exception.injected || e.exception.pending ||
+		 e.nmi.injected || e.interrupt.injected)
+		*ret_ready = BZV_LATER;
 	return 0;
 }
 
@@ -217,7 +227,7 @@ static uint8_t is_broadcast(const struct kvm_cpuid_entry2 *one)
 
 void bzv_cpu_kind(struct bez_vcpu *vcpu)
 {
-	const struct kvm_cpuid_entry2 *zero, *one;
+	const struct kvm_cpuid_entry2 *zero, *one, *wide;
 	struct kvm_cpuid2 *all;
 
 	vcpu->kind.vendor = vcpu->vm->o.vendor ? (uint8_t)vcpu->vm->o.vendor :
@@ -233,6 +243,9 @@ void bzv_cpu_kind(struct bez_vcpu *vcpu)
 		vcpu->kind.known = zero != NULL;
 		if (zero && !vcpu->vm->o.vendor)
 			vcpu->kind.vendor = vendor_of(zero);
+		wide = leaf(all, 0x80000008);
+		vcpu->vm->wide = wide && (uint8_t)wide->eax ?
+				 (uint8_t)wide->eax : 36;
 		vcpu->kind.broadcast =
 			vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL &&
 			!(vcpu->vm->o.flags & BEZ_VM_NO_BROADCAST) &&

@@ -5,7 +5,8 @@
  * An error that this vCPU has just met (SRAR) is told now or not at all: the
  * registers say "the interrupted instruction", and after the next KVM_RUN that is another
  * one. If it cannot be told the instruction is run again and meets it again. All
- * other errors are about no instruction; they wait in order.
+ * other errors are about no instruction, or one that is over (a store); they wait in
+ * order.
  */
 #include "vmm/vmm.h"
 #include "vmm/sys.h"
@@ -24,6 +25,7 @@ struct telling {
 	struct bez_vm_event event;
 	struct bzv_state state;
 	struct bzv_mce mce;
+	int off;			/* HELD: the guest has not enabled it */
 };
 
 /* ------------------------------------------------------------------ events */
@@ -59,6 +61,16 @@ static int set_mce(void *arg)
 
 	return bzv_set_mce(t->vcpu, t->state.bank, t->mce.status, t->mce.addr,
 			   t->mce.misc, t->mce.mcg_status);
+}
+
+/* What the monitor may give back to KVM has to know of it. */
+static void refresh(struct bez_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if (run->kvm_valid_regs & KVM_SYNC_X86_EVENTS)
+		bzv_sys_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS,
+			      &run->s.regs.events);
 }
 
 /* Where the guest has it, and whether there is still something to tell. */
@@ -103,12 +115,18 @@ static enum bez_vm_outcome tell(struct telling *t)
 		return done;
 	if (!vcpu->kind.known)
 		bzv_cpu_kind(vcpu);
+	if (item->error == BEZ_VM_ERROR_UCNA && !vcpu->vm->has_ucna &&
+	    vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL) {
+		t->event.reason = -EOPNOTSUPP;
+		return BEZ_VM_OUTCOME_REFUSED;
+	}
 	r = bzv_cpu_look(vcpu, (enum bez_vm_error)item->error, 0, &ready,
 			 &t->state);
 	if (r) {
 		t->event.reason = r;
 		return BEZ_VM_OUTCOME_REFUSED;
 	}
+	t->off = ready == BZV_OFF;
 	if (ready != BZV_READY)
 		return BEZ_VM_OUTCOME_HELD;
 	said = (struct bzv_said){
@@ -134,6 +152,7 @@ static enum bez_vm_outcome tell(struct telling *t)
 	t->event.mci_status = t->mce.status;
 	t->event.mci_misc = t->mce.misc;
 	t->event.bank = t->state.bank;
+	refresh(vcpu);
 	return BEZ_VM_OUTCOME_DELIVERED;
 }
 
@@ -168,16 +187,15 @@ static int give_up(struct telling *t)
 	return -EHWPOISON;
 }
 
-/* It cannot go on, and cannot be told why. */
+/* It cannot go on, and cannot be told why. Who has enabled machine checks will most
+ * likely take it in a moment. */
 static int hold(struct telling *t)
 {
 	struct bez_vcpu *vcpu = t->vcpu;
 	const struct bez_vm_options *o = &vcpu->vm->o;
 	uint64_t now = bzv_sys_now_ns();
-	int first;
+	int first, over;
 
-	if (o->not_ready == BEZ_VM_NOT_READY_GIVE_UP)
-		return give_up(t);
 	/* it went on in between, and this is another */
 	if (now - vcpu->held_last > o->patience_ns)
 		vcpu->held_since = 0;
@@ -185,8 +203,10 @@ static int hold(struct telling *t)
 	if (first)
 		vcpu->held_since = now;
 	vcpu->held_last = now;
-	if (o->not_ready == BEZ_VM_NOT_READY_PAUSE ||
-	    now - vcpu->held_since > o->patience_ns) {
+	over = now - vcpu->held_since > o->patience_ns;
+	if (o->not_ready == BEZ_VM_NOT_READY_GIVE_UP && (t->off || over))
+		return give_up(t);
+	if (over || (o->not_ready == BEZ_VM_NOT_READY_PAUSE && t->off)) {
 		vcpu->held_since = 0;
 		tell_monitor(t, BEZ_VM_OUTCOME_PAUSED);
 		return -EBUSY;
@@ -203,14 +223,18 @@ static int tell_met(struct bez_vcpu *vcpu, const struct bzv_item *met)
 	enum bez_vm_outcome did;
 	struct telling t;
 
-	if (met->error == BEZ_VM_ERROR_NONE)
-		return met->undone ? -EIO : -EINTR;
 	begin(&t, vcpu, met);
-	/* the guest stands in the middle of it */
 	if (met->undone) {
 		t.event.reason = met->undone;
 		locate(&t);
 		return give_up(&t);
+	}
+	if (met->error == BEZ_VM_ERROR_NONE) {
+		/* a store that was done here: KVM does not know that the page
+		 * is dirty */
+		if (!met->restart && locate(&t) == BEZ_VM_OUTCOME_GOOD)
+			tell_monitor(&t, BEZ_VM_OUTCOME_GOOD);
+		return -EINTR;
 	}
 	did = tell(&t);
 	if (did == BEZ_VM_OUTCOME_HELD)
@@ -257,18 +281,13 @@ static void put_in_line(struct bez_vcpu *vcpu, const struct bzv_item *item)
 	tell_monitor(&t, did);
 }
 
-/* The inbox into the line; of what was met the last, if KVM_RUN has @stopped at it. */
-static void sort(struct bez_vcpu *vcpu, int stopped, struct bzv_item *met)
+/* The inbox into the line. */
+static void sort(struct bez_vcpu *vcpu)
 {
 	struct bzv_item item;
 
-	while (!bzv_inbox_take(&vcpu->inbox, &item)) {
-		if (item.error != BEZ_VM_ERROR_SRAR)
-			put_in_line(vcpu, &item);
-		else if (stopped && !met->time_ns)
-			*met = item;
-		/* else it is met again, if the guest still wants it */
-	}
+	while (!bzv_inbox_take(&vcpu->inbox, &item))
+		put_in_line(vcpu, &item);
 }
 
 /* Each that can be told now. One that cannot does not let others of its kind pass. */
@@ -285,6 +304,8 @@ static int tell_waiting(struct bez_vcpu *vcpu)
 		begin(&t, vcpu, &item);
 		if (!(held & 1u << item.error))
 			did = tell(&t);
+		else if (!item.told)
+			locate(&t);	/* for the event */
 		if (did == BEZ_VM_OUTCOME_HELD) {
 			held |= 1u << item.error;
 			if (!item.told)
@@ -318,27 +339,81 @@ static int may_be_poison(const struct kvm_run *run, int ran)
 		     run->exit_reason == KVM_EXIT_INTERNAL_ERROR;
 }
 
+/*
+ * A store that is over, and cannot be told of where it was. What is known of the page
+ * is true all the same, and no instruction is to blame any more: it becomes an error
+ * that waits.
+ */
+static void retired(struct bez_vcpu *vcpu, const struct bzv_item *met)
+{
+	struct bzv_item item = *met;
+
+	item.error = BEZ_VM_ERROR_SRAO;
+	item.restart = 1;
+	item.at_ip = 0;
+	put_in_line(vcpu, &item);
+}
+
+/* Void after this: the guest goes on. */
+static int take_met(struct bez_vcpu *vcpu, struct bzv_item *ret_met)
+{
+	if (!atomic_load_explicit(&vcpu->has_met, memory_order_relaxed))
+		return 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	*ret_met = vcpu->met;
+	atomic_store_explicit(&vcpu->has_met, 0, memory_order_relaxed);
+	return 1;
+}
+
+static int is_over(const struct bzv_item *met)
+{
+	return met->error == BEZ_VM_ERROR_SRAR && !met->restart && !met->undone;
+}
+
+/* 0: not now. */
+static int tell_store(struct bez_vcpu *vcpu, const struct bzv_item *met)
+{
+	enum bez_vm_outcome did;
+	struct telling t;
+
+	begin(&t, vcpu, met);
+	did = tell(&t);
+	if (did == BEZ_VM_OUTCOME_HELD)
+		return 0;
+	tell_monitor(&t, did);
+	return 1;
+}
+
 static int deliver(struct bez_vcpu *vcpu, int ran)
 {
-	struct bzv_item met = { .error = BEZ_VM_ERROR_NONE };
-	int stopped, r;
+	enum bzv_exit exit = BZV_EXIT_YOURS;
+	struct bzv_item met;
+	int has = take_met(vcpu, &met), r = -EINTR;
 
-	if (may_be_poison(vcpu->run, ran) &&
-	    bzv_exit_is_poison(vcpu, ran, &met))
+	if (may_be_poison(vcpu->run, ran))
+		exit = bzv_exit_is_poison(vcpu, ran, &met);
+	if (exit == BZV_EXIT_OURS)
 		ran = -EINTR;
+	has = exit != BZV_EXIT_YOURS || (has && ran == -EINTR);
+	sort(vcpu);
+	/* the guest goes on in the middle of that instruction */
+	if (exit == BZV_EXIT_BOTH && met.error == BEZ_VM_ERROR_SRAR) {
+		retired(vcpu, &met);
+		has = 0;
+	}
+	if (ran && ran != -EINTR)
+		return ran;
 	if (!ran) {
-		sort(vcpu, 0, &met);
 		/* the monitor completes it with the next KVM_RUN; after that */
 		if (wants_a_look(vcpu))
 			bzv_kick(vcpu);
 		return 0;
 	}
-	if (ran != -EINTR)
-		return ran;
-	stopped = met.time_ns == 0;
 	bzv_round_join(vcpu);
-	sort(vcpu, stopped, &met);
-	r = met.time_ns ? tell_met(vcpu, &met) : -EINTR;
+	if (has && !is_over(&met))
+		r = tell_met(vcpu, &met);
+	else if (has && !tell_store(vcpu, &met))
+		retired(vcpu, &met);
 	if (r == -EINTR)
 		tell_waiting(vcpu);
 	return r;
@@ -348,11 +423,14 @@ int bzv_delivered(struct bez_vcpu *vcpu, int ran)
 {
 	if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed)) {
 		atomic_store(&vcpu->kicked, 0);
-		vcpu->run->immediate_exit = 0;
+		/* not before that one: the other way round in bzv_kick() */
+		__atomic_store_n(&vcpu->run->immediate_exit, 0,
+				 __ATOMIC_RELEASE);
 		/* before we look at what it was for: pairs with bzv_kick() */
 		atomic_thread_fence(memory_order_seq_cst);
 	} else if (!ran && !vcpu->waiting && !may_be_poison(vcpu->run, ran) &&
 		   bzv_inbox_empty(&vcpu->inbox)) {
+		atomic_store_explicit(&vcpu->has_met, 0, memory_order_relaxed);
 		return 0;
 	}
 	return deliver(vcpu, ran);

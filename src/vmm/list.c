@@ -9,11 +9,12 @@
 
 /* From @gpa on, what is in one slot; 0: nothing. */
 static size_t piece_at(const struct bez_vm *vm, uint64_t gpa, size_t len,
-		       char **ret_hva)
+		       int write, char **ret_hva)
 {
 	struct bzv_piece p;
 
-	if (bzv_order_find(&vm->slots.by_gpa, gpa, &p))
+	if (bzv_order_find(&vm->slots.by_gpa, gpa, &p) ||
+	    (write && (p.flags & BEZ_VM_MAP_READ_ONLY)))
 		return 0;
 	*ret_hva = (char *)p.other + (gpa - p.start);
 	return p.end - gpa < len ? (size_t)(p.end - gpa) : len;
@@ -25,7 +26,7 @@ size_t bez_vm_read(struct bez_vm *vm, void *dst, uint64_t gpa,
 	char *to = dst, *from;
 	size_t n, left;
 
-	while (len && (n = piece_at(vm, gpa, len, &from))) {
+	while (len && (n = piece_at(vm, gpa, len, 0, &from))) {
 		left = bez_copy(to, from, n);
 		len -= n - left;
 		if (left)
@@ -43,7 +44,7 @@ size_t bez_vm_write(struct bez_vm *vm, uint64_t gpa,
 	size_t n, left;
 	char *to;
 
-	while (len && (n = piece_at(vm, gpa, len, &to))) {
+	while (len && (n = piece_at(vm, gpa, len, 1, &to))) {
 		left = bez_copy(to, from, n);
 		len -= n - left;
 		if (left)

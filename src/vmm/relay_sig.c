@@ -53,18 +53,27 @@ static struct bez_vcpu *in_kvm_run(struct bez_vm *vm, const void *context)
 	return find(vm, (int)reg[REG_RDI]);
 }
 
+/*
+ * Who clears immediate_exit is the vCPU's thread, which knows by `kicked` that it was us.
+ * So that is set last: a thread that comes in between leaves KVM_RUN once more,
+ * and never again and again.
+ */
 void bzv_kick(struct bez_vcpu *vcpu)
 {
 	const struct bez_vm_options *o = &vcpu->vm->o;
-	int32_t tid = atomic_load(&vcpu->tid);
+	int32_t tid;
 
-	atomic_store(&vcpu->kicked, 1);
 	/* what it is to look at before this: pairs with the beginning of
 	 * bez_vcpu_deliver() */
 	atomic_thread_fence(memory_order_seq_cst);
-	*(volatile uint8_t *)&vcpu->run->immediate_exit = 1;
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
+	atomic_store(&vcpu->kicked, 1);
+	/* who comes to run it later finds immediate_exit */
+	tid = atomic_load(&vcpu->tid);
 	if (tid == bzv_sys_tid())
 		return;			/* is not in KVM_RUN */
+	if (!tid)
+		return;			/* has never run */
 	if (o->kick)
 		o->kick(vcpu, o->kick_arg);
 	else if (o->kick_signal && tid)
@@ -128,8 +137,9 @@ int bzv_relay(const struct bez_lost *lost, const void *context, void *arg)
 	vcpu = in_kvm_run(vm, context);
 	if (!vcpu)
 		return 0;
-	/* it looks there next; and if there is no room it is met again */
-	if (bzv_inbox_put(&vcpu->inbox, &item))
-		count_full(vm);
+	vcpu->met = item;
+	/* on its own thread: pairs with bzv_delivered() */
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&vcpu->has_met, 1, memory_order_relaxed);
 	return 1;
 }

@@ -15,6 +15,17 @@ static int is_ours(const struct bez_vm *vm, const struct bez_lost *lost)
 	return 0;
 }
 
+/* What the guest may only read has content that zeros are not. */
+static int is_read_only(const struct bez_vm *vm, const struct bez_lost *lost)
+{
+	struct bzv_piece piece;
+
+	return !bzv_order_next(&vm->slots.by_hva, (uint64_t)lost->addr,
+			       &piece) &&
+	       piece.start < (uint64_t)lost->addr + lost->width &&
+	       (piece.flags & BEZ_VM_MAP_READ_ONLY);
+}
+
 static int somebody_runs(struct bez_vm *vm)
 {
 	uint32_t n = atomic_load(&vm->vcpus), i;
@@ -51,7 +62,8 @@ static int heal(struct bez_vm *vm, uint64_t *ret_left)
 	while (!bez_lost_next(&at, &lost)) {
 		if (!is_ours(vm, &lost))
 			continue;
-		r = bez_lost_clear(lost.addr, lost.width);
+		r = is_read_only(vm, &lost) ?
+		    -EROFS : bez_lost_clear(lost.addr, lost.width);
 		if (r)
 			*ret_left += lost.width;
 		if (r && !ret)

@@ -26,7 +26,18 @@ static void deadline(struct timespec *ts)
 	ts->tv_nsec = (long)(ns % 1000000000u);
 }
 
-/* The caller has round_lock. */
+/* One that waits for its start takes no machine checks. */
+static int waits_for_start(const struct bez_vcpu *vcpu)
+{
+	struct kvm_mp_state state;
+
+	return !bzv_sys_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) &&
+	       state.mp_state != KVM_MP_STATE_RUNNABLE &&
+	       state.mp_state != KVM_MP_STATE_HALTED;
+}
+
+/* The caller has round_lock. One that has never run here may be in the guest's count
+ * all the same, after a migration: it is waited for. */
 static void call_all(struct bez_vm *vm, struct bez_vcpu *but)
 {
 	uint32_t n = atomic_load(&vm->vcpus), i;
@@ -34,7 +45,8 @@ static void call_all(struct bez_vm *vm, struct bez_vcpu *but)
 	for (i = 0; i < n; i++) {
 		struct bez_vcpu *v = bzv_vcpu(vm, i);
 
-		if (!v || v == but || !atomic_load(&v->tid))
+		if (!v || v == but ||
+		    (!atomic_load(&v->tid) && waits_for_start(v)))
 			continue;
 		vm->round.wanted++;
 		atomic_store(&v->called, 1);
@@ -76,16 +88,12 @@ int bzv_round(struct bez_vcpu *vcpu, int (*tell)(void *arg), void *arg,
 	return ret;
 }
 
-/* One that waits for its start takes no machine checks. */
 static enum answer answer_of(struct bez_vcpu *vcpu)
 {
-	struct kvm_mp_state state;
 	struct bzv_state now;
 	enum bzv_ready ready;
 
-	if (!bzv_sys_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) &&
-	    state.mp_state != KVM_MP_STATE_RUNNABLE &&
-	    state.mp_state != KVM_MP_STATE_HALTED)
+	if (waits_for_start(vcpu))
 		return ABSTAINS;
 	if (bzv_cpu_look(vcpu, BEZ_VM_ERROR_SRAR, 1, &ready, &now))
 		return NO;

@@ -17,6 +17,12 @@ static void set(_Atomic uint64_t *field, uint64_t value)
 	atomic_store_explicit(field, value, memory_order_relaxed);
 }
 
+static uint32_t count_of(const struct bzv_rows *rows)
+{
+	return rows ? atomic_load_explicit(&rows->count,
+					   memory_order_relaxed) : 0;
+}
+
 /* ---------------------------------------------------------------- readers */
 
 /*
@@ -53,16 +59,17 @@ static int look(const struct bzv_order *order, uint64_t key, int next,
 	int found;
 
 	do {
-		const struct bzv_rows *rows;
+		struct bzv_rows *rows;
 		const struct bzv_row *row;
 
 		/* pairs with the two steps in flip() */
 		latch = atomic_load_explicit(&order->latch,
 					     memory_order_acquire);
-		rows = &order->copy[latch & 1];
-		row = atomic_load_explicit(&rows->row, memory_order_relaxed);
-		count = atomic_load_explicit(&rows->count,
-					     memory_order_relaxed);
+		/* what is in it before it is seen: pairs with make_room() */
+		rows = atomic_load_explicit(&order->copy[latch & 1],
+					    memory_order_acquire);
+		row = rows ? rows->row : NULL;
+		count = count_of(rows);
 		at = rank(row, count, key);
 		found = at && key < get(&row[at - 1].end);
 		if (found)
@@ -100,12 +107,9 @@ static void flip(struct bzv_order *order)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-static const struct bzv_row *rows_of(const struct bzv_order *order,
-				     uint32_t *ret_count)
+static struct bzv_rows *rows_of(const struct bzv_order *order, int i)
 {
-	*ret_count = atomic_load_explicit(&order->copy[0].count,
-					  memory_order_relaxed);
-	return atomic_load_explicit(&order->copy[0].row, memory_order_relaxed);
+	return atomic_load_explicit(&order->copy[i], memory_order_relaxed);
 }
 
 /* Both copies will hold @count. */
@@ -115,10 +119,8 @@ static int make_room(struct bzv_slots *slots, struct bzv_order *order,
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		struct bzv_rows *rows = &order->copy[i];
-		struct bzv_row *was = atomic_load_explicit(
-			&rows->row, memory_order_relaxed), *now;
-		uint32_t n = rows->count, room = rows->room, k;
+		struct bzv_rows *was = rows_of(order, i), *now;
+		uint32_t n = count_of(was), room = was ? was->room : 0, k;
 		void **old;
 
 		if (count <= room)
@@ -130,18 +132,21 @@ static int make_room(struct bzv_slots *slots, struct bzv_order *order,
 		if (!old)
 			return -ENOMEM;
 		slots->old = old;
-		now = calloc(room, sizeof(*now));
+		now = calloc(1, sizeof(*now) + room * sizeof(now->row[0]));
 		if (!now)
 			return -ENOMEM;
+		now->room = room;
+		now->count = n;
 		for (k = 0; k < n; k++) {
-			set(&now[k].start, get(&was[k].start));
-			set(&now[k].end, get(&was[k].end));
-			set(&now[k].other, get(&was[k].other));
-			set(&now[k].flags, get(&was[k].flags));
+			set(&now->row[k].start, get(&was->row[k].start));
+			set(&now->row[k].end, get(&was->row[k].end));
+			set(&now->row[k].other, get(&was->row[k].other));
+			set(&now->row[k].flags, get(&was->row[k].flags));
 		}
-		/* the same rows at another place: nobody can tell */
-		atomic_store_explicit(&rows->row, now, memory_order_release);
-		rows->room = room;
+		/* the same rows at another place: nobody can tell. Pairs with
+		 * look() */
+		atomic_store_explicit(&order->copy[i], now,
+				      memory_order_release);
 		if (was)
 			old[slots->old_count++] = was;
 	}
@@ -151,10 +156,12 @@ static int make_room(struct bzv_slots *slots, struct bzv_order *order,
 static void write_rows(struct bzv_rows *rows, const struct bzv_piece *piece,
 		       uint32_t count)
 {
-	struct bzv_row *row = atomic_load_explicit(&rows->row,
-						   memory_order_relaxed);
+	struct bzv_row *row;
 	uint32_t i;
 
+	if (!rows)
+		return;			/* none was ever there */
+	row = rows->row;
 	for (i = 0; i < count; i++) {
 		set(&row[i].start, piece[i].start);
 		set(&row[i].end, piece[i].end);
@@ -169,22 +176,22 @@ static void write_all(struct bzv_order *order, const struct bzv_piece *piece,
 		      uint32_t count)
 {
 	flip(order);			/* they read copy 1 */
-	write_rows(&order->copy[0], piece, count);
+	write_rows(rows_of(order, 0), piece, count);
 	flip(order);			/* they read copy 0 */
-	write_rows(&order->copy[1], piece, count);
+	write_rows(rows_of(order, 1), piece, count);
 }
 
 /* All rows of the order, and room for @more. NULL: no memory. */
 static struct bzv_piece *read_all(const struct bzv_order *order, uint32_t more,
 				  uint32_t *ret_count)
 {
-	const struct bzv_row *row = rows_of(order, ret_count);
-	struct bzv_piece *all = calloc((size_t)*ret_count + more + 1,
-				       sizeof(*all));
-	uint32_t i;
+	const struct bzv_rows *rows = rows_of(order, 0);
+	uint32_t count = count_of(rows), i;
+	struct bzv_piece *all = calloc((size_t)count + more + 1, sizeof(*all));
 
-	for (i = 0; all && i < *ret_count; i++)
-		all[i] = piece_of(&row[i]);
+	for (i = 0; all && i < count; i++)
+		all[i] = piece_of(&rows->row[i]);
+	*ret_count = count;
 	return all;
 }
 
@@ -374,8 +381,8 @@ void bzv_slots_free(struct bzv_slots *slots)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		free(slots->by_gpa.copy[i].row);
-		free(slots->by_hva.copy[i].row);
+		free(rows_of(&slots->by_gpa, i));
+		free(rows_of(&slots->by_hva, i));
 	}
 	while (slots->old_count)
 		free(slots->old[--slots->old_count]);

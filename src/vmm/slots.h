@@ -24,16 +24,17 @@ struct bzv_row {
 	_Atomic uint64_t flags;		/* BEZ_VM_MAP_* */
 };
 
+/* One piece, so that who has an older one has its count, too. */
 struct bzv_rows {
-	_Atomic(struct bzv_row *) row;	/* writer */
-	_Atomic uint32_t count;		/* writer */
 	uint32_t room;
+	_Atomic uint32_t count;		/* writer */
+	struct bzv_row row[];
 };
 
 struct bzv_order {
 	/* even: read copy 0; odd: read copy 1. The writer */
 	_Atomic uint32_t latch;
-	struct bzv_rows copy[2];
+	_Atomic(struct bzv_rows *) copy[2]; /* NULL: none yet; writer */
 };
 
 /* What a look-up gives. */

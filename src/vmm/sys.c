@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/utsname.h>
 
 long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -16,4 +18,11 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 long bzv_sys_run(int vcpu_fd)
 {
 	return bzv_sys_ioctl(vcpu_fd, KVM_RUN, NULL);
+}
+
+int bzv_sys_linux(void)
+{
+	struct utsname u;
+
+	return uname(&u) ? 0 : atoi(u.release);
 }

@@ -14,6 +14,8 @@ long bzv_sys_run(int vcpu_fd);
 int32_t bzv_sys_tid(void);
 /* To a thread of this process. Handler-safe. */
 long bzv_sys_kill(int32_t tid, int sig);
+/* The first number of the kernel's version. */
+int bzv_sys_linux(void);
 /* CLOCK_MONOTONIC. Handler-safe. */
 uint64_t bzv_sys_now_ns(void);
 

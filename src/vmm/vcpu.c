@@ -11,9 +11,11 @@
 #define MCG_CMCI_P	(1ull << 10)
 #define MCG_SER_P	(1ull << 24)
 #define MCG_LMCE_P	(1ull << 27)
+#define LEAST_BANKS	3
 
 /* The number of the vCPU that this thread has run last: it is attached, and known to
  * be that one's thread. */
+static __thread int32_t me __attribute__((tls_model("initial-exec")));
 static __thread uint64_t mine __attribute__((tls_model("initial-exec")));
 static _Atomic uint64_t numbers;
 
@@ -31,30 +33,41 @@ static int set_up(struct bez_vcpu *vcpu)
 	if (o->flags & BEZ_VM_CMCI)
 		wanted |= MCG_CMCI_P;
 	vcpu->mcg_cap = (vcpu->vm->mcg_supported & wanted) | o->banks;
-	if (o->flags & BEZ_VM_KEEP_MCE)
-		return bzv_cpu_cap(vcpu);
+	if (o->flags & BEZ_VM_KEEP_MCE) {
+		int r = bzv_cpu_cap(vcpu);
+
+		/* without recovery no error of this kind makes sense to it */
+		if (!r && (!(vcpu->mcg_cap & MCG_SER_P) ||
+			   (uint8_t)vcpu->mcg_cap < LEAST_BANKS))
+			r = -EINVAL;
+		return r;
+	}
 	return (int)bzv_sys_ioctl(vcpu->fd, KVM_X86_SETUP_MCE, &vcpu->mcg_cap);
 }
 
 /* The caller has the lock. Numbers are not used again. */
-static int enlist(struct bez_vm *vm, struct bez_vcpu *vcpu)
+static int can_enlist(struct bez_vm *vm, int fd)
 {
 	uint32_t n = atomic_load(&vm->vcpus), i;
 
 	for (i = 0; i < n; i++) {
 		struct bez_vcpu *other = bzv_vcpu(vm, i);
 
-		if (other && other->fd == vcpu->fd)
+		if (other && other->fd == fd)
 			return -EEXIST;
 	}
-	if (n == vm->o.max_vcpus)
-		return -ENOSPC;
+	return n == vm->o.max_vcpus ? -ENOSPC : 0;
+}
+
+static void enlist(struct bez_vm *vm, struct bez_vcpu *vcpu)
+{
+	uint32_t n = atomic_load(&vm->vcpus);
+
 	vcpu->index = n;
 	/* the vCPU before it is seen: pairs with bzv_vcpu() */
 	atomic_store_explicit(&vm->vcpu[n], vcpu, memory_order_release);
 	atomic_store(&vm->vcpus, n + 1);
 	vm->alive++;
-	return 0;
 }
 
 int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
@@ -73,13 +86,16 @@ int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
 	vcpu->fd = vcpu_fd;
 	vcpu->run = run;
 	bzv_inbox_init(&vcpu->inbox);
-	r = set_up(vcpu);
+	pthread_mutex_lock(&vm->lock);
+	/* before anything of it is changed */
+	r = can_enlist(vm, vcpu_fd);
+	if (!r)
+		r = set_up(vcpu);
 	if (!r) {
 		bzv_cpu_kind(vcpu);
-		pthread_mutex_lock(&vm->lock);
-		r = enlist(vm, vcpu);
-		pthread_mutex_unlock(&vm->lock);
+		enlist(vm, vcpu);
 	}
+	pthread_mutex_unlock(&vm->lock);
 	if (r) {
 		free(vcpu);
 		return r;
@@ -131,13 +147,21 @@ uint32_t bez_vcpu_index(const struct bez_vcpu *vcpu)
 	return vcpu->index;
 }
 
+/* Another thread may have run it in between. */
+static int is_mine(const struct bez_vcpu *vcpu)
+{
+	return mine == vcpu->number &&
+	       atomic_load_explicit(&vcpu->tid, memory_order_relaxed) == me;
+}
+
 static int settle(struct bez_vcpu *vcpu, int attach)
 {
 	int r = attach ? bez_thread_attach() : 0;
 
 	if (r)
 		return r;
-	atomic_store(&vcpu->tid, bzv_sys_tid());
+	me = bzv_sys_tid();
+	atomic_store(&vcpu->tid, me);
 	mine = vcpu->number;
 	return 0;
 }
@@ -146,12 +170,16 @@ int bez_vcpu_run(struct bez_vcpu *vcpu)
 {
 	int r;
 
-	if (mine != vcpu->number) {
+	if (!is_mine(vcpu)) {
 		r = settle(vcpu, 1);
 		if (r)
 			return r;
 	}
 	atomic_store_explicit(&vcpu->inside, 1, memory_order_relaxed);
+	/* the monitor may have cleared what was ours as well */
+	if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed))
+		__atomic_store_n(&vcpu->run->immediate_exit, 1,
+				 __ATOMIC_RELAXED);
 	r = bzv_delivered(vcpu, (int)bzv_sys_run(vcpu->fd));
 	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
 	return r;
@@ -161,7 +189,7 @@ int bez_vcpu_deliver(struct bez_vcpu *vcpu, int ran)
 {
 	int r;
 
-	if (mine != vcpu->number)
+	if (!is_mine(vcpu))
 		settle(vcpu, 0);
 	atomic_store_explicit(&vcpu->inside, 1, memory_order_relaxed);
 	r = bzv_delivered(vcpu, ran);

@@ -11,7 +11,10 @@
 #include <time.h>
 
 #define TICK_NS		1000000u
+#define MOST_TICK_NS	50000000u
 #define BANKS		10
+#define LEAST_BANKS	3	/* one is the others', in a broadcast */
+#define MOST_SIZE	4096u	/* of a struct that says how large it is */
 #define MAX_BANKS	32
 #define MAX_VCPUS	1024
 #define MOST_VCPUS	65536
@@ -25,7 +28,7 @@ static int sized(void *ret, size_t size, const void *user, uint32_t user_size)
 	const unsigned char *bytes = user;
 	size_t i;
 
-	if (user_size < sizeof(uint32_t))
+	if (user_size < sizeof(uint32_t) || user_size > MOST_SIZE)
 		return -EINVAL;
 	for (i = size; i < user_size; i++)
 		if (bytes[i])
@@ -40,13 +43,17 @@ static int sized(void *ret, size_t size, const void *user, uint32_t user_size)
 static void *ticks(void *arg)
 {
 	struct bez_vm *vm = arg;
+	uint64_t tick = TICK_NS;
 	struct timespec until;
 	uint32_t i, n;
 
 	pthread_mutex_lock(&vm->lock);
 	while (!vm->ends) {
-		uint64_t ns = bzv_sys_now_ns() + TICK_NS;
+		uint64_t ns = bzv_sys_now_ns() + tick;
 		int holds = 0;
+
+		/* it may be a guest that never takes any */
+		tick = tick < MOST_TICK_NS ? 2 * tick : tick;
 
 		n = atomic_load(&vm->vcpus);
 		for (i = 0; i < n; i++) {
@@ -59,6 +66,7 @@ static void *ticks(void *arg)
 		}
 		if (!holds) {
 			vm->ticks = 0;
+			tick = TICK_NS;
 			pthread_cond_wait(&vm->tick, &vm->lock);
 			continue;
 		}
@@ -109,6 +117,8 @@ static void end_ticker(struct bez_vm *vm)
 	pthread_join(vm->ticker, NULL);
 }
 
+static int sweep(struct bez_vm *vm);
+
 /* ------------------------------------------------------------------- set-up */
 
 static int options_from_user(const struct bez_vm_options *options,
@@ -120,7 +130,7 @@ static int options_from_user(const struct bez_vm_options *options,
 		return r;
 	if ((o->flags & ~VM_FLAGS) || o->reserved ||
 	    o->vendor > BEZ_VM_VENDOR_AMD ||
-	    o->not_ready > BEZ_VM_NOT_READY_GIVE_UP || o->banks == 1 ||
+	    o->not_ready > BEZ_VM_NOT_READY_GIVE_UP || (o->banks && o->banks < LEAST_BANKS) ||
 	    o->banks > MAX_BANKS || o->max_vcpus > MOST_VCPUS ||
 	    o->kick_signal < 0 || o->kick_signal > SIGRTMAX ||
 	    o->kick_signal == SIGBUS)
@@ -188,6 +198,7 @@ int bez_vm_create(const struct bez_vm_options *options,
 		return -ENOMEM;
 	vm->o = o;
 	vm->mcg_supported = caps;
+	vm->has_ucna = bzv_sys_linux() >= 6;
 	vm->relay = (struct bez_relay){ .relay = bzv_relay, .arg = vm };
 	init_locks(vm);
 	vm->vcpu = calloc(o.max_vcpus, sizeof(*vm->vcpu));
@@ -203,6 +214,7 @@ int bez_vm_create(const struct bez_vm_options *options,
 int bez_vm_destroy(struct bez_vm *vm)
 {
 	struct bzv_piece slot;
+	int r;
 
 	if (!vm)
 		return 0;
@@ -212,14 +224,14 @@ int bez_vm_destroy(struct bez_vm *vm)
 		return -EBUSY;
 	}
 	pthread_mutex_unlock(&vm->lock);
-	while (!bzv_order_next(&vm->slots.by_gpa, 0, &slot) || vm->memory) {
-		int r = vm->slots.by_gpa.copy[0].count ?
-			bez_vm_unmap(vm, slot.start) :
-			bzv_memory_drop(vm, vm->memory);
-
+	while (!bzv_order_next(&vm->slots.by_gpa, 0, &slot)) {
+		r = bez_vm_unmap(vm, slot.start);
 		if (r)
 			return r;
 	}
+	r = sweep(vm);
+	if (r)
+		return r;
 	end_ticker(vm);
 	release(vm);
 	return 0;
@@ -300,18 +312,50 @@ static int take_memory(struct bez_vm *vm, uint64_t start, uint64_t end,
 	return 0;
 }
 
-int bzv_memory_drop(struct bez_vm *vm, struct bzv_memory *m)
+static void unlink_memory(struct bez_vm *vm, struct bzv_memory *m)
 {
 	struct bzv_memory **at;
-	int r = bez_region_remove(m->region);
 
-	if (r && r != -ENOENT)
-		return r;
 	for (at = &vm->memory; *at != m; at = &(*at)->next)
 		;
 	*at = m->next;
 	free(m);
-	return 0;
+}
+
+/*
+ * Memory that no slot has any more. Not under the lock: who tells of losses may be
+ * waiting for that, and this for him.
+ */
+static int sweep(struct bez_vm *vm)
+{
+	struct bzv_memory *m;
+	int ret = 0, r;
+
+	pthread_mutex_lock(&vm->lock);
+	for (m = vm->memory; m;) {
+		bez_region_t region = m->region;
+
+		if (m->slots || m->goes) {
+			m = m->next;
+			continue;
+		}
+		m->goes = 1;
+		pthread_mutex_unlock(&vm->lock);
+		r = bez_region_remove(region);
+		pthread_mutex_lock(&vm->lock);
+		if (r && r != -ENOENT) {
+			ret = ret ? ret : r;
+			m->goes = 2;		/* not again in this round */
+			m = m->next;
+		} else {
+			unlink_memory(vm, m);
+			m = vm->memory;
+		}
+	}
+	for (m = vm->memory; m; m = m->next)
+		m->goes = m->goes == 2 ? 0 : m->goes;
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
 }
 
 int bez_vm_map(struct bez_vm *vm, uint64_t gpa, uint64_t len,
@@ -326,16 +370,17 @@ int bez_vm_map(struct bez_vm *vm, uint64_t gpa, uint64_t len,
 	    (gpa | len | start) % BZV_PAGE || gpa + len < gpa ||
 	    start + len < start)
 		return -EINVAL;
+	sweep(vm);
 	pthread_mutex_lock(&vm->lock);
 	r = take_memory(vm, start, start + len, policy, &m);
 	if (!r) {
 		r = bzv_slots_add(&vm->slots, gpa, len, start, flags);
 		if (!r)
 			m->slots++;
-		else if (!m->slots)
-			bzv_memory_drop(vm, m);
 	}
 	pthread_mutex_unlock(&vm->lock);
+	if (r)
+		sweep(vm);
 	return r;
 }
 
@@ -353,12 +398,12 @@ int bez_vm_unmap(struct bez_vm *vm, uint64_t gpa)
 		for (m = vm->memory; m; m = m->next)
 			if (slot.other >= m->start && slot.other < m->end)
 				break;
-		/* if it cannot go now it goes with the machine */
-		if (m && !--m->slots)
-			r = bzv_memory_drop(vm, m);
+		if (m)
+			m->slots--;
 	}
 	pthread_mutex_unlock(&vm->lock);
-	return r;
+	/* if it cannot go now it goes with the next, or the machine */
+	return r ? r : sweep(vm);
 }
 
 int bez_vm_gpa(const struct bez_vm *vm, const void *hva,

@@ -4,7 +4,7 @@
  *
  *	relay_sig.c	a thread in KVM_RUN met it, or an early notice came: put it
  *	exits.c		into the inbox of a vCPU; so does KVM's exit for MMIO that
- *			is poison
+ *	undo.c		is poison
  *	deliver.c	the thread of the vCPU takes it out, between two KVM_RUN:
  *	cpu.c		can this vCPU take it now? which bank?
  *	round.c		on Intel all other vCPUs have to be told with it
@@ -48,6 +48,13 @@ struct bez_vcpu {
 	uint64_t mcg_cap;
 	struct bzv_kind kind;
 
+	/*
+	 * What this vCPU has met in the KVM_RUN that was left last: written by a
+	 * handler on its own thread, and void with the next KVM_RUN.
+	 */
+	struct bzv_item met;
+	_Atomic uint32_t has_met;	/* the same */
+
 	struct bzv_inbox inbox;
 	/* what came out of it and could not be told yet; in order */
 	struct bzv_item wait[BZV_WAIT];
@@ -56,7 +63,8 @@ struct bez_vcpu {
 	uint64_t held_since, held_last;
 
 	_Atomic int32_t tid;		/* who runs it; 0: nobody yet */
-	/* 1: we have set immediate_exit. Set by anybody, cleared by its thread */
+	/* 1: we have set immediate_exit, before. Set by anybody, cleared by its
+	 * thread */
 	_Atomic uint32_t kicked;
 	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
 	_Atomic uint32_t holds;		/* something waits: for the ticker */
@@ -70,7 +78,8 @@ struct bez_vcpu {
 struct bzv_memory {
 	uint64_t start, end;		/* hva */
 	bez_region_t region;
-	uint32_t slots;			/* that have it */
+	uint32_t slots;			/* that have it; lock */
+	uint32_t goes;			/* it is being removed; lock */
 	struct bzv_memory *next;
 };
 
@@ -105,6 +114,9 @@ struct bez_vm {
 	struct bzv_round round;
 
 	int has_ticker;			/* bez_vm_create() */
+	/* KVM knows UCNA (Linux 6.0); before, it makes a #MC of it */
+	uint32_t has_ucna;
+	uint32_t wide;			/* bits of a guest address; the first vCPU */
 	pthread_t ticker;
 	pthread_cond_t tick;		/* with lock */
 	uint32_t ticks;			/* it runs; lock */
@@ -126,18 +138,28 @@ void bzv_kick(struct bez_vcpu *vcpu);
 /* The first there is; NULL. Handler-safe. */
 struct bez_vcpu *bzv_first(struct bez_vm *vm);
 
-/* exits.c: after KVM_RUN said @ran. 1: it was poison, the guest stands before the
- * instruction (or behind it, and is told so), and *@ret_item says what it met;
- * 0: an exit of the monitor's. */
-int bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
-		       struct bzv_item *ret_item);
+/*
+ * exits.c: after KVM_RUN said @ran. BZV_EXIT_OURS: it was poison, or memory that is good
+ * by now; the guest stands before the instruction, or behind it. BZV_EXIT_BOTH: the
+ * same, and there is an exit of the monitor's as well. BZV_EXIT_YOURS: that alone.
+ * *@ret_item says what it met; error NONE: nothing. Its hva is set if the library has
+ * written there for the guest.
+ */
+enum bzv_exit { BZV_EXIT_YOURS, BZV_EXIT_OURS, BZV_EXIT_BOTH };
+enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
+				 struct bzv_item *ret_item);
+
+/* undo.c: the load at which KVM_RUN was left has not happened. 0 or -errno: the guest
+ * stands in the middle of it. */
+int bzv_undo(struct bez_vcpu *vcpu);
 
 /* cpu.c */
 enum bzv_ready {
 	BZV_READY = 0,
 	BZV_SERVES = 1,			/* another one: MCIP */
 	BZV_OFF = 2,			/* CR4.MCE, MCG_CTL */
-	BZV_FULL = 3			/* no bank */
+	BZV_FULL = 3,			/* no bank */
+	BZV_LATER = 4			/* another event is on its way to it */
 };
 
 struct bzv_state {
@@ -175,8 +197,6 @@ int bzv_shows(const struct bzv_piece *slot, const struct bez_lost *lost,
 
 /* vm.c: the ticker makes who waits look again. */
 void bzv_tick(struct bez_vm *vm);
-/* No slot has it any more. 0, or why not. */
-int bzv_memory_drop(struct bez_vm *vm, struct bzv_memory *m);
 
 static inline struct bez_vcpu *bzv_vcpu(struct bez_vm *vm, uint32_t i)
 {

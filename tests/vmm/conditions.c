@@ -384,6 +384,96 @@ static void late_cpuid(void)
 	unmake();
 }
 
+/* Something else is on its way to the guest: a #DF, that would be a triple fault; an
+ * interrupt, that KVM would forget. */
+static void another_event(void)
+{
+	struct bez_vm_options o = options();
+	int i;
+
+	o.flags = BEZ_VM_NO_BROADCAST;
+	fake_reset();
+	make(&o);
+	for (i = 0; i < 4; i++) {
+		int was = fake.calls;
+
+		fake.injected = i < 2 ? i + 1 : 0;
+		fake.exception = 8;
+		fake.interrupt = i == 2;
+		fake.nmi = i == 3;
+		CHECK_EQ(meets(vm, FAKE_VCPU), 1);
+		CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+		CHECK_EQ(bez_vm_report(vm, NULL, BEZ_VM_ERROR_SRAO, GPA), 0);
+		CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+		CHECK_EQ(fake.calls, was);
+		fake.injected = fake.interrupt = fake.nmi = 0;
+		CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+		CHECK_EQ(fake.calls, was + 1);
+		fake.mcg_status = 0;
+		memset(fake.status, 0, sizeof(fake.status));
+	}
+	CHECK_EQ(fake.collided, 0);
+	unmake();
+}
+
+/* KVM_RUN ended otherwise: what was met then is not what the next one meets. */
+static void other_errors(void)
+{
+	struct bez_vm_options o = options();
+
+	o.flags = BEZ_VM_NO_BROADCAST;
+	fake_reset();
+	make(&o);
+	CHECK_EQ(meets(vm, FAKE_VCPU), 1);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EAGAIN), -EAGAIN);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(fake.calls, 0);
+	unmake();
+}
+
+/* A KVM that would make an exception of what is to raise none. */
+static void no_ucna(void)
+{
+	struct bez_vm_options o = options();
+
+	fake_reset();
+	fake.linux_major = 5;
+	make(&o);
+	CHECK_EQ(bez_vm_report(vm, NULL, BEZ_VM_ERROR_UCNA, GPA), 0);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(fake.calls, 0);
+	CHECK_EQ(last.outcome, BEZ_VM_OUTCOME_REFUSED);
+	CHECK_EQ(last.reason, -EOPNOTSUPP);
+	unmake();
+}
+
+/* What is refused changes nothing of the vCPU that is there. */
+static void twice(void)
+{
+	struct bez_vm_options o = options();
+	struct bez_vcpu *other = NULL;
+
+	fake_reset();
+	make(&o);
+	fake.mcg_cap = 77;
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &other), -EEXIST);
+	CHECK_EQ(fake.mcg_cap, 77);
+	unmake();
+	/* set up by the monitor, and without recovery */
+	o.flags = BEZ_VM_KEEP_MCE;
+	fake_reset();
+	CHECK_EQ(bez_start(NULL), 0);
+	CHECK_EQ(bez_vm_create(&o, &vm), 0);
+	fake.mcg_cap = 10 | 1ull << 8;
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &other), -EINVAL);
+	fake.mcg_cap = 2 | 1ull << 8 | 1ull << 24;
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &other), -EINVAL);
+	fake.mcg_cap = 4 | 1ull << 8 | 1ull << 24;
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &vcpu), 0);
+	CHECK_EQ(fake.mcg_cap, 4 | 1ull << 8 | 1ull << 24);
+	unmake();
+}
+
 static const enum bez_vm_error errors[] = {
 	BEZ_VM_ERROR_SRAR, BEZ_VM_ERROR_SRAO, BEZ_VM_ERROR_UCNA,
 	BEZ_VM_ERROR_CORRECTED,
@@ -401,6 +491,10 @@ static const struct tap_case cases[] = {
 	{ .name = "not ours", .run = not_ours },
 	{ .name = "not now", .run = not_now },
 	{ .name = "after the exit", .run = after_the_exit },
+	{ .name = "another event", .run = another_event },
+	{ .name = "other errors", .run = other_errors },
+	{ .name = "no UCNA", .run = no_ucna },
+	{ .name = "twice", .run = twice },
 	{ .name = "LMCE", .run = lmce },
 	{ .name = "CPUID comes late", .run = late_cpuid },
 };

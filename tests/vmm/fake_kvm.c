@@ -27,6 +27,7 @@ void fake_reset(void)
 	memset(&fake, 0, sizeof(fake));
 	fake.has_mce = FAKE_BANKS;
 	fake.supported = CTL_P | CMCI_P | 1ull << 24 | 1ull << 27;
+	fake.linux_major = 6;
 	fake.vendor = "GenuineIntel";
 	fake.signature = 0x306c3;
 	fake.cr4 = CR4_MCE;
@@ -45,7 +46,8 @@ static long set_mce(const struct kvm_x86_mce *mce)
 		return -EINVAL;
 	status = &fake.status[mce->bank];
 	fake.last_bank = mce->bank;
-	if (!mce->mcg_status && (mce->status & (VAL | UC)) == (VAL | UC) &&
+	if (fake.linux_major >= 6 && !mce->mcg_status &&
+	    (mce->status & (VAL | UC)) == (VAL | UC) &&
 	    !(mce->status & (PCC | S | AR))) {	/* is_ucna() */
 		fake.over += (*status & VAL) != 0;
 		*status = mce->status;
@@ -71,6 +73,7 @@ static long set_mce(const struct kvm_x86_mce *mce)
 		fake.misc[mce->bank] = mce->misc;
 		fake.mcg_status = mce->mcg_status;
 		fake.raised++;
+		fake.collided += fake.injected || fake.interrupt || fake.nmi;
 	} else if (!(*status & VAL) || !(*status & UC)) {
 		fake.over += (*status & VAL) != 0;
 		*status = mce->status;
@@ -130,6 +133,7 @@ static long cpuid(struct kvm_cpuid2 *all)
 long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct kvm_msrs *msrs = arg;
+	struct kvm_vcpu_events *events = arg;
 	struct kvm_sregs *sregs = arg;
 	uint32_t i;
 
@@ -157,6 +161,14 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 		memset(sregs, 0, sizeof(*sregs));
 		sregs->cr4 = fake.cr4;
 		return 0;
+	case KVM_GET_VCPU_EVENTS:
+		memset(events, 0, sizeof(*events));
+		events->exception.injected = fake.injected == 1;
+		events->exception.pending = fake.injected == 2;
+		events->exception.nr = (uint8_t)fake.exception;
+		events->interrupt.injected = fake.interrupt != 0;
+		events->nmi.injected = fake.nmi != 0;
+		return 0;
 	case KVM_GET_MSRS:
 		for (i = 0; i < msrs->nmsrs; i++)
 			if (!get_msr(&msrs->entries[i]))
@@ -171,4 +183,9 @@ long bzv_sys_run(int vcpu_fd)
 {
 	(void)vcpu_fd;
 	return -EINTR;
+}
+
+int bzv_sys_linux(void)
+{
+	return fake.linux_major;
 }

@@ -20,18 +20,22 @@ struct fake_kvm {
 	/* what it has */
 	int has_mce;			/* KVM_CAP_MCE */
 	uint64_t supported;		/* KVM_X86_GET_MCE_CAP_SUPPORTED */
+	int linux_major;		/* how old it is */
 	const char *vendor;		/* of CPUID; NULL: it is not set */
 	uint32_t signature;		/* CPUID 1, eax */
 	/* the vCPU */
 	uint64_t mcg_cap, mcg_status, mcg_ctl, mcg_ext_ctl, cr4;
 	uint64_t ctl[FAKE_BANKS], status[FAKE_BANKS], addr[FAKE_BANKS],
 		 misc[FAKE_BANKS];
+	int injected, exception;	/* on their way to the guest */
+	int interrupt, nmi;
 	/* what became of it */
 	int calls;			/* KVM_X86_SET_MCE */
 	int raised;			/* #MC */
 	int interrupts;			/* CMCI */
 	int dropped;			/* said 0, and nothing came of it */
 	int dead;			/* triple fault */
+	int collided;			/* with another event */
 	int cleared;			/* it was serving one, and is no more */
 	int over;			/* a bank was overwritten */
 	int last_bank;

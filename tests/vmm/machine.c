@@ -65,8 +65,8 @@ void machine_make(struct machine *m, const struct machine_options *options)
 	for (page = 0; page < MACHINE_PAGES; page++)
 		memset(m->mem + page * 4096, machine_byte(page), 4096);
 	CHECK_EQ(bez_vm_map(m->vm, 0, TOY_LOW, m->toy.low, 0, NULL), 0);
-	CHECK_EQ(bez_vm_map(m->vm, MACHINE_GPA, MACHINE_LEN, m->mem, 0, NULL),
-		 0);
+	CHECK_EQ(bez_vm_map(m->vm, MACHINE_GPA, MACHINE_LEN, m->mem, 0,
+			    options->policy), 0);
 	toy_slot(&m->toy, 1, MACHINE_GPA, m->mem, MACHINE_LEN, 0);
 	for (i = 0; i < vcpus; i++) {
 		toy_cpuid(&m->toy, i, vendor);

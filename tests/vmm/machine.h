@@ -27,6 +27,7 @@ struct machine_options {
 	const char *vendor;		/* of CPUID; NULL: Intel */
 	uint32_t flags, not_ready, banks;
 	uint64_t patience_ns;
+	const struct bez_policy *policy; /* of the memory; NULL: none */
 };
 
 /* With libbezoar started. Page i of the memory holds machine_byte(i). Skips where

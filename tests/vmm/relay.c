@@ -61,7 +61,7 @@ static void touched(void)
 	toy_regs(&m.toy, 0, &before);
 	CHECK_EQ(machine_run(&m, 0), TOY_MC);
 	check_mc(way->op == TOY_CALL ? INTEL_FETCH : INTEL_LOAD,
-		 retired(way) ? MCIP : RIPV | EIPV | MCIP, 1);
+		 retired(way) ? EIPV | MCIP : RIPV | EIPV | MCIP, 1);
 	if (!retired(way) && way->op != TOY_CALL)
 		CHECK_EQ(toy_mc(&m.toy, 0)->rip, toy_rip(way->op));
 	toy_regs(&m.toy, 0, &after);

@@ -29,9 +29,9 @@
 
 extern const char toy_guest[], toy_guest_end[], toy_on_mc[];
 extern const char toy_load[], toy_store[], toy_add[], toy_wide[], toy_copy[],
-	toy_call[], toy_spin[], toy_halt[];
+	toy_call[], toy_spin[], toy_halt[], toy_store16[];
 extern const char toy_at_load[], toy_at_store[], toy_at_add[], toy_at_wide[],
-	toy_at_copy[], toy_at_spin[];
+	toy_at_copy[], toy_at_spin[], toy_at_store16[];
 
 static uint64_t there(const char *label)
 {
@@ -183,6 +183,7 @@ static const struct {
 	[TOY_STORE] = { toy_store, toy_at_store },
 	[TOY_ADD] = { toy_add, toy_at_add },
 	[TOY_WIDE] = { toy_wide, toy_at_wide },
+	[TOY_STORE16] = { toy_store16, toy_at_store16 },
 	[TOY_COPY] = { toy_copy, toy_at_copy },
 	[TOY_CALL] = { toy_call, NULL },
 	[TOY_SPIN] = { toy_spin, toy_at_spin },

@@ -25,6 +25,7 @@ enum toy_op {
 	TOY_STORE,			/* 0x5a to rdi */
 	TOY_ADD,			/* 1 to the byte at rdi: read, then write */
 	TOY_WIDE,			/* 16 bytes at rdi into xmm0 */
+	TOY_STORE16,			/* 16 bytes at rsi to rdi */
 	TOY_COPY,			/* rcx bytes from rdi to rsi */
 	TOY_CALL,			/* code at rdi */
 	TOY_SPIN,			/* until the byte at rdi is not 0 */

@@ -4,6 +4,7 @@
 	.section .rodata
 	.globl	toy_guest, toy_guest_end
 	.globl	toy_load, toy_store, toy_add, toy_wide, toy_copy, toy_call
+	.globl	toy_store16, toy_at_store16
 	.globl	toy_spin, toy_halt, toy_on_mc, toy_other
 	.globl	toy_at_load, toy_at_store, toy_at_add, toy_at_wide, toy_at_copy
 	.globl	toy_at_spin
@@ -35,6 +36,14 @@ toy_wide:
 toy_at_wide:
 	movdqu	(%rdi), %xmm0
 	movq	%xmm0, %rax
+	out	%al, $0x10
+1:	jmp	1b
+
+toy_store16:
+	movdqu	(%rsi), %xmm0
+toy_at_store16:
+	movdqu	%xmm0, (%rdi)
+	xor	%eax, %eax
 	out	%al, $0x10
 1:	jmp	1b
 

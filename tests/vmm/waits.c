@@ -179,6 +179,9 @@ static void in_order(void)
 	memset(m.mem + 4096, 0, 4096);
 	CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
 	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_HELD), MACHINE_PAGES);
+	for (i = 0; i < MACHINE_PAGES; i++)
+		CHECK_EQ(m.event[i].gpa,
+			 machine_gpa((i * 11 + 3) % MACHINE_PAGES));
 	/* the same again */
 	for (i = 0; i < 10; i++)
 		report(i);
