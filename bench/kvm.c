@@ -82,9 +82,9 @@ int kvm_ready(struct kvm *k)
 int kvm_no_mce(struct kvm *k)
 {
 	struct {
-		struct kvm_msrs head;
+		uint32_t nmsrs, pad;	/* struct kvm_msrs, with room */
 		struct kvm_msr_entry entry[2];
-	} msrs = { .head.nmsrs = 2 };
+	} msrs = { .nmsrs = 2 };
 	struct kvm_vcpu_events events;
 
 	msrs.entry[0].index = 0x17a;

@@ -53,9 +53,9 @@ int ref_vm_deliver(const struct kvm *k, const struct ref_slot *slot,
 		   size_t count)
 {
 	struct {
-		struct kvm_msrs head;
+		uint32_t nmsrs, pad;	/* struct kvm_msrs, with room */
 		struct kvm_msr_entry entry[4];
-	} msrs = { .head.nmsrs = 4 };
+	} msrs = { .nmsrs = 4 };
 	struct kvm_x86_mce mce = {
 		.status = 0xbd80000000000134, .misc = 0x8c, .mcg_status = 7,
 		.bank = BANK,

@@ -8,6 +8,7 @@
 #include "vmm/sys.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,14 +29,18 @@
 
 #define OTHERS_BANK	1		/* what the others find there is no error */
 
+/* struct kvm_msrs, with room. */
 struct list {
-	struct kvm_msrs head;
+	uint32_t nmsrs, pad;
 	struct kvm_msr_entry entry[5];
 };
 
+_Static_assert(offsetof(struct list, entry) ==
+	       offsetof(struct kvm_msrs, entries), "as KVM has it");
+
 static void ask(struct list *list, uint32_t msr)
 {
-	list->entry[list->head.nmsrs++].index = msr;
+	list->entry[list->nmsrs++].index = msr;
 }
 
 /* All of them, in one call; what KVM does not know ends the list. */
@@ -45,12 +50,12 @@ static int get(const struct bez_vcpu *vcpu, struct list *list)
 
 	if (r < 0)
 		return (int)r;
-	return r == (long)list->head.nmsrs ? 0 : -ENXIO;
+	return r == (long)list->nmsrs ? 0 : -ENXIO;
 }
 
 int bzv_cpu_cap(struct bez_vcpu *vcpu)
 {
-	struct list list = { .head.nmsrs = 0 };
+	struct list list = { .nmsrs = 0 };
 	int r;
 
 	ask(&list, MSR_MCG_CAP);
@@ -88,7 +93,7 @@ static int find_bank(const struct bez_vcpu *vcpu, int raised,
 	uint32_t i = banks(vcpu) - 1;
 
 	while (i-- > 0) {
-		struct list list = { .head.nmsrs = 0 };
+		struct list list = { .nmsrs = 0 };
 		enum bzv_ready is;
 		int r;
 
@@ -147,18 +152,18 @@ int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 				     (uint8_t)(banks(vcpu) - 1);
 	struct bzv_state state = { .bank = bank };
 	enum bzv_ready ready = BZV_READY;
-	struct list list = { .head.nmsrs = 0 };
+	struct list list = { .nmsrs = 0 };
 	uint32_t ctl = 0, ext = 0;
 	int r;
 
 	ask(&list, MSR_MCG_STATUS);
 	ask_bank(&list, bank);
 	if (vcpu->mcg_cap & MCG_CTL_P) {
-		ctl = list.head.nmsrs;
+		ctl = list.nmsrs;
 		ask(&list, MSR_MCG_CTL);
 	}
 	if (vcpu->mcg_cap & MCG_LMCE_P) {
-		ext = list.head.nmsrs;
+		ext = list.nmsrs;
 		ask(&list, MSR_MCG_EXT_CTL);
 	}
 	r = get(vcpu, &list);

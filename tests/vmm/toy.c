@@ -129,15 +129,15 @@ void toy_unmake(struct toy *toy)
 void toy_cpuid(struct toy *toy, int vcpu, const char *vendor)
 {
 	struct {
-		struct kvm_cpuid2 head;
+		uint32_t nent, pad;	/* struct kvm_cpuid2, with room */
 		struct kvm_cpuid_entry2 entry[256];
-	} all = { .head.nent = 256 };
+	} all = { .nent = 256 };
 	uint32_t i;
 
 	if (!vendor)
 		return;
 	CHECK_EQ(ioctl(toy->kvm, KVM_GET_SUPPORTED_CPUID, &all), 0);
-	for (i = 0; i < all.head.nent; i++) {
+	for (i = 0; i < all.nent; i++) {
 		struct kvm_cpuid_entry2 *e = &all.entry[i];
 
 		if (e->function && e->function != 0x80000000)
