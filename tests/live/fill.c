@@ -259,6 +259,8 @@ static void no_huge_page(void)
 	int base = *(const int *)tap_data();
 	bez_region_t r;
 
+	if (!base)
+		live_need_linux(5, 18, "discarding of huge pages");
 	huge_need(8);
 	kinds_make(&kinds_huge_memfd, &after);
 	/* nothing is kept for it: a touch is what finds out */

@@ -40,7 +40,8 @@ static void begin(void)
 	struct bez_source from = bez_source_mirror(kinds_bytes(0));
 
 	kinds_can_be_lost(variant()->kind);
-	if (variant()->kind == &kinds_memfd_cow && !variant()->start)
+	if ((variant()->kind == &kinds_memfd_cow ||
+	     variant()->kind == &kinds_memfd) && !variant()->start)
 		live_need_linux(5, 14, "minor faults by userfaultfd");
 	if (variant()->kind->huge)
 		huge_need(24);
