@@ -3,6 +3,7 @@
  * children. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -210,11 +211,17 @@ static void worker_meets_it(void)
 
 #define MANY	300			/* more than can be inside at once */
 
+/* Asleep: hundreds that yield take each other's time. */
+static void wait_for_go(void)
+{
+	while (!atomic_load(&told->go))
+		syscall(SYS_futex, &told->go, FUTEX_WAIT, 0, NULL, NULL, 0);
+}
+
 static void *waits_too(void *how)
 {
 	CHECK_EQ(bez_thread_attach(), 0);
-	while (!atomic_load(&told->go))
-		sched_yield();
+	wait_for_go();
 	if (!how)
 		live_read(at + page);
 	/* no room for a second: on a busy machine */
@@ -228,6 +235,7 @@ static void hook_for_all(const struct bez_event *loss, void *arg)
 {
 	hook(loss, arg);
 	atomic_store(&told->go, 1);
+	syscall(SYS_futex, &told->go, FUTEX_WAKE, MANY, NULL, NULL, 0);
 	while (bez_outcome_count(BEZ_OUTCOME_SHUTDOWN_WAITS) < MANY)
 		sched_yield();
 }
