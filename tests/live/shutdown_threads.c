@@ -283,6 +283,7 @@ static void in_vfork(void)
 	int status;
 	pid_t pid;
 
+	options.shutdown_ns = 10000000000 * tap_patience();
 	begin(&options);
 	add(hook, 1);
 	live_poison(at);
