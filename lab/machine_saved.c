@@ -169,12 +169,14 @@ static void asked_for(void)
 		 (unsigned long long)r.addr);
 	CHECK_EQ(r.pid, pid);
 	CHECK_EQ(r.cause, is_named ? BEZ_CAUSE_POISON_AR : BEZ_CAUSE_MISSING);
+	if (!is_named) {	/* nobody knows that it is the region's */
+		CHECK_EQ(r.outcome, BEZ_OUTCOME_FOREIGN);
+		return;
+	}
 	CHECK_EQ(r.outcome, BEZ_OUTCOME_DEFAULT);
 	CHECK_EQ(r.why, BEZ_OUTCOME_REFUSED_RESTART);
-	if (is_named) {
-		CHECK_EQ(r.width, PAGE);
-		CHECK_EQ(r.offset, BAD * PAGE);
-	}
+	CHECK_EQ(r.width, PAGE);
+	CHECK_EQ(r.offset, BAD * PAGE);
 }
 
 /* ----------------------------------------------------------- early notices */
