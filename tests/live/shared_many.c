@@ -311,7 +311,7 @@ static void run(uint32_t with_touchers, uint32_t with_readers, uint32_t many)
 	int status;
 
 	CHECK_EQ(setpgid(0, 0), 0);
-	rounds = asked ? (uint32_t)atoi(asked) : live_is_real() ? 200 : many;
+	rounds = asked ? (uint32_t)atoi(asked) : live_is_real() ? 60 : many;
 	touchers = with_touchers;
 	readers = with_readers;
 	common = mmap(NULL, sizeof(*common), PROT_READ | PROT_WRITE,
