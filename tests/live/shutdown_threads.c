@@ -322,6 +322,8 @@ static void vforked(void)
 {
 	int status;
 
+	/* its dump ends all who share its memory */
+	live_need_linux(5, 16, "dump of core that is one process's alone");
 	prepare();
 	status = end_of(in_vfork);
 	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%x",
