@@ -73,8 +73,10 @@ static void have_alone(void)
 	if (turn < 0)			/* another user's */
 		turn = open("/tmp/.bezoar-huge", O_RDONLY | O_CLOEXEC);
 	CHECK(turn >= 0);
+	tap_waits(1);
 	while (flock(turn, LOCK_EX))
 		CHECK_EQ(errno, EINTR);
+	tap_waits(0);
 }
 
 /* A process that outlives the case holds the other end of a pipe. */
@@ -112,7 +114,10 @@ static void need(const struct pool *pool, size_t pages)
 	all = get(pool, pool->all);
 	if (!geteuid()) {
 		undo_later(pool, all);
+		/* to make room among files takes the kernel as long as it does */
+		tap_waits(1);
 		set(pool, all + pages - now);
+		tap_waits(0);
 	}
 	if (free_of(pool) < pages)
 		tap_skip("%zu free huge pages of %s, not %zu: as root they are "
@@ -132,6 +137,11 @@ void huge_need_gib(size_t pages)
 size_t huge_free(void)
 {
 	return free_of(&two_mib);
+}
+
+size_t huge_free_gib(void)
+{
+	return free_of(&one_gib);
 }
 
 /* Each taken page holds the address of the one before. */

@@ -18,6 +18,7 @@ void huge_need(size_t pages);
 
 /* So many are free, and promised to nobody. */
 size_t huge_free(void);
+size_t huge_free_gib(void);
 
 /* Take every free one; give them back. */
 void huge_drain(void);

@@ -63,6 +63,13 @@ void tap_skip(const char *fmt, ...)
 /* What limits that a case sets itself are to be multiplied with, too. */
 unsigned int tap_patience(void);
 
+/*
+ * From here on (1) until it is over (0) the case waits for what it has no part in:
+ * another test that has the machine's only one of something. That is not of its
+ * time. Meson's limit for the program is as before.
+ */
+void tap_waits(int yes);
+
 /* In a process that a case has made: whether its checks failed is for the case
  * to see, by its exit status (99), and does not fail the case by itself. */
 void tap_apart(void);

@@ -76,7 +76,7 @@ int tool_explain(const char *word, int json)
 		if (!json && word)
 			as_text(e);
 		if (!json && !word)
-			printf("%-5s %-16s %s\n", entry_code(e, code),
+			printf("%-5s %-17s %s\n", entry_code(e, code),
 			       e->symbol, entry_name(e));
 		status = TOOL_OK;
 	}

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -405,6 +406,45 @@ static void no_keeper(void)
 	refused(&e, EINJ_UNCORRECTED, "nobody holds");
 }
 
+static void keeper_is_dead(void)
+{
+	struct einj e = machine();
+
+	CHECK_EQ(kill(e.keeper, SIGKILL), 0);
+	CHECK_EQ(waitpid(e.keeper, NULL, 0), e.keeper);
+	refused(&e, EINJ_UNCORRECTED, "nobody holds");
+}
+
+/* Whoever injects waits in the firmware, which is a pipe that nobody reads. */
+static void keeper_is_told_first(void)
+{
+	struct einj e = machine();
+	struct pollfd told = { .events = POLLIN };
+	int fds[2], tell = e.tell;
+	uint64_t address = 0;
+	pid_t pid;
+
+	make_pipe(FOLDER "/error_inject");
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	e.tell = fds[1];
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		einj_inject(&e, page() + OFFSET, EINJ_UNCORRECTED);
+		_exit(0);
+	}
+	told.fd = fds[0];
+	CHECK_EQ(poll(&told, 1, 10000), 1);
+	CHECK_EQ(read(fds[0], &address, 8), 8);
+	CHECK_EQ(address, FRAME * 4096ll + OFFSET);
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	e.tell = tell;
+	CHECK_EQ(keeper_ends(&e), 0);
+	clean();
+}
+
 static void aborts(int sig)
 {
 	(void)sig;
@@ -480,6 +520,9 @@ static const struct tap_case cases[] = {
 	{ .name = "a page that is good is not marked", .run = nothing_to_mark },
 	{ .name = "nobody to mark it, no error", .run = can_not_mark },
 	{ .name = "nobody to hold it, no error", .run = no_keeper },
+	{ .name = "a keeper that is dead, no error", .run = keeper_is_dead },
+	{ .name = "the keeper is told before the firmware",
+	  .run = keeper_is_told_first },
 	{ .name = "frames and counts are read from /proc",
 	  .run = reads_the_page_map },
 };

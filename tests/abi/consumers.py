@@ -83,11 +83,17 @@ def main():
                      ['bezoar.pc, bezoar-inject.pc or bezoar/bezoar.h was '
                       'not installed'])
             tap.end()
+        for program in glob.glob(f'{root}/**/bin/bezoar', recursive=True):
+            if program != f'{root}/usr/bin/bezoar':  # where all look anyway
+                tap.case('the program finds its library',
+                         run([program, '--version'],
+                             {k: v for k, v in os.environ.items()
+                              if k != 'LD_LIBRARY_PATH'}))
         tap.case('the consumers use every initializer',
                  unused(headers[0], [c99, cxx11]))
         folder = os.path.dirname(found[0])
         libraries = os.path.dirname(folder)
-        env = dict(os.environ, PKG_CONFIG_PATH=folder,
+        env = dict(os.environ, PKG_CONFIG_LIBDIR=folder,
                    PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=libraries)
         static = os.path.exists(f'{libraries}/libbezoar.a')
         for name, package, command, extra in consumers:

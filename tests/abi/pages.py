@@ -33,6 +33,27 @@ def documented(path):
                if section else ())
 
 
+def no_section(paths):
+    """What one page says is in a section of another, which has no such one."""
+    text, heads = {}, {}
+    for path in paths:
+        with open(path, encoding='utf-8') as file:
+            page = os.path.basename(path)
+            text[page] = file.read()
+        heads[page] = re.findall(r'^\.S[hs] (.+)$', text[page], re.M)
+    named = [(page, first or second, f'{other}.{number}')
+             for page in text for first, second, other, number in re.findall(
+                 r'^\.(?:Sx ([^\n]+)\n(?:in|of)\n\.|Pq ([A-Z ]+) in )'
+                 r'Xr (\w+) (\d)', text[page], re.M)]
+    named += [(page, name, page) for page in text for name in re.findall(
+        r'^\.Sx ([^\n]+?)(?: [.,;])?\n(?!in\n|of\n)', text[page], re.M)]
+    if len(named) < 5:
+        yield f'only {named} are named'
+    for page, name, other in named:
+        if name not in heads.get(other, ()):
+            yield f'{page}: there is no {name} in {other}'
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--cc', required=True, nargs='+')
@@ -46,6 +67,8 @@ def main():
         tap.case(f'{os.path.basename(path)} reads well', lint(path))
         if path.endswith('.3'):
             names |= documented(path)
+    tap.case('sections that pages name are there',
+             no_section(glob.glob(os.path.join(args.man, '*.[1-9]'))))
     for header in sorted(glob.glob(f'{args.include}/bezoar/*.h')):
         if os.path.basename(header) in NO_FUNCTIONS:
             continue

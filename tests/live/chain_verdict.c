@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "chain_help.h"
+#include "huge.h"
 
 static void dies(void)
 {
@@ -103,8 +105,56 @@ static void accepts(void)
 	CHECK_EQ(points(accepted, count, "not ok "), 0);
 }
 
+/* ------------------------------------------------------------ whose time it is */
+
+static void takes_its_turn(void)
+{
+	huge_need(0);
+	CHECK(1);
+}
+
+static const struct tap_case waiting[] = {
+	{ .name = "waits", .run = takes_its_turn, .timeout_s = 1 },
+};
+
+/* Have the huge pages for half as long again as a case may take that wants
+ * them; @end is told when. */
+static void have_them(int end)
+{
+	const struct timespec long_enough = {
+		.tv_sec = tap_patience() + (tap_patience() + 1) / 2,
+	};
+
+	tap_apart();
+	huge_need(0);
+	CHECK_EQ(write(end, "x", 1), 1);
+	nanosleep(&long_enough, NULL);
+	_exit(0);
+}
+
+/* Another test has what there is but one of: that is not the case's time. */
+static void waits_its_turn(void)
+{
+	int ends[2];
+	ssize_t got;
+	char byte;
+
+	CHECK_EQ(pipe(ends), 0);
+	if (!fork())
+		have_them(ends[1]);
+	close(ends[1]);
+	tap_waits(1);
+	got = read(ends[0], &byte, 1);
+	tap_waits(0);
+	if (got != 1)
+		tap_skip("no huge pages of 2 MiB on this machine");
+	CHECK_EQ(points(waiting, 1, "not ok "), 0);
+	wait(NULL);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "refuses", .run = refuses },
 	{ .name = "accepts", .run = accepts },
+	{ .name = "waits its turn", .run = waits_its_turn, .timeout_s = 120 },
 };
 TAP_MAIN(cases)

@@ -194,7 +194,11 @@ def statuses():
 
 def explained():
     """Every code that is listed, in both forms."""
-    listed = [l.split()[:2] for l in run('explain').stdout.decode().splitlines()]
+    lines = run('explain').stdout.decode().splitlines()
+    listed = [l.split()[:2] for l in lines]
+    columns = {re.match(r'\S+ +\S+ +', l).end() for l in lines}
+    if len(columns) != 1:
+        yield f'names begin in columns {columns}'
     objects = as_json(run('explain', '--json'))
     if len(listed) < 40 or len(objects) != len(listed):
         yield f'{len(listed)} are listed, {len(objects)} as JSON'

@@ -20,8 +20,8 @@
 /* What the processes have seen. */
 static struct {
 	int sig;
-	int undone, was_pending, dead, second;
-	pid_t probe;
+	int blocked, undone, was_pending, dead, second;
+	pid_t probe, child;
 } *shared;
 
 /* ------------------------------------- in the place of probes.c and others */
@@ -36,9 +36,13 @@ static void waits(void *arg)
 /* It has lost a page, and a child; then somebody ends bezoar. */
 static void first(void)
 {
+	sigset_t mask;
+
 	report->lost = 1;
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	shared->blocked = sigismember(&mask, shared->sig);
 	shared->probe = getpid();
-	probe_child(waits, NULL);
+	shared->child = probe_child(waits, NULL);
 	kill(getppid(), shared->sig);
 	if (!probe_is_real())
 		waits(NULL);
@@ -62,6 +66,12 @@ int probe_is_real(void)
 	return report->real;
 }
 
+/* Not even waiting to be seen: the kernel has taken all that was its. */
+static int is_gone(pid_t pid)
+{
+	return kill(pid, 0) && errno == ESRCH;
+}
+
 void real_undo(struct answer *a)
 {
 	sigset_t pending;
@@ -70,7 +80,7 @@ void real_undo(struct answer *a)
 		return;
 	sigpending(&pending);
 	shared->was_pending = sigismember(&pending, shared->sig);
-	shared->dead = kill(shared->probe, 0) && errno == ESRCH;
+	shared->dead = is_gone(shared->probe) + is_gone(shared->child);
 	shared->undone += (int)a->lost;
 	a->given_back = a->lost;
 }
@@ -135,7 +145,12 @@ static const int real = 1, emulated;
 
 static void ended(void)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	/* whoever sends them: a terminal, a shell, a limit, a clock, a script */
+	const int signals[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGVTALRM, SIGPROF,
+		SIGXCPU, SIGXFSZ, SIGUSR1, SIGUSR2, SIGPIPE, SIGABRT, SIGIO,
+		SIGPWR, SIGSYS, SIGRTMIN,
+	};
 	const struct check_options options = { .real = *(const int *)tap_data(),
 					       .json = 1, .seconds = 60 };
 	size_t i;
@@ -156,7 +171,7 @@ static void ended(void)
 		CHECK(pid >= 0);
 		if (!pid) {
 			prctl(PR_SET_DUMPABLE, 0);	/* no core */
-			signal(SIGQUIT, SIG_DFL);
+			signal(shared->sig, SIG_DFL);
 			_exit(tool_check(&options));
 		}
 		CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -164,7 +179,8 @@ static void ended(void)
 		       "%s: it ended with %#x", strsignal(signals[i]), status);
 		CHECK_EQ(shared->undone, options.real);
 		CHECK_EQ(shared->was_pending, options.real);
-		CHECK_EQ(shared->dead, options.real);
+		CHECK_EQ(shared->dead, 2 * options.real);
+		CHECK_EQ(shared->blocked, 0);
 		CHECK_EQ(shared->second, 0);
 		/* or this does not end */
 		while (waitpid(-1, &left, 0) > 0)

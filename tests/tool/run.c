@@ -17,8 +17,10 @@ static void ask(void (*run)(void), unsigned int seconds)
 {
 	const struct probe probe = { .id = "S0.1", .run = run };
 	const struct check_options options = { .seconds = seconds };
+	sigset_t mask;
 
-	run_probe(&probe, &options, &answer);
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	run_probe(&probe, &options, &mask, &answer);
 }
 
 /* It is broken, and the reason has @why in it. */

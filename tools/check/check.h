@@ -8,6 +8,7 @@
 #ifndef BEZOAR_CHECK_H
 #define BEZOAR_CHECK_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,9 +61,10 @@ struct check_options {
 	unsigned int seconds;		/* for each probe */
 };
 
-/* In a process of its own, which is dead afterwards, and all that it made. */
+/* In a process of its own, with @mask, which is dead afterwards, and all that it
+ * made: whose pages they were, nobody has them any more. */
 void run_probe(const struct probe *probe, const struct check_options *options,
-	       struct answer *ret_answer);
+	       const sigset_t *mask, struct answer *ret_answer);
 
 /* ------------------------------------------------------------- real poison */
 

@@ -132,8 +132,8 @@ static NORETURN void child(const struct probe *probe, pid_t parent,
 
 /* ------------------------------------------------------------- the parent's */
 
-/* Has @pid ended before @end? It is not reaped. */
-static int ends_before(pid_t pid, uint64_t end)
+/* Has @pid, or anybody of its group, ended before @end? It is not reaped. */
+static int ends_before(idtype_t what, pid_t pid, uint64_t end)
 {
 	siginfo_t info;
 	sigset_t set;
@@ -145,7 +145,7 @@ static int ends_before(pid_t pid, uint64_t end)
 		uint64_t now = now_ns();
 
 		info.si_pid = 0;
-		if (waitid(P_PID, (id_t)pid, &info,
+		if (waitid(what, (id_t)pid, &info,
 			   WEXITED | WNOHANG | WNOWAIT) || info.si_pid)
 			return 1;
 		if (now >= end)
@@ -184,36 +184,44 @@ static void judge(struct answer *a, int status)
 	}
 }
 
-/* It, and whoever is left of its children. */
-static void end_all(pid_t pid)
+/*
+ * It, and whoever is left of its children. Those are ours as soon as it is
+ * dead (PR_SET_CHILD_SUBREAPER), and waited for: who is killed has his memory
+ * until he is seen to have ended. Returns its status.
+ */
+static int end_all(pid_t pid)
 {
+	uint64_t end = now_ns() + AFTER_KILL * BILLION;
+	int status = 0;
+
 	kill(pid, SIGKILL);
 	kill(-pid, SIGKILL);
+	if (ends_before(P_PID, pid, end))
+		waitpid(pid, &status, 0);
+	while (ends_before(P_PGID, pid, end) &&
+	       waitpid(-pid, NULL, WNOHANG) > 0)
+		continue;
+	return status;
 }
 
 static void watch(pid_t pid, unsigned int seconds, struct answer *a)
 {
 	uint64_t begin = now_ns();
-	int status = 0;
 
-	if (ends_before(pid, begin + seconds * BILLION)) {
+	if (ends_before(P_PID, pid, begin + seconds * BILLION)) {
 		a->took_ns = now_ns() - begin;
-		end_all(pid);
-		waitpid(pid, &status, 0);
-		judge(a, status);
+		judge(a, end_all(pid));
 		return;
 	}
-	end_all(pid);
 	a->took_ns = now_ns() - begin;
+	end_all(pid);
 	a->verdict = VERDICT_BROKEN;
 	snprintf(a->why, sizeof(a->why), "it was not done after %u s%s",
 		 seconds, doing());
-	if (ends_before(pid, now_ns() + AFTER_KILL * BILLION))
-		waitpid(pid, &status, 0);
 }
 
 void run_probe(const struct probe *probe, const struct check_options *options,
-	       struct answer *ret)
+	       const sigset_t *mask, struct answer *ret)
 {
 	sigset_t chld, before;
 	pid_t parent = getpid(), pid;
@@ -234,9 +242,10 @@ void run_probe(const struct probe *probe, const struct check_options *options,
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, &before);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pid = fork();
 	if (!pid)
-		child(probe, parent, &before);
+		child(probe, parent, mask);
 	if (pid < 0)
 		snprintf(ret->why, sizeof(ret->why), "fork: %s",
 			 strerror(errno));
