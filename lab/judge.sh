@@ -3,7 +3,7 @@
 # judge.sh SERIES WORK: read the guest's report (guest-init has its grammar) on
 # standard input and print each result as it comes. WORK has console.log and
 # errata (the lines of lab/errata for this kernel, without it); the results are
-# added to WORK/results, the kernel's version is left in WORK/version.
+# added to WORK/results, the seconds that each case took to WORK/times, the kernel's version is left in WORK/version.
 # Exit status: 0 all well, 1 a case failed, 3 the guest broke off.
 #
 # A shell loop, because it shows a line when it arrives: awk may wait for a
@@ -235,6 +235,9 @@ while IFS= read -r line || [ -n "$line" ]; do
 		else
 			bad_point 'kernel log' "${line#lab-klog }"
 		fi ;;
+	'lab-time '*)
+		line=${line#lab-time }
+		printf '%s\t%s\n' "${line% *}" "${line##* }" >>"$work/times" ;;
 	'lab-end '*)
 		case_ended "${line#"lab-end $name "}"
 		name='' ;;

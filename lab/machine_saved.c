@@ -8,6 +8,7 @@
 #include "poison.h"
 #include "victim.h"
 
+#include <bezoar/record.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -128,17 +130,53 @@ static void no_restart(void)
 	CHECK_EQ(live_wrong(at, PAGES * PAGE, 3), 0);
 }
 
+static void wants_none(enum lab_mce_kind kind, int records)
+{
+	struct victim v = { .touch = TOUCH_LOAD, .begin = bez_thread_attach };
+	struct bez_options options = BEZ_OPTIONS_INIT;
+
+	options.flags = BEZ_START_NO_EARLY_KILL;
+	options.record_fd = records;
+	CHECK_EQ(bez_start(&options), 0);
+	protect(live_pages(PAGES), PAGES, BEZ_POLICY_NO_RESTART);
+	v.at = at + BAD * PAGE + OFFSET;
+	victim_struck(&v, kind);	/* which kills */
+	_exit(99);
+}
+
 /* A region that asks for it: its instruction never runs again, whatever the
- * processor says of it. */
+ * processor says of it. What it died of is in its record. */
 static void asked_for(void)
 {
 	const enum lab_mce_kind *kind = tap_data();
-	struct victim v = { .touch = TOUCH_LOAD, .begin = bez_thread_attach };
+	int is_named = *kind == LAB_MCE_LOAD || linux_is(6, 12);
+	int records = memfd_create("records", MFD_CLOEXEC), status;
+	struct bez_record r, none;
+	pid_t pid;
 
-	begin(BEZ_START_NO_EARLY_KILL, BEZ_POLICY_NO_RESTART);
-	v.at = at + BAD * PAGE + OFFSET;
-	victim_struck(&v, *kind);	/* which kills */
-	CHECKF(0, "it went on");
+	lab_need_mce();
+	CHECK(records >= 0);
+	pid = fork();
+	if (!pid)
+		wants_none(*kind, records);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS,
+	       "it ended with %#x", (unsigned int)status);
+	CHECK_EQ(pread(records, &r, sizeof(r), 0), sizeof(r));
+	CHECK_EQ(pread(records, &none, sizeof(none), sizeof(r)), 0);
+	tap_diag("%s: %s (%s), %#llx", bez_cause_name(r.cause),
+		 bez_outcome_name(r.outcome), bez_outcome_name(r.why),
+		 (unsigned long long)r.addr);
+	CHECK_EQ(r.pid, pid);
+	CHECK_EQ(r.cause, is_named ? BEZ_CAUSE_POISON_AR : BEZ_CAUSE_MISSING);
+	if (!is_named) {	/* nobody knows that it is the region's */
+		CHECK_EQ(r.outcome, BEZ_OUTCOME_FOREIGN);
+		return;
+	}
+	CHECK_EQ(r.outcome, BEZ_OUTCOME_DEFAULT);
+	CHECK_EQ(r.why, BEZ_OUTCOME_REFUSED_RESTART);
+	CHECK_EQ(r.width, PAGE);
+	CHECK_EQ(r.offset, BAD * PAGE);
 }
 
 /* ----------------------------------------------------------- early notices */
@@ -357,9 +395,9 @@ static const struct tap_case cases[] = {
 	{ .name = "store", .run = replaced, .data = &variants[2] },
 	{ .name = "no restart", .run = no_restart },
 	{ .name = "no restart, and the region wants none", .run = asked_for,
-	  .data = &not_restartable, .want_signal = SIGBUS },
+	  .data = &not_restartable },
 	{ .name = "restart, and the region wants none", .run = asked_for,
-	  .data = &restartable, .want_signal = SIGBUS },
+	  .data = &restartable },
 	{ .name = "notice, replaced", .run = notice_is_replaced },
 	{ .name = "notice, late: discarded and written",
 	  .run = notice_is_late, .data = &discarded },

@@ -5,11 +5,13 @@
 	report.py [--json FILE] WORK SERIES...
 
 reads WORK/SERIES/results of each kernel that was asked for: ten fields with tabs
-between, in the order of FIELDS, "-" where there is nothing; and its version.
+between, in the order of FIELDS, "-" where there is nothing; its version; and times,
+the seconds of each case.
 WORK/accel says what the machines ran on, tcg or kvm, if these were machines of the
 lab. Prints the skips and failures, a table of case x kernel and one of page type x
-kernel, the sum, and how many kernels booted. With --json the same results go to a
-file, as a list, each with its kernel's version (release) and what it ran on (accel).
+kernel, the cases that took longest, the sum, and how many kernels booted. With
+--json the same results go to a file, as a list, each with its kernel's version
+(release), what it ran on (accel) and how long its case took (seconds).
 
 Exit status: 0, 1 if something failed or nothing passed, 77 if fewer than two
 kernels booted, or the only one that was asked for did not.
@@ -22,6 +24,7 @@ import sys
 
 FIELDS = ('kernel', 'case', 'point', 'page', 'injection', 'trigger', 'action',
           'result', 'reason', 'got')
+SLOWEST = 12
 RESULTS = ('pass', 'fail', 'skip', 'why-not')
 
 
@@ -43,6 +46,12 @@ def rows_of(work, series):
             sys.exit(f'lab: no result: {line}')
         rows.append(row)
     return rows
+
+
+def times_of(work, series):
+    lines = read(os.path.join(work, series, 'times')).split('\n')[:-1]
+    return {case: int(seconds) for case, seconds in
+            (line.split('\t') for line in lines)}
 
 
 def name_of(row):
@@ -92,6 +101,14 @@ def print_table(what, rows, series, versions):
         print('# ' + '  '.join(t.ljust(w) for t, w in zip(line, widths)).rstrip())
 
 
+def print_slowest(times):
+    for kernel, cases in times.items():
+        if cases:
+            slowest = sorted(cases, key=cases.get, reverse=True)[:SLOWEST]
+            print(f'# {kernel}: {sum(cases.values())} s; slowest: '
+                  + ', '.join(f'{case} {cases[case]}' for case in slowest))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--json')
@@ -104,10 +121,12 @@ def main():
     versions = {s: read(os.path.join(args.work, s, 'version')).strip() or None
                 for s in series}
     accel = read(os.path.join(args.work, 'accel')).strip() or None
+    times = {s: times_of(args.work, s) for s in series}
     rows = []
     for s in series:
         for row in rows_of(args.work, s):
-            rows.append({**row, 'release': versions[s], 'accel': accel})
+            rows.append({**row, 'release': versions[s], 'accel': accel,
+                         'seconds': times[s].get(row['case'])})
     count = collections.Counter(row['result'] for row in rows)
     if args.json:
         with open(args.json, 'w', encoding='utf-8') as file:
@@ -117,6 +136,7 @@ def main():
     print_notes(rows)
     print_table('case', rows, series, versions)
     print_table('page', rows, series, versions)
+    print_slowest(times)
     booted = sum(1 for v in versions.values() if v)
     failed = count['fail']
     if booted and not count['pass'] and not failed:

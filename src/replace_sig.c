@@ -345,12 +345,12 @@ static enum bez_outcome replace_hole(struct job *j)
 /* ------------------------------------------------------------ shared memory */
 
 static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
-			       int lost)
+			       int lost, int salvage)
 {
 	enum bez_outcome why;
 
 	do {
-		why = build(j, lost && !claim->share->disk, 0);
+		why = build(j, salvage && !claim->share->disk, 0);
 		if (why == BEZ_OUTCOME_NONE && loops(j))
 			why = BEZ_OUTCOME_LOOPING;
 		if (why == BEZ_OUTCOME_NONE) {
@@ -364,7 +364,7 @@ static enum bez_outcome refill(struct job *j, struct bz_share_claim *claim,
 		}
 		wipe(j);
 		/* what could be read of the bad page has been punched out */
-		lost = 0;
+		lost = salvage = 0;
 	} while (must_copy(j, why));
 	return why;
 }
@@ -378,10 +378,12 @@ static enum bez_outcome by_look(struct job *j, struct bz_share_claim *claim)
 		 * be zeroed there */
 		return j->mapped ? BEZ_OUTCOME_REFUSED_KIND : already_good(j);
 	case BZ_LOOK_LOST:
-		return refill(j, claim, 1);
+		return refill(j, claim, 1, 1);
+	case BZ_LOOK_HIDDEN:
+		return refill(j, claim, 1, 0);
 	case BZ_LOOK_HOLE:
 		j->result->cause = BEZ_CAUSE_HOLE;
-		return refill(j, claim, 0);
+		return refill(j, claim, 0, 0);
 	case BZ_LOOK_CUT:
 		j->cut = 1;
 		j->detach = 1;

@@ -24,6 +24,8 @@ NEEDS = {
     'S4.2': lambda *cell: False,            # no cell registers a hook
     'S5.9': lambda *cell: False,            # nor opens the door
     'S6': lambda words, signal, outcome: signal != 'none',
+    'S6.3': lambda words, signal, outcome: (
+        signal.endswith(':30') and outcome == 'unwound'),
     'S6.1': lambda words, signal, outcome: re.search(r':(21|30)$', signal),
     'S9.1': lambda words, signal, outcome: (
         signal == 'none' and words[2] == 'copy-in' and outcome != 'good'),

@@ -218,6 +218,7 @@ size_t matrix_extent(const struct matrix_cell *cell,
 struct matrix_link {
 	uint64_t frames[MATRIX_FRAMES];	/* lost, to be given back */
 	unsigned int n;
+	int made;			/* there is memory to lose */
 	size_t unit;			/* of the pages that they are parts of */
 	int ask[2], answer[2];		/* pipes: the keeper is to lose the last */
 	int records;			/* a file */

@@ -70,6 +70,7 @@ static void victim(void)
 
 	c->page->make(&m, c->injection->foreign);
 	matrix_link->unit = m.unit;
+	matrix_link->made = 1;
 	start(c, &m);
 	if (c->page->ready)
 		c->page->ready(&m);

@@ -31,6 +31,8 @@ static int open_descriptor(void)
 	int fd = bzi_sys_userfaultfd(flags);
 	int dev, r;
 
+	if (fd == -EINVAL)		/* no such flag before Linux 5.11 */
+		return -EOPNOTSUPP;
 	if (fd != -EPERM && fd != -ENOSYS && fd != -EACCES)
 		return fd;
 	dev = bzi_sys_open(DEVICE, O_RDWR);

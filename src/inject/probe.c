@@ -15,7 +15,26 @@
 #define PM_PRESENT	(1ull << 63)
 #define PM_FRAME	((1ull << 55) - 1)
 
-/* For PROT_NONE, and before Linux 5.14. EIO is what poison gives here. */
+/* The entry of pagemap, 0 if it cannot be had. */
+static uint64_t entry_of(const char *page)
+{
+	int fd = bzi_sys_open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry = 0, at = (uintptr_t)page / bzi_sys_page_size();
+
+	if (fd < 0)
+		return 0;
+	if (bzi_sys_pread(fd, &entry, sizeof(entry), at * sizeof(entry)) !=
+	    sizeof(entry))
+		entry = 0;
+	bzi_sys_close(fd);
+	return entry;
+}
+
+/*
+ * For PROT_NONE, and before Linux 5.14. EIO is what poison gives here, and any
+ * PROT_NONE where only a debugger may look past it (PROC_MEM_FORCE_PTRACE): but
+ * what is present is not lost.
+ */
 static int probe_by_mem(char *page)
 {
 	int fd = bzi_sys_open("/proc/self/mem", O_RDONLY);
@@ -26,7 +45,7 @@ static int probe_by_mem(char *page)
 		return fd;
 	r = bzi_sys_pread(fd, &byte, 1, (uintptr_t)page);
 	bzi_sys_close(fd);
-	return r == 1 ? 0 : -EHWPOISON;
+	return r == 1 || (entry_of(page) & PM_PRESENT) ? 0 : -EHWPOISON;
 }
 
 int bzi_probe(char *page)

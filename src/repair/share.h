@@ -76,6 +76,8 @@ enum bz_look {
 	BZ_LOOK_GOOD,		/* the file has a good page there, or nobody
 				 * may look */
 	BZ_LOOK_LOST,		/* poison */
+	BZ_LOOK_HIDDEN,		/* the same, and the file may have a hole there:
+				 * huge, before Linux 5.18 */
 	BZ_LOOK_HOLE,		/* nothing, and somebody should have filled it */
 	BZ_LOOK_CUT,		/* the file ends before it */
 	BZ_LOOK_UNREADABLE,	/* its disk says so */

@@ -134,8 +134,9 @@ enum bz_look bz_share_look(const struct bz_share_claim *claim)
 
 	/* of a file on a disk the entry is all that keeps others from reading
 	 * what the disk has, which is older */
-	if (probe == BZ_PROBE_LOST && !claim->share->disk &&
-	    !drop_entry(claim->x)) {
+	if (probe == BZ_PROBE_LOST && !claim->share->disk) {
+		if (drop_entry(claim->x))
+			return BZ_LOOK_HIDDEN;
 		probe = bz_probe(claim->x, 0);
 		/* an old kernel takes what is lost out of the file by itself */
 		if (probe == BZ_PROBE_FAULT &&

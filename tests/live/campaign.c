@@ -135,12 +135,16 @@ static uint32_t share_of(const struct plan *p)
 	return (uint32_t)((steps * p->share + all - 1) / all);
 }
 
-static void need_huge(enum camp_kind kind)
+static void need(enum camp_kind kind)
 {
 	struct camp_case c = { .kind = kind };
 
-	if (camp_is_huge(&c))
-		huge_need(HUGE_NEEDED);
+	if (kind == CAMP_MEMFD)
+		live_need_linux(5, 14, "minor faults by userfaultfd");
+	if (!camp_is_huge(&c))
+		return;
+	live_need_linux(5, 18, "discarding of huge pages");
+	huge_need(HUGE_NEEDED);
 }
 
 static void campaign(void)
@@ -148,7 +152,7 @@ static void campaign(void)
 	uint32_t number, done = 0, share, losses = 0, refused = 0;
 	static struct camp_case c;
 
-	need_huge(plan()->kind);
+	need(plan()->kind);
 	share = share_of(plan());
 	for (number = 0; done < share; number++) {
 		uint32_t left = share - done;
@@ -183,7 +187,7 @@ static void the_case(void)
 	int log = new_log();
 
 	CHECK_EQ(camp_parse(one_case, &c), 0);
-	need_huge(c.kind);
+	need(c.kind);
 	end = camp_run_apart(&c, log);
 	if (end.failed) {
 		show_end(&c, &end);

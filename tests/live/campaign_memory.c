@@ -206,7 +206,8 @@ static void give(struct camp *m)
 	if (m->c.numa && syscall(SYS_mbind, m->at, m->len, MPOL_BIND, &nodes, 8,
 				 0))
 		m->c.numa = 0;
-	if (m->c.lock && mlock(m->at, m->len))
+	/* locked memory cannot be discarded before */
+	if (m->c.lock && (!live_linux(5, 18) || mlock(m->at, m->len)))
 		m->c.lock = 0;
 	if (m->c.key && m->key < 0)
 		m->key = pkey_alloc(0, 0);

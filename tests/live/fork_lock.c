@@ -241,6 +241,7 @@ static pthread_t begin_nameless(unsigned char **ret_at)
 	struct bez_source from = bez_source_mirror(live_pages(1));
 	pthread_t thread;
 
+	live_need_linux(5, 14, "minor faults by userfaultfd");
 	*ret_at = nameless(live_page());
 	CHECK_EQ(pthread_atfork(slow_handler, after_fork, after_fork), 0);
 	see_install();

@@ -23,7 +23,8 @@
 
 #define PAGES		3
 #define MIDDLE		1
-#define SECONDS		4.0		/* at most, and as many rounds */
+#define SECONDS		(live_is_real() ? 1.5 : 4.0)	/* at most, and as many
+						 * rounds */
 #define ROUNDS		5000
 #define LEAST		12
 #define ALWAYS		1000000		/* max_repeats: no loop here */

@@ -305,6 +305,8 @@ static void names(void)
 	for (i = 0; i < 6; i++) {
 		int r = bez_inject_available(i);
 
+		/* which is for those that there are not */
+		CHECK_EQ(r == -EINVAL, i > BEZ_INJECT_HWPOISON_INJECT);
 		CHECK_EQ(!strcmp(bez_inject_why(i), "usable"), !r);
 		tap_diag("%s: %s", bez_inject_backend_name(i),
 			 bez_inject_why(i));

@@ -29,7 +29,7 @@
 #define ROUNDS	400
 #define LEAST	20		/* where a round is slow, in an emulator, */
 #define ENOUGH	5		/* that many after so many seconds, or */
-#define LOGGED	20000		/* signals: of real poison each is logged */
+#define LOGGED	4000		/* signals: of real poison each is logged */
 #define HUGE	(2u << 20)
 
 enum kind { ANON, LOCKED, SHARED, HUGE_PRIVATE };

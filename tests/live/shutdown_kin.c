@@ -23,6 +23,7 @@
 
 #include "fuse_eio.h"
 #include "live.h"
+#include "replace_see.h"
 
 #define STATUS 71
 
@@ -404,6 +405,7 @@ static void hooks(void)
 	int i;
 
 	page = live_page();
+	see_install();			/* says why, if it is not replaced */
 	CHECK_EQ(bez_shutdown_hook(nothing, NULL), -ESRCH);
 	live_start(0);
 	CHECK_EQ(bez_shutdown_hook(NULL, NULL), -EINVAL);

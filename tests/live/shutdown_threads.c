@@ -3,6 +3,7 @@
  * children. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -210,11 +211,17 @@ static void worker_meets_it(void)
 
 #define MANY	300			/* more than can be inside at once */
 
+/* Asleep: hundreds that yield take each other's time. */
+static void wait_for_go(void)
+{
+	while (!atomic_load(&told->go))
+		syscall(SYS_futex, &told->go, FUTEX_WAIT, 0, NULL, NULL, 0);
+}
+
 static void *waits_too(void *how)
 {
 	CHECK_EQ(bez_thread_attach(), 0);
-	while (!atomic_load(&told->go))
-		sched_yield();
+	wait_for_go();
 	if (!how)
 		live_read(at + page);
 	/* no room for a second: on a busy machine */
@@ -228,6 +235,7 @@ static void hook_for_all(const struct bez_event *loss, void *arg)
 {
 	hook(loss, arg);
 	atomic_store(&told->go, 1);
+	syscall(SYS_futex, &told->go, FUTEX_WAKE, MANY, NULL, NULL, 0);
 	while (bez_outcome_count(BEZ_OUTCOME_SHUTDOWN_WAITS) < MANY)
 		sched_yield();
 }
@@ -275,6 +283,7 @@ static void in_vfork(void)
 	int status;
 	pid_t pid;
 
+	options.shutdown_ns = 10000000000 * tap_patience();
 	begin(&options);
 	add(hook, 1);
 	live_poison(at);
@@ -313,6 +322,8 @@ static void vforked(void)
 {
 	int status;
 
+	/* its dump ends all who share its memory */
+	live_need_linux(5, 16, "dump of core that is one process's alone");
 	prepare();
 	status = end_of(in_vfork);
 	CHECKF(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%x",

@@ -149,7 +149,21 @@ static void locked(size_t page, uint32_t flags)
 	munmap(p, 2 * page);
 }
 
-static void of_a_file(size_t page)
+/* What became of @at; asked so, as a touch of what is refused would be the end. */
+static enum bez_outcome why_not(unsigned char *at, size_t page)
+{
+	struct bez_event e = { 0 };
+	uint64_t seq = 0;
+
+	if (!bez_recover(at, page))
+		return BEZ_OUTCOME_NONE;
+	while (bez_events(&seq, &e, 1) == 1)
+		continue;
+	return e.why;
+}
+
+/* 0: it was refused by name. */
+static int of_a_file(size_t page)
 {
 	unsigned char *p, *copy = probe_pages(2);
 	int fd = memfd_create("bezoar-check", MFD_CLOEXEC);
@@ -164,7 +178,12 @@ static void of_a_file(size_t page)
 	probe_doing("replacing a page of a private mapping of a file");
 	probe_mirrored(p, 2 * page, copy);
 	probe_lose(p + page);
+	/* Linux 5.14: before, the file has to be opened again by its name */
+	if (madvise(copy, page, MADV_POPULATE_READ) && errno == EINVAL &&
+	    why_not(p + page, page) == BEZ_OUTCOME_REFUSED_FILE)
+		return 0;
 	expect_good("a private mapping of a file", p, 2 * page, before);
+	return 1;
 }
 
 /* 0: two free ones would be needed. */
@@ -199,7 +218,10 @@ void s2_kinds(void)
 	locked(page, BEZ_START_NO_UFFD);
 	probe_start(BEZ_START_NO_EARLY_KILL);
 	if (probe_is_real()) {
-		of_a_file(page);
+		if (!of_a_file(page))
+			probe_holds_but("a private mapping of a file without "
+					"a name was refused, by name: that "
+					"takes Linux 5.14");
 		/* it would be out of the pool for good */
 		probe_holds_but("huge pages were not tried: that would cost "
 				"one of 2 MiB");
