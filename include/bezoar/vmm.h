@@ -108,7 +108,7 @@ struct bez_vm_options {
 	int32_t kick_signal;		/* sent to the thread of a vCPU, see kick;
 					 * has a handler; 0: none */
 	uint32_t reserved;		/* 0 */
-	uint64_t patience_ns;		/* of HOLD; 0: 1 s */
+	uint64_t patience_ns;		/* see enum bez_vm_not_ready; 0: 10 s */
 	bez_vm_kick_fn kick;		/* NULL: kick_signal is sent. With neither a
 					 * vCPU is told of what others meet when it
 					 * leaves KVM_RUN next */
@@ -192,7 +192,11 @@ int bez_vcpu_remove(struct bez_vcpu *vcpu);
  *	-EBUSY		it cannot be told, see enum bez_vm_not_ready: run it again
  *			when something has changed (a reset, an incoming state)
  *	-EHWPOISON	it cannot go on
- *	another		as KVM_RUN said
+ *	another		as KVM_RUN said; -EFAULT also where memory of the guest was not
+ *			mapped for a moment (by bez_inject(), say): run it again then
+ *
+ * A thread that does not come back here keeps the others from being told of what goes to
+ * all (Intel): who stops a vCPU for long stops all, or calls bez_vcpu_remove().
  *
  * Poison that KVM takes for something else (an exit for MMIO inside memory,
  * KVM_EXIT_MEMORY_FAULT) is not handed to you: the instruction has not happened, and
