@@ -2,6 +2,7 @@
 /* A virtual machine: its options, its memory, and the thread that makes vCPUs look
  * again where something waits. */
 #include "vmm/vmm.h"
+#include "core/sized.h"
 #include "vmm/sys.h"
 
 #include <errno.h>
@@ -22,20 +23,11 @@
 #define VM_FLAGS	(BEZ_VM_LMCE | BEZ_VM_CMCI | BEZ_VM_NO_BROADCAST | \
 			 BEZ_VM_KEEP_MCE)
 
-/* A caller's struct that may be older or newer than ours. */
+/* A caller's struct that may be older or newer than ours, but not any number of bytes. */
 static int sized(void *ret, size_t size, const void *user, uint32_t user_size)
 {
-	const unsigned char *bytes = user;
-	size_t i;
-
-	if (user_size < sizeof(uint32_t) || user_size > MOST_SIZE)
-		return -EINVAL;
-	for (i = size; i < user_size; i++)
-		if (bytes[i])
-			return -E2BIG;
-	memset(ret, 0, size);
-	memcpy(ret, user, user_size < size ? user_size : size);
-	return 0;
+	return user_size > MOST_SIZE ? -EINVAL :
+				       bz_sized_in(ret, size, user, user_size);
 }
 
 /* --------------------------------------------------------------- the ticker */

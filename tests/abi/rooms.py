@@ -136,10 +136,12 @@ def main():
     tap.case("nobody outside includes vmm's private headers",
              [by_way_of(f, h, i) for f in tree if room_of(f) != 'vmm'
               for h, i in reached(tree, f).items() if room_of(h) == 'vmm'])
+    # that one is a rule of the public structs, and no code of the library's
     tap.case('vmm knows of the library what is public',
              [by_way_of(f, h, i) for f in tree if room_of(f) == 'vmm'
               for h, i in reached(tree, f).items()
-              if h in tree and room_of(h) != 'vmm'])
+              if h in tree and room_of(h) != 'vmm' and
+              h != 'core/sized.h'])
     for folder, pattern in WITHOUT:
         tap.case(f'{folder}/{pattern} does without bezoar',
                  sees_bezoar(os.path.dirname(os.path.abspath(src)), folder,
