@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <ucontext.h>
 #include <sys/mman.h>
 
 #include "../live/live.h"
@@ -94,12 +95,14 @@ static void climb_as(struct bz_fault *fault)
 /* By an instruction at offset @touch of the page, or a notice. */
 static void climb(uint32_t cause, size_t touch)
 {
+	ucontext_t here;
 	struct bz_fault fault = {
 		.addr = (uint64_t)lost_page() + touch,
 		.cause = cause,
-		.context = cause == BEZ_CAUSE_POISON_AR ? &fault : NULL,
+		.context = cause == BEZ_CAUSE_POISON_AR ? &here : NULL,
 	};
 
+	CHECK_EQ(getcontext(&here), 0);
 	climb_as(&fault);
 	CHECK(!asked || told_context == fault.context);
 }
