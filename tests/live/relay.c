@@ -403,6 +403,10 @@ static void removal_waits(void)
 
 	begin(&slow);
 	CHECK_EQ(pthread_create(&first, NULL, waits, NULL), 0);
+	/* who comes while it is being entered is sent back, to meet it again; but no
+	 * signal of ours is sent twice */
+	while (atomic_load(&inside) < 1)
+		sched_yield();
 	CHECK_EQ(pthread_create(&second, NULL, waits, NULL), 0);
 	while (atomic_load(&inside) < 2)
 		sched_yield();
