@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "random.h"
+#include "../random.h"
 
 /* Each makes an event of its own and perhaps one for every other thread that
  * came upon the page meanwhile: they must fit into what bezoar keeps. */

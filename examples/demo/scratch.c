@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "random.h"
+#include "../random.h"
 
 #define PAGES		64
 #define THREADS		2

@@ -11,7 +11,7 @@
 
 #include "escape.h"
 #include "index.h"
-#include "random.h"
+#include "../random.h"
 
 #define BATCH	16	/* operations of a kind, then the other kind */
 

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "random.h"
+#include "../random.h"
 
 /* Lost, and not told yet: pages that went out of their task's hands meanwhile are
  * met only when they come round again. */

@@ -291,10 +291,9 @@ static void sort(struct bez_vcpu *vcpu)
 }
 
 /* Each that can be told now. One that cannot does not let others of its kind pass. */
-static int tell_waiting(struct bez_vcpu *vcpu)
+static void tell_waiting(struct bez_vcpu *vcpu)
 {
 	uint32_t i, kept = 0, held = 0;
-	int told = 0;
 
 	for (i = 0; i < vcpu->waiting; i++) {
 		struct bzv_item item = vcpu->wait[i];
@@ -314,14 +313,12 @@ static int tell_waiting(struct bez_vcpu *vcpu)
 			vcpu->wait[kept++] = item;
 			continue;
 		}
-		told += did == BEZ_VM_OUTCOME_DELIVERED;
 		tell_monitor(&t, did);
 	}
 	vcpu->waiting = kept;
 	atomic_store(&vcpu->holds, kept);
 	if (kept)
 		bzv_tick(vcpu->vm);
-	return told;
 }
 
 /* ----------------------------------------------------------------------- all */

@@ -70,13 +70,11 @@ void bzv_kick(struct bez_vcpu *vcpu)
 	atomic_store(&vcpu->kicked, 1);
 	/* who comes to run it later finds immediate_exit */
 	tid = atomic_load(&vcpu->tid);
-	if (tid == bzv_sys_tid())
+	if (!tid || tid == bzv_sys_tid())
 		return;			/* is not in KVM_RUN */
-	if (!tid)
-		return;			/* has never run */
 	if (o->kick)
 		o->kick(vcpu, o->kick_arg);
-	else if (o->kick_signal && tid)
+	else if (o->kick_signal)
 		bzv_sys_kill(tid, o->kick_signal);
 }
 

@@ -2,10 +2,11 @@
 /*
  * What the files of the library share. The way of an error:
  *
- *	relay_sig.c	a thread in KVM_RUN met it, or an early notice came: put it
- *	exits.c		into the inbox of a vCPU; so does KVM's exit for MMIO that
- *	undo.c		is poison
- *	deliver.c	the thread of the vCPU takes it out, between two KVM_RUN:
+ *	relay_sig.c	a thread in KVM_RUN met it: into its vCPU's slot for that; an
+ *			early notice, or a report: into the inbox of a vCPU
+ *	exits.c		KVM's exit for MMIO is poison, and the guest stands before
+ *	undo.c		the load again
+ *	deliver.c	the thread of the vCPU takes both out, between two KVM_RUN:
  *	cpu.c		can this vCPU take it now? which bank?
  *	round.c		on Intel all other vCPUs have to be told with it
  *	pure/encode.c	what the guest finds in the registers

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Numbers that a seed repeats (splitmix64). */
-#ifndef TINYVM_RANDOM_H
-#define TINYVM_RANDOM_H
+#ifndef EXAMPLES_RANDOM_H
+#define EXAMPLES_RANDOM_H
 
 #include <stdint.h>
 
