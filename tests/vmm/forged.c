@@ -49,10 +49,16 @@ static void forge(struct machine *to, int code, size_t page)
 	syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info);
 }
 
+/* Just now, and not an instruction later: a signal of the kernel's comes with the
+ * end of the system call. */
 static int left_kvm_run(const ucontext_t *uc)
 {
+	static const unsigned char call[2] = { 0x0f, 0x05 };
+
 	return uc->uc_mcontext.gregs[REG_RSI] == KVM_RUN &&
-	       uc->uc_mcontext.gregs[REG_RAX] == -EINTR;
+	       uc->uc_mcontext.gregs[REG_RAX] == -EINTR &&
+	       !memcmp((const char *)uc->uc_mcontext.gregs[REG_RIP] - 2, call,
+		       sizeof(call));
 }
 
 static void on_kick(int sig, siginfo_t *info, void *context)
