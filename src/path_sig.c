@@ -99,6 +99,10 @@ enum bez_outcome bz_claim_for(struct bz_mm *mm, struct bz_walk *w,
 	default:
 		break;
 	}
+	/* who has it may be waiting for the worker, which is us; and if it
+	 * comes to nothing, there is a touch yet to come */
+	if (fault->cause == BEZ_CAUSE_POISON_AO)
+		return BEZ_OUTCOME_NOTED;
 	/* it may take long, and nobody shall wait for us meanwhile */
 	if (outermost)
 		bz_walk_unmark(w);

@@ -333,6 +333,70 @@ static void during_a_repair(void)
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_DEFAULT), 0);
 }
 
+/* Whoever touched the page has its claim, and waits for the worker. So the
+ * worker may not wait for the claim: the deadline would be what ends it. */
+static _Atomic int in_first, first_may_end, toucher;
+
+static int hold_first(void *dst, size_t len, uint64_t offset, void *arg)
+{
+	(void)arg;
+	if (!offset) {
+		atomic_store(&in_first, 1);
+		while (!atomic_load(&first_may_end))
+			usleep(1000);
+	}
+	live_fill(dst, len, (unsigned int)(offset / live_page()));
+	return 0;
+}
+
+static int is_set(void *arg)
+{
+	return atomic_load((_Atomic int *)arg);
+}
+
+static int toucher_waits(void *arg)
+{
+	(void)arg;
+	return live_sleeps(atomic_load(&toucher));
+}
+
+static void *touch_third(void *at)
+{
+	atomic_store(&toucher, self());
+	CHECK_EQ(live_wrong(at, live_page(), 2), 0);
+	return NULL;
+}
+
+static void touched_meanwhile(void)
+{
+	struct bez_source from =
+		bez_source_deferred(hold_first, NULL, 60000000000u);
+	unsigned char *at = live_pages(3);
+	pthread_t thread;
+	int i;
+
+	forge_former();
+	chain_start();
+	live_region(at, 3 * live_page(), &from, "page");
+	for (i = 0; i < 3; i++)
+		live_poison(at + i * live_page());
+	CHECK_EQ(forge(BUS_MCEERR_AO, at, 12), 0);
+	chain_until(is_set, &in_first, "the worker asks for the first");
+	/* the first's place in the queue is free again, and is passed by */
+	CHECK_EQ(forge(BUS_MCEERR_AO, at + live_page(), 12), 0);
+	CHECK_EQ(forge(BUS_MCEERR_AO, at + 2 * live_page(), 12), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, touch_third,
+				at + 2 * live_page()), 0);
+	chain_until(toucher_waits, NULL, "the third is waited for");
+	atomic_store(&first_may_end, 1);
+	wait_for(BEZ_OUTCOME_REPLACED, 3);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	for (i = 0; i < 2; i++)
+		CHECK_EQ(live_wrong(at + i * live_page(), live_page(),
+				    (unsigned int)i), 0);
+	CHECK_EQ(forge_calls, 0);
+}
+
 /* ---------------------------------------------------------------- foreign */
 
 /* The program may have asked for early notices itself. */
@@ -435,6 +499,8 @@ static const struct tap_case cases[] = {
 	{ .name = "during a repair", .run = during_a_repair, .data = &no },
 	{ .name = "during a repair, foreign", .run = during_a_repair,
 	  .data = &yes },
+	{ .name = "touched meanwhile, a deferred source",
+	  .run = touched_meanwhile },
 	{ .name = "foreign", .run = foreign },
 	{ .name = "foreign, default", .run = foreign_default },
 	{ .name = "foreign, ignored", .run = foreign_ignored },
