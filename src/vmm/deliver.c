@@ -406,6 +406,8 @@ static int deliver(struct bez_vcpu *vcpu, int ran)
 			bzv_kick(vcpu);
 		return 0;
 	}
+	if (has && exit == BZV_EXIT_YOURS)
+		met.fetch = (uint8_t)bzv_is_fetch(vcpu, met.hva);
 	bzv_round_join(vcpu);
 	if (has && !is_over(&met))
 		r = tell_met(vcpu, &met);

@@ -149,6 +149,8 @@ struct bez_vcpu *bzv_first(struct bez_vm *vm);
 enum bzv_exit { BZV_EXIT_YOURS, BZV_EXIT_OURS, BZV_EXIT_BOTH };
 enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
 				 struct bzv_item *ret_item);
+/* Was it an instruction that @vcpu was to execute there? */
+int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t hva);
 
 /* undo.c: the load at which KVM_RUN was left has not happened. 0 or -errno: the guest
  * stands in the middle of it. */

@@ -447,6 +447,34 @@ static void no_ucna(void)
 	unmake();
 }
 
+/* The signal is the same for both: who stands in the page has not had it. */
+static void fetched(void)
+{
+	static const struct {
+		uint64_t at, status;
+	} where[] = {
+		{ GPA + LOST * 4096 + 4095, 0xbd80000000000150 },
+		{ GPA + LOST * 4096 - 1, 0xbd80000000000134 },
+		{ GPA + PAGES * 4096, 0xbd80000000000134 },
+		{ 0, 0xbd80000000000134 },	/* is not mapped */
+	};
+	struct bez_vm_options o = options();
+	size_t i;
+
+	o.flags = BEZ_VM_NO_BROADCAST;
+	for (i = 0; i < sizeof(where) / sizeof(where[0]); i++) {
+		fake_reset();
+		make(&o);
+		fake.rip = 0x7f1234567fff;
+		fake.at = where[i].at;
+		CHECK_EQ(meets(vm, FAKE_VCPU), 1);
+		CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+		CHECK_EQ(fake.raised, 1);
+		CHECK_EQ(fake.status[fake.last_bank], where[i].status);
+		unmake();
+	}
+}
+
 /* What is refused changes nothing of the vCPU that is there. */
 static void twice(void)
 {
@@ -494,6 +522,7 @@ static const struct tap_case cases[] = {
 	{ .name = "another event", .run = another_event },
 	{ .name = "other errors", .run = other_errors },
 	{ .name = "no UCNA", .run = no_ucna },
+	{ .name = "fetched", .run = fetched },
 	{ .name = "twice", .run = twice },
 	{ .name = "LMCE", .run = lmce },
 	{ .name = "CPUID comes late", .run = late_cpuid },

@@ -134,7 +134,9 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct kvm_msrs *msrs = arg;
 	struct kvm_vcpu_events *events = arg;
+	struct kvm_translation *tr = arg;
 	struct kvm_sregs *sregs = arg;
+	struct kvm_regs *regs = arg;
 	uint32_t i;
 
 	if (request == fake.fails)
@@ -160,6 +162,14 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 	case KVM_GET_SREGS:
 		memset(sregs, 0, sizeof(*sregs));
 		sregs->cr4 = fake.cr4;
+		return 0;
+	case KVM_GET_REGS:
+		memset(regs, 0, sizeof(*regs));
+		regs->rip = fake.rip;
+		return 0;
+	case KVM_TRANSLATE:
+		tr->valid = tr->linear_address == fake.rip && fake.at;
+		tr->physical_address = tr->valid ? fake.at : ~0ull;
 		return 0;
 	case KVM_GET_VCPU_EVENTS:
 		memset(events, 0, sizeof(*events));

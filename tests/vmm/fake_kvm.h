@@ -29,6 +29,7 @@ struct fake_kvm {
 		 misc[FAKE_BANKS];
 	int injected, exception;	/* on their way to the guest */
 	int interrupt, nmi;
+	uint64_t rip, at;		/* linear; and where that is */
 	/* what became of it */
 	int calls;			/* KVM_X86_SET_MCE */
 	int raised;			/* #MC */
