@@ -63,6 +63,9 @@ cp "$here/guest-init" "$root/init"
 chmod +x "$root/init"
 cp "$cases" "$root/lab/cases"
 find "$kernel/modules" -name '*.ko' -exec cp '{}' "$root/modules" ';'
+if cut -f 6 "$cases" | grep -qw kvm; then
+	cp -r "$kernel/kvm" "$root/kvm"
+fi
 
 cut -f 2 "$cases" | sort -u | while read -r name; do
 	path=$(find_bin "$name")

@@ -6,6 +6,7 @@
 #	vmlinuz  config		the kernel
 #	version			its package's version
 #	modules/NN-NAME.ko	the modules to load, in that order
+#	kvm/NN-NAME.ko		those of KVM, for a machine that is to have it
 #
 # SUITES is the third field of lab/kernels. Lists and packages are fetched by
 # apt, which checks them with the key of Debian's archive; its sources, lists
@@ -18,6 +19,7 @@ cache=$1 series=$2 suites=$3
 mirror=${BEZOAR_LAB_MIRROR:-http://deb.debian.org}
 keyring=${BEZOAR_LAB_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 wanted='hwpoison-inject virtio_pci virtio_blk crc32c_generic ext4'
+kvm='kvm-amd'
 
 say() { echo "lab: Linux $series: $*" >&2; }
 
@@ -84,12 +86,12 @@ needs()
 	tr '\0' '\n' <"$1" | sed -n 's/^depends=//p' | tr ',' '\n' | grep . || :
 }
 
-# module DIR NAME: put it among the modules, and first what it needs. It ends
+# module DIR NAME FOLDER: put it there, and first what it needs. It ends
 # with 1 if there is none, 2 if it could not be had. (No set -e here, nor in
 # what calls it: that is asked for its status.)
 module()
 {
-	[ -z "$(find "$1/modules" -name "*-$2.ko")" ] || return 0
+	[ -z "$(find "$1/$3" -name "*-$2.ko")" ] || return 0
 	# File names may have '-' where the module's own name has '_'.
 	like=$(echo "$2" | sed 's/[-_]/[-_]/g')
 	found=$(find "$1/root" -path '*/kernel/*' -name "$like.ko*")
@@ -103,28 +105,29 @@ module()
 		return 2
 	}
 	for n in $(needs "$1/$2.ko"); do
-		module "$1" "$n" || {
+		module "$1" "$n" "$3" || {
 			say "what $2 needs could not be had"
 			return 2
 		}
 	done
-	count=$(find "$1/modules" -name '*.ko' | wc -l)
-	mv "$1/$2.ko" "$1/modules/$(printf '%02d' "$count")-$2.ko" || return 2
+	count=$(find "$1/$3" -name '*.ko' | wc -l)
+	mv "$1/$2.ko" "$1/$3/$(printf '%02d' "$count")-$2.ko" || return 2
 }
 
 # modules DIR: those that are wanted. One that the kernel was configured to
 # have as a module, and that is not there, was lost on the way.
 modules()
 {
-	for m in $wanted; do
-		had=0
-		module "$1" "$m" || had=$?
+	for m in $wanted $kvm; do
+		had=0 to=modules
+		[ "$m" != "$kvm" ] || to=kvm
+		module "$1" "$m" $to || had=$?
 		[ "$had" != 2 ] || return 1
 		[ "$had" = 1 ] || continue
 		case $m in
 		hwpoison-inject) option=HWPOISON_INJECT ;;
 		ext4)		 option=EXT4_FS ;;
-		virtio_*)	 option=$(echo "$m" | tr '[:lower:]' '[:upper:]') ;;
+		virtio_*|kvm-*)	 option=$(echo "$m" | tr '[:lower:]-' '[:upper:]_') ;;
 		*)		 option='' ;;
 		esac
 		if [ -n "$option" ] &&
@@ -142,7 +145,7 @@ fetch()
 	tmp=$(mktemp -d "$cache/.fetch.XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT
 	trap 'exit 143' INT TERM HUP
-	mkdir "$tmp/modules" "$tmp/root"
+	mkdir "$tmp/modules" "$tmp/kvm" "$tmp/root"
 	for part in $(parts "$1"); do
 		(cd "$tmp" && apt-get -q download "$part" >&2) || return 1
 		say "unpacking $part"
@@ -202,7 +205,7 @@ done
 	exit 1
 }
 mkdir -p "$cache"
-sum=$(echo "$wanted" | cksum | cut -d' ' -f1)
+sum=$(echo "$wanted / $kvm" | cksum | cut -d' ' -f1)
 dir='' why=''
 for suite in $(echo "$suites" | tr , ' '); do
 	! from "${suite%:*}" "${suite#*:}" || break

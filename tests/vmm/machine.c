@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "machine.h"
 
+#include "huge.h"
 #include "live.h"
 #include "tap.h"
 
@@ -37,6 +38,11 @@ uint64_t machine_gpa(size_t page)
 void machine_make(struct machine *m, const struct machine_options *options)
 {
 	struct bez_vm_options o = { .size = sizeof(o) };
+	/* a loss is told of when somebody has touched it, wherever this runs */
+	const struct bez_options start = {
+		.size = sizeof(start),
+		.flags = options->early ? 0 : BEZ_START_NO_EARLY_KILL,
+	};
 	struct sigaction kick = { .sa_handler = nothing };
 	const char *vendor = options->vendor ? options->vendor :
 					       "GenuineIntel";
@@ -47,7 +53,7 @@ void machine_make(struct machine *m, const struct machine_options *options)
 	memset(m, 0, sizeof(*m));
 	toy_make(&m->toy, vcpus);
 	CHECK_EQ(sigaction(SIGUSR1, &kick, NULL), 0);
-	CHECK_EQ(bez_start(NULL), 0);
+	CHECK_EQ(bez_start(&start), 0);
 	o.flags = options->flags;
 	o.not_ready = options->not_ready;
 	o.banks = options->banks;
@@ -58,16 +64,19 @@ void machine_make(struct machine *m, const struct machine_options *options)
 	o.event = told;
 	o.event_arg = m;
 	CHECK_EQ(bez_vm_create(&o, &m->vm), 0);
-	m->mem = mmap(NULL, MACHINE_LEN, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	m->mapped = options->huge ? HUGE_PAGE : MACHINE_LEN;
+	m->mem = mmap(NULL, m->mapped, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS |
+		      (options->huge ? MAP_HUGETLB : 0), -1, 0);
 	CHECK(m->mem != MAP_FAILED);
-	CHECK_EQ(madvise(m->mem, MACHINE_LEN, MADV_NOHUGEPAGE), 0);
+	if (!options->huge)
+		CHECK_EQ(madvise(m->mem, MACHINE_LEN, MADV_NOHUGEPAGE), 0);
 	for (page = 0; page < MACHINE_PAGES; page++)
 		memset(m->mem + page * 4096, machine_byte(page), 4096);
 	CHECK_EQ(bez_vm_map(m->vm, 0, TOY_LOW, m->toy.low, 0, NULL), 0);
-	CHECK_EQ(bez_vm_map(m->vm, MACHINE_GPA, MACHINE_LEN, m->mem, 0,
+	CHECK_EQ(bez_vm_map(m->vm, MACHINE_GPA, m->mapped, m->mem, 0,
 			    options->policy), 0);
-	toy_slot(&m->toy, 1, MACHINE_GPA, m->mem, MACHINE_LEN, 0);
+	toy_slot(&m->toy, 1, MACHINE_GPA, m->mem, m->mapped, 0);
 	for (i = 0; i < vcpus; i++) {
 		toy_cpuid(&m->toy, i, vendor);
 		CHECK_EQ(bez_vcpu_add(m->vm, m->toy.vcpu[i], m->toy.run[i],
@@ -84,7 +93,7 @@ void machine_unmake(struct machine *m)
 		CHECK_EQ(bez_vcpu_remove(m->vcpu[i]), 0);
 	CHECK_EQ(bez_vm_destroy(m->vm), 0);
 	CHECK_EQ(bez_stop(), 0);
-	munmap(m->mem, MACHINE_LEN);
+	munmap(m->mem, m->mapped);
 	toy_unmake(&m->toy);
 }
 

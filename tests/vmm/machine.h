@@ -17,6 +17,7 @@ struct machine {
 	struct bez_vm *vm;
 	struct bez_vcpu *vcpu[TOY_VCPUS];
 	unsigned char *mem;		/* MACHINE_LEN bytes at MACHINE_GPA */
+	size_t mapped;			/* bytes there */
 	/* what the event function was told; by the thread that was told */
 	struct bez_vm_event event[MACHINE_EVENTS];
 	_Atomic int events;
@@ -28,6 +29,8 @@ struct machine_options {
 	uint32_t flags, not_ready, banks;
 	uint64_t patience_ns;
 	const struct bez_policy *policy; /* of the memory; NULL: none */
+	int early;			/* the kernel's own notices come, too */
+	int huge;			/* of one page of 2 MiB, MACHINE_LEN of it used */
 };
 
 /* With libbezoar started. Page i of the memory holds machine_byte(i). Skips where

@@ -71,12 +71,17 @@ static void goes(void)
 	CHECK_EQ(bez_vm_lost_next(m.vm, &at, &lost), 0);
 	CHECK_EQ(lost.gpa, machine_gpa(PAGE));
 	CHECK(lost.hva == m.mem + PAGE * 4096);
-	/* nobody gets the bytes that were there */
+	/* nobody gets the bytes that were there; a KVM that names no address of
+	 * what it cannot read says so to the monitor */
 	toy_begin(&m.toy, 0, TOY_LOAD, machine_gpa(PAGE + 9) + 100, 0, 0);
-	CHECK_EQ(machine_run(&m, 0), TOY_MC);
-	CHECK_EQ(toy_mc(&m.toy, 0)->addr, machine_gpa(PAGE + 9));
-	CHECK_EQ(toy_mc(&m.toy, 0)->status, 0xbd80000000000134);
-	CHECK_EQ(toy_mc(&m.toy, 0)->mcg_status, 7);
+	if (live_is_real()) {
+		CHECK_EQ(machine_run(&m, 0), -EFAULT);
+	} else {
+		CHECK_EQ(machine_run(&m, 0), TOY_MC);
+		CHECK_EQ(toy_mc(&m.toy, 0)->addr, machine_gpa(PAGE + 9));
+		CHECK_EQ(toy_mc(&m.toy, 0)->status, 0xbd80000000000134);
+		CHECK_EQ(toy_mc(&m.toy, 0)->mcg_status, 7);
+	}
 	/* and it is exported again as it came; twice is once */
 	CHECK_EQ(bez_vm_import(m.vm, list, len), 0);
 	free(list);

@@ -369,8 +369,27 @@ static void amd_met(void)
 	machine_unmake(&m);
 }
 
+/* To KVM before Linux 6.0 it would be a machine check. */
+static void refused(void)
+{
+	make(BEZ_VM_NOT_READY_HOLD, 1);
+	toy_begin(&m.toy, 0, TOY_HALT, 0, 0, 0);
+	CHECK_EQ(bez_vm_report(m.vm, m.vcpu[0], BEZ_VM_ERROR_UCNA,
+			       machine_gpa(10)), 0);
+	CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_REFUSED), 1);
+	CHECK_EQ(machine_last(&m)->reason, -EOPNOTSUPP);
+	CHECK_EQ(toy_msr(&m.toy, 0, MC_STATUS(9)), 0);
+	CHECK_EQ(toy_mc(&m.toy, 0)->count, 0);
+	machine_unmake(&m);
+}
+
 static void corrected(void)
 {
+	if (!live_linux(6, 0)) {
+		refused();
+		return;
+	}
 	make(BEZ_VM_NOT_READY_HOLD, 1);
 	memset(m.mem + 4096, 0, 4096);
 	toy_begin(&m.toy, 0, TOY_SPIN, machine_gpa(1), 0, 0);
@@ -393,6 +412,7 @@ static void corrected(void)
 /* KVM stores an MCG_STATUS of 0 with it: not over the one that is being served. */
 static void status_stays(void)
 {
+	live_need_linux(6, 0, "KVM that tells a guest of UCNA");
 	make(BEZ_VM_NOT_READY_HOLD, 1);
 	memset(m.mem + 4096, 0, 4096);
 	serves(1);
