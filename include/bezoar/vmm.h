@@ -177,8 +177,9 @@ int bez_vm_hva(const struct bez_vm *vm, uint64_t gpa, void **ret_hva);
 int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
 		 struct bez_vcpu **ret_vcpu);
 
-/* It does not run, and never will. NULL is fine. What waits for it is another's. -EBUSY:
- * it runs. Context: any; not in a handler (-EDEADLK). */
+/* It does not run, and never will; @vcpu is no more. NULL is fine. What waits for it is
+ * another's, or there is an event (FULL). -EBUSY: it runs. Context: any; not in a
+ * handler (-EDEADLK). */
 int bez_vcpu_remove(struct bez_vcpu *vcpu);
 
 /* -------------------------------------------------------------- its life */
@@ -212,7 +213,7 @@ int bez_vcpu_run(struct bez_vcpu *vcpu);
  */
 int bez_vcpu_deliver(struct bez_vcpu *vcpu, int ran);
 
-/* Its number, in the order of bez_vcpu_add(). Context: any, handler-safe. */
+/* Its number: the lowest that none had when it was added. Context: any, handler-safe. */
 uint32_t bez_vcpu_index(const struct bez_vcpu *vcpu);
 
 /* ---------------------------------------------------------------- errors */
@@ -240,7 +241,9 @@ enum bez_vm_outcome {
 					 * Error NONE: the library has written there
 					 * for the guest, and KVM does not know that
 					 * it is dirty */
-	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait. An access meets it again */
+	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait; its vCPU was removed, and
+					 * no other has room (reason: -ENOSPC) or is
+					 * there (-ENOENT). An access meets it again */
 	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no */
 };
 
@@ -253,7 +256,7 @@ struct bez_vm_event {
 	struct bez_vcpu *vcpu;	/* NULL: none yet */
 	uint16_t error;		/* enum bez_vm_error */
 	uint16_t outcome;	/* enum bez_vm_outcome */
-	int32_t reason;		/* REFUSED: -errno */
+	int32_t reason;		/* REFUSED, FULL: -errno */
 	uint64_t mcg_status;	/* DELIVERED: as the guest finds them */
 	uint64_t mci_status;
 	uint64_t mci_misc;
@@ -268,7 +271,7 @@ const char *bez_vm_outcome_name(enum bez_vm_outcome outcome);
 /*
  * Tell the guest of an error that did not come as a signal: SRAO, UCNA or CORRECTED,
  * of what the host's log or the source of a migration knows. It is delivered by
- * @vcpu's thread, NULL: the first's.
+ * @vcpu's thread, NULL: the first's that has room.
  * -ENOENT: no slot has @gpa, or there is no such vCPU. -ENOSPC: too many wait. -EINVAL.
  * UCNA on Intel needs Linux 6.0: REFUSED before. Context: any.
  */

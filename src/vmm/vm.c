@@ -148,13 +148,7 @@ static void init_locks(struct bez_vm *vm)
 
 static void release(struct bez_vm *vm)
 {
-	struct bez_vcpu *gone;
-
 	bzv_slots_free(&vm->slots);
-	while ((gone = vm->removed)) {
-		vm->removed = gone->next;
-		free(gone);
-	}
 	pthread_cond_destroy(&vm->tick);
 	pthread_cond_destroy(&vm->round_news);
 	pthread_mutex_destroy(&vm->round_lock);

@@ -139,7 +139,8 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 
 	if (request == fake.fails)
 		return -fake.err;
-	if (fd != FAKE_KVM && fd != FAKE_VM && fd != FAKE_VCPU)
+	if (fd != FAKE_KVM && fd != FAKE_VM &&
+	    (fd < FAKE_VCPU || fd >= FAKE_VCPU + FAKE_VCPUS))
 		return -EBADF;
 	switch (request) {
 	case KVM_CHECK_EXTENSION:

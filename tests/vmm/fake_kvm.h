@@ -14,6 +14,7 @@
 #define FAKE_KVM	1000		/* descriptors */
 #define FAKE_VM		1001
 #define FAKE_VCPU	1002
+#define FAKE_VCPUS	4		/* from FAKE_VCPU on; of one state */
 #define FAKE_BANKS	32
 
 struct fake_kvm {
