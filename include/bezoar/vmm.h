@@ -128,7 +128,7 @@ int bez_vm_create(const struct bez_vm_options *options, struct bez_vm **ret_vm);
 
 /*
  * Remove its slots and regions, and end. NULL is fine. -EBUSY: it has vCPUs, or a
- * fault uses one of its regions; then slots may be gone, and it can be called again.
+ * fault uses one of its regions; then its slots are gone, and it can be called again.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_destroy(struct bez_vm *vm);

@@ -27,6 +27,7 @@ struct machine_options {
 	const char *vendor;		/* of CPUID; NULL: Intel */
 	uint32_t flags, not_ready, banks;
 	uint64_t patience_ns;
+	bez_vm_kick_fn kick;		/* NULL: SIGUSR1 is sent */
 	const struct bez_policy *policy; /* of the memory; NULL: none */
 };
 

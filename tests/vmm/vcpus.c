@@ -8,8 +8,10 @@
 #include <bezoar/vmm.h>
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #define PAGES	512u
 #define GPA	0x100000ull
@@ -21,6 +23,7 @@ static struct bez_vcpu *vcpu[FAKE_VCPUS];
 static struct kvm_run *run[FAKE_VCPUS];
 static struct bez_vm_event last;
 static int full;
+static _Atomic int kicks;
 
 static void told(const struct bez_vm_event *event, void *arg)
 {
@@ -33,6 +36,14 @@ static void told(const struct bez_vm_event *event, void *arg)
 	CHECK_EQ(bez_vm_unmap(vm, 1ull << 40), -ENOENT);
 }
 
+/* What it is to leave KVM_RUN by is set before. */
+static void kick(struct bez_vcpu *of, void *arg)
+{
+	(void)arg;
+	kicks++;
+	CHECK_EQ(run[bez_vcpu_index(of)]->immediate_exit, 1);
+}
+
 static void add(int i)
 {
 	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU + i, run[i], &vcpu[i]), 0);
@@ -43,7 +54,7 @@ static void make(int count)
 	struct bez_vm_options o = {
 		.size = sizeof(o), .kvm_fd = FAKE_KVM, .vm_fd = FAKE_VM,
 		.flags = BEZ_VM_NO_BROADCAST, .event = told,
-		.max_vcpus = (uint32_t)count,
+		.max_vcpus = (uint32_t)count, .kick = kick,
 	};
 	void *mem = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -161,10 +172,71 @@ static void ten_thousand(void)
 	CHECK(last.vcpu == vcpu[1]);
 }
 
+static void *looks(void *arg)
+{
+	CHECK_EQ(bez_vcpu_deliver(arg, -EINTR), -EINTR);
+	return NULL;
+}
+
+/* Who has a thread of its own, and that may be in KVM_RUN. */
+static void kicked(void)
+{
+	pthread_t thread;
+
+	make(2);
+	CHECK_EQ(pthread_create(&thread, NULL, looks, vcpu[1]), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(kicks, 0);
+	report(1, 3);
+	CHECK_EQ(kicks, 1);
+	report(0, 4);			/* nobody has run it yet */
+	CHECK_EQ(kicks, 1);
+	CHECK_EQ(run[0]->immediate_exit, 1);
+}
+
+/* ------------------------------------------------------------------- the end */
+
+#define SLOTS	8000ul
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	CHECK_EQ(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Each slot has memory of its own. */
+static void thousands(void)
+{
+	uint64_t start, made, ended;
+	unsigned char *mem;
+	unsigned long i;
+
+	make(1);
+	CHECK_EQ(bez_vcpu_remove(vcpu[0]), 0);
+	mem = mmap(NULL, 2 * SLOTS * 4096, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(mem != MAP_FAILED);
+	start = cpu_ns();
+	for (i = 0; i < SLOTS; i++)
+		CHECK_EQ(bez_vm_map(vm, (1ull << 40) + 2 * i * 4096, 4096,
+				    mem + 2 * i * 4096, 0, NULL), 0);
+	made = cpu_ns();
+	CHECK_EQ(bez_vm_destroy(vm), 0);
+	ended = cpu_ns();
+	tap_diag("made in %u ms, gone in %u us",
+		 (unsigned int)((made - start) / 1000000),
+		 (unsigned int)((ended - made) / 1000));
+	CHECK(ended - made < (made - start) / 4);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "handed over", .run = handed_over },
 	{ .name = "to who has room", .run = to_who_has_room },
 	{ .name = "no room", .run = no_room },
+	{ .name = "kicked", .run = kicked },
 	{ .name = "ten thousand", .run = ten_thousand },
+	{ .name = "the end of thousands", .run = thousands, .timeout_s = 120 },
 };
 TAP_MAIN(cases)
