@@ -89,6 +89,12 @@ typedef void (*bez_vm_event_fn)(const struct bez_vm_event *event, void *arg);
  * of it, and waits for nothing. */
 typedef void (*bez_vm_kick_fn)(struct bez_vcpu *vcpu, void *arg);
 
+/* [@gpa, @gpa + @len) was just written by the library for the monitor (bez_vm_write()) or
+ * for the guest (a store that KVM left to it): mark it dirty. On the thread that wrote,
+ * with no lock held, before the call returns or the guest goes on. */
+typedef void (*bez_vm_wrote_fn)(struct bez_vm *vm, uint64_t gpa, uint64_t len,
+				void *arg);
+
 #define BEZ_VM_LMCE	0x1u	/* offer LMCE where KVM has it: an error goes to one
 				 * vCPU, if the guest wants that */
 #define BEZ_VM_CMCI	0x2u	/* offer CMCI where KVM has it: UCNA interrupts */
@@ -115,6 +121,9 @@ struct bez_vm_options {
 	void *kick_arg;
 	bez_vm_event_fn event;		/* NULL: nobody is told */
 	void *event_arg;
+	bez_vm_wrote_fn wrote;		/* NULL: nobody is told. KVM's dirty log does
+					 * not see what is written from here */
+	void *wrote_arg;
 };
 
 /*
@@ -240,7 +249,7 @@ enum bez_vm_outcome {
 	BEZ_VM_OUTCOME_GOOD = 7,	/* is not lost (any more): nothing to tell.
 					 * Error NONE: the library has written there
 					 * for the guest, and KVM does not know that
-					 * it is dirty */
+					 * it is dirty; see options.wrote */
 	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait; its vCPU was removed, and
 					 * no other has room (reason: -ENOSPC) or is
 					 * there (-ENOENT). An access meets it again */
@@ -288,6 +297,7 @@ uint64_t bez_vm_outcome_count(const struct bez_vm *vm,
  * Copy to or from guest memory, over as many slots as it takes. Returns how many of
  * @len bytes were not copied, to the byte: from there on memory is lost, or there is
  * none. Nothing is told to the guest: fail the one request (of a device, a hypercall).
+ * What was written is not in KVM's dirty log: options.wrote.
  * Context: any.
  */
 size_t bez_vm_read(struct bez_vm *vm, void *dst, uint64_t gpa, size_t len);

@@ -203,4 +203,11 @@ static inline struct bez_vcpu *bzv_vcpu(struct bez_vm *vm, uint32_t i)
 	return atomic_load_explicit(&vm->vcpu[i], memory_order_acquire);
 }
 
+/* KVM's dirty log does not see it. With no lock held. */
+static inline void bzv_wrote(struct bez_vm *vm, uint64_t gpa, uint64_t len)
+{
+	if (vm->o.wrote && len)
+		vm->o.wrote(vm, gpa, len, vm->o.wrote_arg);
+}
+
 #endif

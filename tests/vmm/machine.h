@@ -28,6 +28,7 @@ struct machine_options {
 	uint32_t flags, not_ready, banks;
 	uint64_t patience_ns;
 	bez_vm_kick_fn kick;		/* NULL: SIGUSR1 is sent */
+	bez_vm_wrote_fn wrote;
 	const struct bez_policy *policy; /* of the memory; NULL: none */
 };
 
