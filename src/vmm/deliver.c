@@ -299,6 +299,17 @@ void bzv_dropped(struct bez_vcpu *gone, const struct bzv_item *item, int err)
 	tell_event(&t, BEZ_VM_OUTCOME_FULL, err != -ENOSPC);
 }
 
+void bzv_not_told(struct bez_vcpu *vcpu, int err)
+{
+	const struct bzv_item none = { .error = BEZ_VM_ERROR_NONE };
+	struct telling t;
+
+	begin(&t, vcpu, &none);
+	t.event.reason = err;
+	t.event.bank = 1;
+	tell_monitor(&t, BEZ_VM_OUTCOME_REFUSED);
+}
+
 /* The inbox into the line. */
 static void sort(struct bez_vcpu *vcpu)
 {

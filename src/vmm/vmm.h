@@ -188,6 +188,9 @@ int bzv_set_mce(struct bez_vcpu *vcpu, uint8_t bank, uint64_t status,
  * the monitor is told that. */
 void bzv_dropped(struct bez_vcpu *gone, const struct bzv_item *item, int err);
 
+/* @vcpu was to be told with another, and KVM has refused that. */
+void bzv_not_told(struct bez_vcpu *vcpu, int err);
+
 /* The same for both ways in: vcpu.c. */
 int bzv_delivered(struct bez_vcpu *vcpu, int ran);
 

@@ -137,7 +137,7 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 	struct kvm_sregs *sregs = arg;
 	uint32_t i;
 
-	if (request == fake.fails)
+	if (request == fake.fails && (!fake.fails_fd || fake.fails_fd == fd))
 		return -fake.err;
 	if (fd != FAKE_KVM && fd != FAKE_VM &&
 	    (fd < FAKE_VCPU || fd >= FAKE_VCPU + FAKE_VCPUS))

@@ -43,6 +43,7 @@ struct fake_kvm {
 	/* to be refused */
 	unsigned long fails;		/* this request, with this errno; 0: none */
 	int err;
+	int fails_fd;			/* of this one alone; 0: of each */
 };
 
 extern struct fake_kvm fake;

@@ -23,14 +23,18 @@ static struct bez_vcpu *vcpu[FAKE_VCPUS];
 static struct kvm_run *run[FAKE_VCPUS];
 static struct bez_vm_event last;
 static int full;
-static _Atomic int kicks;
+static _Atomic int kicks, over;
+static uint32_t flags = BEZ_VM_NO_BROADCAST;
+static struct bez_vm_event refused;
 
 static void told(const struct bez_vm_event *event, void *arg)
 {
 	(void)arg;
 	if (event->outcome == BEZ_VM_OUTCOME_FULL)
 		full++;
-	if (event->outcome != BEZ_VM_OUTCOME_HELD)
+	if (event->outcome == BEZ_VM_OUTCOME_REFUSED)
+		refused = *event;
+	else if (event->outcome != BEZ_VM_OUTCOME_HELD)
 		last = *event;
 	/* with no lock held: this takes it */
 	CHECK_EQ(bez_vm_unmap(vm, 1ull << 40), -ENOENT);
@@ -41,7 +45,8 @@ static void kick(struct bez_vcpu *of, void *arg)
 {
 	(void)arg;
 	kicks++;
-	CHECK_EQ(run[bez_vcpu_index(of)]->immediate_exit, 1);
+	if (flags)			/* nobody looks meanwhile */
+		CHECK_EQ(run[bez_vcpu_index(of)]->immediate_exit, 1);
 }
 
 static void add(int i)
@@ -53,7 +58,7 @@ static void make(int count)
 {
 	struct bez_vm_options o = {
 		.size = sizeof(o), .kvm_fd = FAKE_KVM, .vm_fd = FAKE_VM,
-		.flags = BEZ_VM_NO_BROADCAST, .event = told,
+		.flags = flags, .event = told,
 		.max_vcpus = (uint32_t)count, .kick = kick,
 	};
 	void *mem = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE,
@@ -194,6 +199,35 @@ static void kicked(void)
 	CHECK_EQ(run[0]->immediate_exit, 1);
 }
 
+static void *joins(void *arg)
+{
+	while (!over)
+		CHECK_EQ(bez_vcpu_deliver(arg, -EINTR), -EINTR);
+	return NULL;
+}
+
+/* To be told with the one that met it, and KVM says no: not in silence. */
+static void other_refused(void)
+{
+	pthread_t thread;
+
+	flags = 0;
+	make(2);
+	fake.fails = KVM_X86_SET_MCE;
+	fake.fails_fd = FAKE_VCPU + 1;
+	fake.err = EFAULT;
+	report(0, 3);
+	CHECK_EQ(pthread_create(&thread, NULL, joins, vcpu[1]), 0);
+	while (!count(BEZ_VM_OUTCOME_DELIVERED))
+		CHECK_EQ(bez_vcpu_deliver(vcpu[0], -EINTR), -EINTR);
+	over = 1;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(count(BEZ_VM_OUTCOME_REFUSED), 1);
+	CHECK_EQ(refused.reason, -EFAULT);
+	CHECK_EQ(refused.error, BEZ_VM_ERROR_NONE);
+	CHECK(refused.vcpu == vcpu[1]);
+}
+
 /* ------------------------------------------------------------------- the end */
 
 #define SLOTS	8000ul
@@ -236,6 +270,7 @@ static const struct tap_case cases[] = {
 	{ .name = "to who has room", .run = to_who_has_room },
 	{ .name = "no room", .run = no_room },
 	{ .name = "kicked", .run = kicked },
+	{ .name = "another is refused", .run = other_refused, .timeout_s = 20 },
 	{ .name = "ten thousand", .run = ten_thousand },
 	{ .name = "the end of thousands", .run = thousands, .timeout_s = 120 },
 };
