@@ -49,11 +49,23 @@ fi
 # The limits of all cases, and two minutes to boot on a busy machine.
 seconds=$(awk -F '\t' '{ s += $4 } END { print s + 120 }' "$work/cases")
 mkfifo "$work/pipe"
-"$here/boot.sh" "$series" "$kernel" "$work/initramfs" "$work/console.log" \
-	"$seconds" "$patience" "$disk" >"$work/pipe" &
-boot=$!
-tee "$work/report.log" <"$work/pipe" |
-	"$here/judge.sh" "$series" "$work" &
-status=0
-wait $! || status=$?
+: >"$work/console.log"
+
+# Emulated processors patch their own code while they boot, and now and then one
+# runs what is half patched. That is before any case, and says nothing of them:
+# such a machine is booted once more, and its second word counts.
+for LAB_AGAIN in yes ''; do
+	export LAB_AGAIN
+	"$here/boot.sh" "$series" "$kernel" "$work/initramfs" \
+		"$work/console.log" "$seconds" "$patience" "$disk" \
+		>"$work/pipe" &
+	boot=$!
+	tee "$work/report.log" <"$work/pipe" |
+		"$here/judge.sh" "$series" "$work" &
+	status=0
+	wait $! || status=$?
+	[ "$status" = 4 ] || break
+	wait "$boot" || :
+	boot=''
+done
 exit "$status"

@@ -3,8 +3,10 @@
 # judge.sh SERIES WORK: read the guest's report (guest-init has its grammar) on
 # standard input and print each result as it comes. WORK has console.log and
 # errata (the lines of lab/errata for this kernel, without it); the results are
-# added to WORK/results, the seconds that each case took to WORK/times, the kernel's version is left in WORK/version.
-# Exit status: 0 all well, 1 a case failed, 3 the guest broke off.
+# added to WORK/results, the seconds that each case took to WORK/times, the
+# kernel's version is left in WORK/version.
+# Exit status: 0 all well, 1 a case failed, 3 the guest broke off, 4 it ended
+# before its first case and LAB_AGAIN is set: nothing has been said of it.
 #
 # A shell loop, because it shows a line when it arrives: awk may wait for a
 # full buffer.
@@ -248,6 +250,11 @@ while IFS= read -r line || [ -n "$line" ]; do
 	esac
 done
 
+if [ -z "$begun" ] && [ -n "${LAB_AGAIN:-}" ]; then
+	echo "# $series: ended before its first case; it is booted once more"
+	last_words
+	exit 4
+fi
 status=0
 lost=''
 if [ -z "$done" ] || [ "$done" != "${begun% *}" ]; then
