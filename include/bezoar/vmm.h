@@ -89,6 +89,12 @@ typedef void (*bez_vm_event_fn)(const struct bez_vm_event *event, void *arg);
  * of it, and waits for nothing. */
 typedef void (*bez_vm_kick_fn)(struct bez_vcpu *vcpu, void *arg);
 
+/* [@gpa, @gpa + @len) was just written by the library for the monitor (bez_vm_write()) or
+ * for the guest (a store that KVM left to it): mark it dirty. On the thread that wrote,
+ * with no lock held, before the call returns or the guest goes on. */
+typedef void (*bez_vm_wrote_fn)(struct bez_vm *vm, uint64_t gpa, uint64_t len,
+				void *arg);
+
 #define BEZ_VM_LMCE	0x1u	/* offer LMCE where KVM has it: an error goes to one
 				 * vCPU, if the guest wants that */
 #define BEZ_VM_CMCI	0x2u	/* offer CMCI where KVM has it: UCNA interrupts */
@@ -115,6 +121,9 @@ struct bez_vm_options {
 	void *kick_arg;
 	bez_vm_event_fn event;		/* NULL: nobody is told */
 	void *event_arg;
+	bez_vm_wrote_fn wrote;		/* NULL: nobody is told. KVM's dirty log does
+					 * not see what is written from here */
+	void *wrote_arg;
 };
 
 /*
@@ -128,7 +137,7 @@ int bez_vm_create(const struct bez_vm_options *options, struct bez_vm **ret_vm);
 
 /*
  * Remove its slots and regions, and end. NULL is fine. -EBUSY: it has vCPUs, or a
- * fault uses one of its regions; then slots may be gone, and it can be called again.
+ * fault uses one of its regions; then its slots are gone, and it can be called again.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_destroy(struct bez_vm *vm);
@@ -177,8 +186,9 @@ int bez_vm_hva(const struct bez_vm *vm, uint64_t gpa, void **ret_hva);
 int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
 		 struct bez_vcpu **ret_vcpu);
 
-/* It does not run, and never will. NULL is fine. What waits for it is another's. -EBUSY:
- * it runs. Context: any; not in a handler (-EDEADLK). */
+/* It does not run, and never will; @vcpu is no more. NULL is fine. What waits for it is
+ * another's, or there is an event (FULL). -EBUSY: it runs. Context: any; not in a
+ * handler (-EDEADLK). */
 int bez_vcpu_remove(struct bez_vcpu *vcpu);
 
 /* -------------------------------------------------------------- its life */
@@ -212,7 +222,7 @@ int bez_vcpu_run(struct bez_vcpu *vcpu);
  */
 int bez_vcpu_deliver(struct bez_vcpu *vcpu, int ran);
 
-/* Its number, in the order of bez_vcpu_add(). Context: any, handler-safe. */
+/* Its number: the lowest that none had when it was added. Context: any, handler-safe. */
 uint32_t bez_vcpu_index(const struct bez_vcpu *vcpu);
 
 /* ---------------------------------------------------------------- errors */
@@ -239,9 +249,12 @@ enum bez_vm_outcome {
 	BEZ_VM_OUTCOME_GOOD = 7,	/* is not lost (any more): nothing to tell.
 					 * Error NONE: the library has written there
 					 * for the guest, and KVM does not know that
-					 * it is dirty */
-	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait. An access meets it again */
-	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no */
+					 * it is dirty; see options.wrote */
+	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait; its vCPU was removed, and
+					 * no other has room (reason: -ENOSPC) or is
+					 * there (-ENOENT). An access meets it again */
+	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no. Error NONE: it was to be told
+					 * with another vCPU, which has been */
 };
 
 struct bez_vm_event {
@@ -253,7 +266,7 @@ struct bez_vm_event {
 	struct bez_vcpu *vcpu;	/* NULL: none yet */
 	uint16_t error;		/* enum bez_vm_error */
 	uint16_t outcome;	/* enum bez_vm_outcome */
-	int32_t reason;		/* REFUSED: -errno */
+	int32_t reason;		/* REFUSED, FULL: -errno */
 	uint64_t mcg_status;	/* DELIVERED: as the guest finds them */
 	uint64_t mci_status;
 	uint64_t mci_misc;
@@ -268,7 +281,7 @@ const char *bez_vm_outcome_name(enum bez_vm_outcome outcome);
 /*
  * Tell the guest of an error that did not come as a signal: SRAO, UCNA or CORRECTED,
  * of what the host's log or the source of a migration knows. It is delivered by
- * @vcpu's thread, NULL: the first's.
+ * @vcpu's thread, NULL: the first's that has room.
  * -ENOENT: no slot has @gpa, or there is no such vCPU. -ENOSPC: too many wait. -EINVAL.
  * UCNA on Intel needs Linux 6.0: REFUSED before. Context: any.
  */
@@ -285,6 +298,7 @@ uint64_t bez_vm_outcome_count(const struct bez_vm *vm,
  * Copy to or from guest memory, over as many slots as it takes. Returns how many of
  * @len bytes were not copied, to the byte: from there on memory is lost, or there is
  * none. Nothing is told to the guest: fail the one request (of a device, a hypercall).
+ * What was written is not in KVM's dirty log: options.wrote.
  * Context: any.
  */
 size_t bez_vm_read(struct bez_vm *vm, void *dst, uint64_t gpa, size_t len);

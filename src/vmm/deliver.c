@@ -30,16 +30,23 @@ struct telling {
 
 /* ------------------------------------------------------------------ events */
 
-static void tell_monitor(struct telling *t, enum bez_vm_outcome outcome)
+static void tell_event(struct telling *t, enum bez_vm_outcome outcome,
+		       uint64_t counts)
 {
 	struct bez_vm *vm = t->vcpu->vm;
 
-	atomic_fetch_add_explicit(&vm->count[outcome], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&vm->count[outcome], counts,
+				  memory_order_relaxed);
 	if (!vm->o.event)
 		return;
 	t->event.time_ns = bzv_sys_now_ns();
 	t->event.outcome = (uint16_t)outcome;
 	vm->o.event(&t->event, vm->o.event_arg);
+}
+
+static void tell_monitor(struct telling *t, enum bez_vm_outcome outcome)
+{
+	tell_event(t, outcome, 1);
 }
 
 /* ---------------------------------------------------------------- one error */
@@ -279,6 +286,28 @@ static void put_in_line(struct bez_vcpu *vcpu, const struct bzv_item *item)
 	begin(&t, vcpu, item);
 	locate(&t);
 	tell_monitor(&t, did);
+}
+
+void bzv_dropped(struct bez_vcpu *gone, const struct bzv_item *item, int err)
+{
+	struct telling t;
+
+	begin(&t, gone, item);
+	t.event.vcpu = NULL;
+	t.event.reason = err;
+	locate(&t);
+	tell_event(&t, BEZ_VM_OUTCOME_FULL, err != -ENOSPC);
+}
+
+void bzv_not_told(struct bez_vcpu *vcpu, int err)
+{
+	const struct bzv_item none = { .error = BEZ_VM_ERROR_NONE };
+	struct telling t;
+
+	begin(&t, vcpu, &none);
+	t.event.reason = err;
+	t.event.bank = 1;
+	tell_monitor(&t, BEZ_VM_OUTCOME_REFUSED);
 }
 
 /* The inbox into the line. */

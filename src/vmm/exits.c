@@ -65,8 +65,10 @@ static int store_piece(struct bez_vcpu *vcpu, struct bzv_item *item)
 		if (!bez_lost_in((void *)hva, 1))
 			item->undone = -EHWPOISON;
 		item->error = BEZ_VM_ERROR_SRAR;
-	} else if (item->error == BEZ_VM_ERROR_NONE) {
-		item->hva = hva;
+	} else {
+		if (item->error == BEZ_VM_ERROR_NONE)
+			item->hva = hva;
+		bzv_wrote(vcpu->vm, run->mmio.phys_addr, run->mmio.len);
 	}
 	return 1;
 }

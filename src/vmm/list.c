@@ -40,6 +40,7 @@ size_t bez_vm_read(struct bez_vm *vm, void *dst, uint64_t gpa,
 size_t bez_vm_write(struct bez_vm *vm, uint64_t gpa,
 			       const void *src, size_t len)
 {
+	const uint64_t start = gpa, all = len;
 	const char *from = src;
 	size_t n, left;
 	char *to;
@@ -52,6 +53,7 @@ size_t bez_vm_write(struct bez_vm *vm, uint64_t gpa,
 		from += n;
 		gpa += n;
 	}
+	bzv_wrote(vm, start, all - len);
 	return len;
 }
 

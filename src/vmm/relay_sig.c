@@ -17,27 +17,23 @@
 #include <string.h>
 #include <ucontext.h>
 
-struct bez_vcpu *bzv_first(struct bez_vm *vm)
-{
-	uint32_t n = atomic_load_explicit(&vm->vcpus, memory_order_acquire), i;
-
-	for (i = 0; i < n; i++)
-		if (bzv_vcpu(vm, i))
-			return bzv_vcpu(vm, i);
-	return NULL;
-}
-
+/* The one that this thread runs, and so one that stays. */
 static struct bez_vcpu *find(struct bez_vm *vm, int fd)
 {
-	uint32_t n = atomic_load_explicit(&vm->vcpus, memory_order_acquire), i;
+	struct bez_vcpu *ret = NULL;
+	uint32_t n, i;
 
-	for (i = 0; i < n; i++) {
-		struct bez_vcpu *vcpu = bzv_vcpu(vm, i);
+	/* before the others are looked at: pairs with bez_vcpu_remove() */
+	atomic_fetch_add(&vm->senders, 1);
+	n = atomic_load(&vm->vcpus);
+	for (i = 0; i < n && !ret; i++) {
+		struct bez_vcpu *vcpu = atomic_load(&vm->vcpu[i]);
 
 		if (vcpu && vcpu->fd == fd)
-			return vcpu;
+			ret = vcpu;
 	}
-	return NULL;
+	atomic_fetch_sub(&vm->senders, 1);
+	return ret;
 }
 
 static struct bez_vcpu *in_kvm_run(struct bez_vm *vm, const void *context)
@@ -78,22 +74,6 @@ void bzv_kick(struct bez_vcpu *vcpu)
 		bzv_sys_kill(tid, o->kick_signal);
 }
 
-static void count_full(struct bez_vm *vm)
-{
-	atomic_fetch_add_explicit(&vm->count[BEZ_VM_OUTCOME_FULL], 1,
-				  memory_order_relaxed);
-}
-
-int bzv_send(struct bez_vcpu *vcpu, const struct bzv_item *item)
-{
-	int ret = bzv_inbox_put(&vcpu->inbox, item);
-
-	if (ret)
-		count_full(vcpu->vm);
-	bzv_kick(vcpu);
-	return ret;
-}
-
 int bzv_post(struct bez_vm *vm, struct bez_vcpu *vcpu,
 	     const struct bzv_item *item)
 {
@@ -103,14 +83,17 @@ int bzv_post(struct bez_vm *vm, struct bez_vcpu *vcpu,
 	/* before it is looked for: pairs with bez_vcpu_remove() */
 	atomic_fetch_add(&vm->senders, 1);
 	n = atomic_load(&vm->vcpus);
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n && ret; i++) {
 		struct bez_vcpu *v = atomic_load(&vm->vcpu[i]);
 
-		if (v && (!vcpu || v == vcpu)) {
-			ret = bzv_send(v, item);
-			break;
-		}
+		if (!v || (vcpu && v != vcpu))
+			continue;
+		ret = bzv_inbox_put(&v->inbox, item);
+		bzv_kick(v);
 	}
+	if (ret == -ENOSPC)
+		atomic_fetch_add_explicit(&vm->count[BEZ_VM_OUTCOME_FULL], 1,
+					  memory_order_relaxed);
 	atomic_fetch_sub(&vm->senders, 1);
 	return ret;
 }

@@ -107,7 +107,7 @@ void bzv_round_join(struct bez_vcpu *vcpu)
 	struct bzv_mce mce;
 	enum answer answer;
 	uint32_t mine;
-	int told;
+	int told, err;
 
 	if (!atomic_exchange(&vcpu->called, 0))
 		return;
@@ -141,5 +141,8 @@ void bzv_round_join(struct bez_vcpu *vcpu)
 	if (!told)
 		return;
 	bzv_encode_other(&mce);
-	bzv_set_mce(vcpu, 1, mce.status, mce.addr, mce.misc, mce.mcg_status);
+	err = bzv_set_mce(vcpu, 1, mce.status, mce.addr, mce.misc,
+			 mce.mcg_status);
+	if (err)
+		bzv_not_told(vcpu, err);
 }

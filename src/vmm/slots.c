@@ -376,6 +376,12 @@ int bzv_slots_remove(struct bzv_slots *slots, uint64_t gpa,
 	return ret;
 }
 
+void bzv_slots_clear(struct bzv_slots *slots)
+{
+	write_all(&slots->by_hva, NULL, 0);
+	write_all(&slots->by_gpa, NULL, 0);
+}
+
 void bzv_slots_free(struct bzv_slots *slots)
 {
 	int i;

@@ -56,6 +56,8 @@ int bzv_slots_add(struct bzv_slots *slots, uint64_t gpa, uint64_t len,
 /* The slot that begins at @gpa. -ENOENT. -ENOMEM; nothing changed. */
 int bzv_slots_remove(struct bzv_slots *slots, uint64_t gpa,
 		     struct bzv_piece *ret_slot);
+/* All of them; readers find none. */
+void bzv_slots_clear(struct bzv_slots *slots);
 void bzv_slots_free(struct bzv_slots *slots);
 
 /* The row that holds @key. -ENOENT. Handler-safe. */

@@ -45,28 +45,30 @@ static int set_up(struct bez_vcpu *vcpu)
 	return (int)bzv_sys_ioctl(vcpu->fd, KVM_X86_SETUP_MCE, &vcpu->mcg_cap);
 }
 
-/* The caller has the lock. Numbers are not used again. */
-static int can_enlist(struct bez_vm *vm, int fd)
+/* The caller has the lock. *@ret_index: the lowest that none has. */
+static int can_enlist(struct bez_vm *vm, int fd, uint32_t *ret_index)
 {
-	uint32_t n = atomic_load(&vm->vcpus), i;
+	uint32_t n = atomic_load(&vm->vcpus), free_one = n, i;
 
 	for (i = 0; i < n; i++) {
 		struct bez_vcpu *other = bzv_vcpu(vm, i);
 
 		if (other && other->fd == fd)
 			return -EEXIST;
+		if (!other && free_one == n)
+			free_one = i;
 	}
-	return n == vm->o.max_vcpus ? -ENOSPC : 0;
+	*ret_index = free_one;
+	return free_one == vm->o.max_vcpus ? -ENOSPC : 0;
 }
 
 static void enlist(struct bez_vm *vm, struct bez_vcpu *vcpu)
 {
-	uint32_t n = atomic_load(&vm->vcpus);
-
-	vcpu->index = n;
 	/* the vCPU before it is seen: pairs with bzv_vcpu() */
-	atomic_store_explicit(&vm->vcpu[n], vcpu, memory_order_release);
-	atomic_store(&vm->vcpus, n + 1);
+	atomic_store_explicit(&vm->vcpu[vcpu->index], vcpu,
+			      memory_order_release);
+	if (vcpu->index == atomic_load(&vm->vcpus))
+		atomic_store(&vm->vcpus, vcpu->index + 1);
 	vm->alive++;
 }
 
@@ -88,7 +90,7 @@ int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
 	bzv_inbox_init(&vcpu->inbox);
 	pthread_mutex_lock(&vm->lock);
 	/* before anything of it is changed */
-	r = can_enlist(vm, vcpu_fd);
+	r = can_enlist(vm, vcpu_fd, &vcpu->index);
 	if (!r)
 		r = set_up(vcpu);
 	if (!r) {
@@ -104,18 +106,24 @@ int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
 	return 0;
 }
 
-/* What waits for it and is no business of this vCPU alone. */
-static void hand_over(struct bez_vm *vm, struct bez_vcpu *gone)
+/* What waits for it is another's. Not under the lock: who is told of what no other has
+ * room for may call anything. */
+static void hand_over(struct bez_vcpu *gone)
 {
-	struct bez_vcpu *heir = bzv_first(vm);
 	struct bzv_item item;
 	uint32_t i;
+	int r;
 
-	for (i = 0; heir && i < gone->waiting; i++)
-		bzv_send(heir, &gone->wait[i]);
-	while (!bzv_inbox_take(&gone->inbox, &item))
-		if (heir && item.error != BEZ_VM_ERROR_SRAR)
-			bzv_send(heir, &item);
+	for (i = 0; i < gone->waiting; i++) {
+		r = bzv_post(gone->vm, NULL, &gone->wait[i]);
+		if (r)
+			bzv_dropped(gone, &gone->wait[i], r);
+	}
+	while (!bzv_inbox_take(&gone->inbox, &item)) {
+		r = bzv_post(gone->vm, NULL, &item);
+		if (r)
+			bzv_dropped(gone, &item, r);
+	}
 }
 
 int bez_vcpu_remove(struct bez_vcpu *vcpu)
@@ -131,13 +139,16 @@ int bez_vcpu_remove(struct bez_vcpu *vcpu)
 	pthread_mutex_lock(&vm->round_lock);
 	atomic_store(&vm->vcpu[vcpu->index], NULL);
 	pthread_mutex_unlock(&vm->round_lock);
-	/* who has found it before that: pairs with bzv_post() */
+	pthread_mutex_unlock(&vm->lock);
+	/* who has found it before that: pairs with bzv_post() and find(); all
+	 * others look with one of the locks held */
 	while (atomic_load(&vm->senders))
 		sched_yield();
-	hand_over(vm, vcpu);
+	hand_over(vcpu);
+	free(vcpu);
+	/* the machine is there until then */
+	pthread_mutex_lock(&vm->lock);
 	vm->alive--;
-	vcpu->next = vm->removed;
-	vm->removed = vcpu;
 	pthread_mutex_unlock(&vm->lock);
 	return 0;
 }

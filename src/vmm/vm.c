@@ -148,13 +148,7 @@ static void init_locks(struct bez_vm *vm)
 
 static void release(struct bez_vm *vm)
 {
-	struct bez_vcpu *gone;
-
 	bzv_slots_free(&vm->slots);
-	while ((gone = vm->removed)) {
-		vm->removed = gone->next;
-		free(gone);
-	}
 	pthread_cond_destroy(&vm->tick);
 	pthread_cond_destroy(&vm->round_news);
 	pthread_mutex_destroy(&vm->round_lock);
@@ -205,7 +199,7 @@ int bez_vm_create(const struct bez_vm_options *options,
 
 int bez_vm_destroy(struct bez_vm *vm)
 {
-	struct bzv_piece slot;
+	struct bzv_memory *m;
 	int r;
 
 	if (!vm)
@@ -215,12 +209,11 @@ int bez_vm_destroy(struct bez_vm *vm)
 		pthread_mutex_unlock(&vm->lock);
 		return -EBUSY;
 	}
+	/* all at once: one by one each would sort those that are left */
+	bzv_slots_clear(&vm->slots);
+	for (m = vm->memory; m; m = m->next)
+		m->slots = 0;
 	pthread_mutex_unlock(&vm->lock);
-	while (!bzv_order_next(&vm->slots.by_gpa, 0, &slot)) {
-		r = bez_vm_unmap(vm, slot.start);
-		if (r)
-			return r;
-	}
 	r = sweep(vm);
 	if (r)
 		return r;

@@ -72,7 +72,6 @@ struct bez_vcpu {
 	_Atomic uint32_t called;	/* to a round. Set by who begins one, cleared
 					 * by its thread */
 	uint32_t round;			/* the last it took part in; vm->round_lock */
-	struct bez_vcpu *next;		/* removed; vm->lock */
 };
 
 /* A piece of memory that libbezoar was told of. */
@@ -101,13 +100,13 @@ struct bez_vm {
 	pthread_mutex_t lock;		/* of what is written rarely */
 	struct bzv_slots slots;		/* lock; readers: none */
 	struct bzv_memory *memory;	/* lock */
-	/* the vCPUs in the order in which they came, NULL where one has gone;
-	 * lock; readers: none, as a vCPU that is removed does not run */
+	/* the vCPUs, NULL where one has gone, until another comes; lock. Readers
+	 * have that, round_lock (to kick), or count themselves in senders */
 	_Atomic(struct bez_vcpu *) *vcpu;
 	_Atomic uint32_t vcpus;		/* entries used; lock */
 	uint32_t alive;			/* lock */
-	struct bez_vcpu *removed;	/* until the end; lock */
-	/* who is about to put something into the inbox of another's vCPU */
+	/* who looks at vCPUs without a lock, maybe in a handler: none of them
+	 * goes while there is one */
 	_Atomic uint32_t senders;
 
 	pthread_mutex_t round_lock;	/* taken after lock, if both are */
@@ -128,16 +127,12 @@ struct bez_vm {
 
 /* relay_sig.c: bez_relay_fn, @arg is the VM. */
 int bzv_relay(const struct bez_lost *lost, const void *context, void *arg);
-/* Put into the inbox and make it look. -ENOSPC. Handler-safe. */
-int bzv_send(struct bez_vcpu *vcpu, const struct bzv_item *item);
-/* The same, of another thread: @vcpu (NULL: the first), if it is still there; else
- * -ENOENT. Handler-safe. */
+/* Into its inbox, of any thread, and make it look. @vcpu NULL: the first that has room.
+ * -ENOSPC, counted as FULL; -ENOENT: it is not there. Handler-safe. */
 int bzv_post(struct bez_vm *vm, struct bez_vcpu *vcpu,
 	     const struct bzv_item *item);
 /* Make it leave KVM_RUN. Handler-safe. */
 void bzv_kick(struct bez_vcpu *vcpu);
-/* The first there is; NULL. Handler-safe. */
-struct bez_vcpu *bzv_first(struct bez_vm *vm);
 
 /*
  * exits.c: after KVM_RUN said @ran. BZV_EXIT_OURS: it was poison, or memory that is good
@@ -191,6 +186,13 @@ void bzv_round_join(struct bez_vcpu *vcpu);
 int bzv_set_mce(struct bez_vcpu *vcpu, uint8_t bank, uint64_t status,
 		uint64_t addr, uint64_t misc, uint64_t mcg_status);
 
+/* An error that waited for @gone, and bzv_post() has said why (@err) no other vCPU takes it:
+ * the monitor is told that. */
+void bzv_dropped(struct bez_vcpu *gone, const struct bzv_item *item, int err);
+
+/* @vcpu was to be told with another, and KVM has refused that. */
+void bzv_not_told(struct bez_vcpu *vcpu, int err);
+
 /* The same for both ways in: vcpu.c. */
 int bzv_delivered(struct bez_vcpu *vcpu, int ran);
 
@@ -204,6 +206,13 @@ void bzv_tick(struct bez_vm *vm);
 static inline struct bez_vcpu *bzv_vcpu(struct bez_vm *vm, uint32_t i)
 {
 	return atomic_load_explicit(&vm->vcpu[i], memory_order_acquire);
+}
+
+/* KVM's dirty log does not see it. With no lock held. */
+static inline void bzv_wrote(struct bez_vm *vm, uint64_t gpa, uint64_t len)
+{
+	if (vm->o.wrote && len)
+		vm->o.wrote(vm, gpa, len, vm->o.wrote_arg);
 }
 
 #endif

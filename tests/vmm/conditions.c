@@ -146,7 +146,7 @@ static void bad(void)
 	fake_reset();
 	make(&o);
 	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &other), -EEXIST);
-	CHECK_EQ(bez_vcpu_add(vm, 1003, run, &other), -EBADF);
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU + FAKE_VCPUS, run, &other), -EBADF);
 	CHECK(!other);
 	CHECK_EQ(bez_vm_destroy(vm), -EBUSY);
 	CHECK_EQ(bez_vm_map(vm, GPA + 8, 4096, mem, 0, NULL), -EINVAL);

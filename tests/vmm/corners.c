@@ -48,6 +48,16 @@ static int fill(void *dst, size_t len, uint64_t offset, void *arg)
 	return 0;
 }
 
+static uint64_t wrote_gpa, wrote_len;
+
+static void wrote(struct bez_vm *vm, uint64_t gpa, uint64_t len, void *arg)
+{
+	(void)vm;
+	(void)arg;
+	wrote_gpa = gpa;
+	wrote_len += len;
+}
+
 /* The page has a source: it is replaced, and all 16 bytes are in it. And the monitor
  * hears that it is dirty. */
 static void wide_store_is_whole(void)
@@ -59,6 +69,7 @@ static void wide_store_is_whole(void)
 
 	need_emulated();
 	policy.source = &from;
+	o.wrote = wrote;
 	o.policy = &policy;
 	machine_make(&m, &o);
 	machine_lose(&m, PAGE);
@@ -71,6 +82,9 @@ static void wide_store_is_whole(void)
 	CHECK_EQ(machine_last(&m)->outcome, BEZ_VM_OUTCOME_GOOD);
 	CHECK_EQ(machine_last(&m)->error, BEZ_VM_ERROR_NONE);
 	CHECK_EQ(machine_last(&m)->gpa, AT);
+	/* in two pieces */
+	CHECK_EQ(wrote_gpa, AT + 40);
+	CHECK_EQ(wrote_len, 16);
 	machine_unmake(&m);
 }
 

@@ -139,9 +139,10 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 	struct kvm_regs *regs = arg;
 	uint32_t i;
 
-	if (request == fake.fails)
+	if (request == fake.fails && (!fake.fails_fd || fake.fails_fd == fd))
 		return -fake.err;
-	if (fd != FAKE_KVM && fd != FAKE_VM && fd != FAKE_VCPU)
+	if (fd != FAKE_KVM && fd != FAKE_VM &&
+	    (fd < FAKE_VCPU || fd >= FAKE_VCPU + FAKE_VCPUS))
 		return -EBADF;
 	switch (request) {
 	case KVM_CHECK_EXTENSION:

@@ -14,6 +14,7 @@
 #define FAKE_KVM	1000		/* descriptors */
 #define FAKE_VM		1001
 #define FAKE_VCPU	1002
+#define FAKE_VCPUS	4		/* from FAKE_VCPU on; of one state */
 #define FAKE_BANKS	32
 
 struct fake_kvm {
@@ -43,6 +44,7 @@ struct fake_kvm {
 	/* to be refused */
 	unsigned long fails;		/* this request, with this errno; 0: none */
 	int err;
+	int fails_fd;			/* of this one alone; 0: of each */
 };
 
 extern struct fake_kvm fake;

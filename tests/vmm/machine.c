@@ -61,6 +61,9 @@ void machine_make(struct machine *m, const struct machine_options *options)
 	o.kvm_fd = m->toy.kvm;
 	o.vm_fd = m->toy.vm;
 	o.kick_signal = SIGUSR1;
+	o.kick = options->kick;
+	o.kick_arg = m;
+	o.wrote = options->wrote;
 	o.event = told;
 	o.event_arg = m;
 	CHECK_EQ(bez_vm_create(&o, &m->vm), 0);

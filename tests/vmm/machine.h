@@ -28,6 +28,8 @@ struct machine_options {
 	const char *vendor;		/* of CPUID; NULL: Intel */
 	uint32_t flags, not_ready, banks;
 	uint64_t patience_ns;
+	bez_vm_kick_fn kick;		/* NULL: SIGUSR1 is sent */
+	bez_vm_wrote_fn wrote;
 	const struct bez_policy *policy; /* of the memory; NULL: none */
 	int early;			/* the kernel's own notices come, too */
 	int huge;			/* of one page of 2 MiB, MACHINE_LEN of it used */

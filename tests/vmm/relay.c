@@ -154,6 +154,44 @@ static void monitor_reads(void)
 	machine_unmake(&m);
 }
 
+static struct {
+	uint64_t gpa, len;
+	int calls;
+} written;
+
+static void wrote(struct bez_vm *vm, uint64_t gpa, uint64_t len, void *arg)
+{
+	(void)arg;
+	CHECK(vm == m.vm);
+	written.gpa = gpa;
+	written.len = len;
+	written.calls++;
+}
+
+/* What KVM's dirty log does not have: as much as was copied, and once. */
+static void monitor_wrote(void)
+{
+	const struct machine_options o = { .wrote = wrote };
+	unsigned char got[3 * 4096] = { 0 };
+
+	machine_make(&m, &o);
+	machine_lose(&m, PAGE);
+	CHECK_EQ(bez_vm_write(m.vm, machine_gpa(8) + 100, got, 5000), 0);
+	CHECK_EQ(written.calls, 1);
+	CHECK_EQ(written.gpa, machine_gpa(8) + 100);
+	CHECK_EQ(written.len, 5000);
+	/* up to what is lost */
+	CHECK_EQ(bez_vm_write(m.vm, machine_gpa(PAGE) - 30, got, 4096), 4066);
+	CHECK_EQ(written.calls, 2);
+	CHECK_EQ(written.gpa, machine_gpa(PAGE) - 30);
+	CHECK_EQ(written.len, 30);
+	/* and of nothing, nothing */
+	CHECK_EQ(bez_vm_write(m.vm, AT, got, 100), 100);
+	CHECK_EQ(bez_vm_read(m.vm, got, machine_gpa(8), 100), 0);
+	CHECK_EQ(written.calls, 2);
+	machine_unmake(&m);
+}
+
 static const struct way ways[] = {
 	{ .op = TOY_LOAD },
 	{ .op = TOY_STORE, .store = 1 },
@@ -173,5 +211,6 @@ static const struct tap_case cases[] = {
 	{ .name = "copied before", .run = copied },
 	{ .name = "good memory", .run = good_guest },
 	{ .name = "the monitor reads", .run = monitor_reads },
+	{ .name = "the monitor has written", .run = monitor_wrote },
 };
 TAP_MAIN(cases)
