@@ -241,7 +241,7 @@ enum bez_vm_outcome {
 					 * for the guest, and KVM does not know that
 					 * it is dirty */
 	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait. An access meets it again */
-	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no */
+	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no, or the guest would die of it */
 };
 
 struct bez_vm_event {
