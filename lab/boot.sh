@@ -5,7 +5,8 @@
 # does, or after SECONDS; and with its parent, however that ends. DISK, an
 # image, may be empty: then there is none. With CONSOLE_LOG "-" there is no
 # report and no limit: the console is where we are, with a prompt on it.
-# LAB_ACCEL=kvm in the environment: not in software.
+# LAB_ACCEL=kvm in the environment: not in software. LAB_NESTED: in software, with
+# KVM in it.
 set -eu
 
 series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7
@@ -21,6 +22,9 @@ accel=tcg,thread=multi cpu=$(field 4)
 # The processor's maker is the host's there, if nothing is said of it; only
 # Intel's tell all processors of a machine check.
 [ "${LAB_ACCEL:-tcg}" = tcg ] || accel=kvm cpu=$cpu,vendor=GenuineIntel
+# With KVM in it; kvm-amd asks for the maker, too.
+[ -z "${LAB_NESTED:-}" ] ||
+	accel=tcg,thread=multi cpu=$(field 4),+svm,+npt,vendor=AuthenticAMD
 
 # panic=-1 and -no-reboot: a panic ends the guest at once, as does its reboot.
 # No watchdogs: on a busy host an emulated CPU may stand still for seconds,

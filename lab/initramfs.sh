@@ -64,7 +64,11 @@ chmod +x "$root/init"
 cp "$cases" "$root/lab/cases"
 find "$kernel/modules" -name '*.ko' -exec cp '{}' "$root/modules" ';'
 
-cut -f 2 "$cases" | sort -u | while read -r name; do
+# What an argument calls /lab/NAME comes along.
+{
+	cut -f 2 "$cases"
+	cut -f 3 "$cases" | tr ' ' '\n' | sed -n 's|^/lab/||p'
+} | sort -u | while read -r name; do
 	path=$(find_bin "$name")
 	[ -n "$path" ] || continue
 	static "$path" ||
@@ -72,6 +76,7 @@ cut -f 2 "$cases" | sort -u | while read -r name; do
 	cp "$path" "$root/lab/$name"
 done
 [ -z "$files" ] || add_files
+! cut -f 6 "$cases" | grep -qw kernel || cp "$kernel/vmlinuz" "$root/vmlinuz"
 
 (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0) >"$out"
 rm -rf "$root"

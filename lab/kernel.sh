@@ -17,7 +17,7 @@ set -eu
 cache=$1 series=$2 suites=$3
 mirror=${BEZOAR_LAB_MIRROR:-http://deb.debian.org}
 keyring=${BEZOAR_LAB_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
-wanted='hwpoison-inject virtio_pci virtio_blk crc32c_generic ext4'
+wanted='hwpoison-inject virtio_pci virtio_blk crc32c_generic ext4 kvm-amd'
 
 say() { echo "lab: Linux $series: $*" >&2; }
 
@@ -124,6 +124,7 @@ modules()
 		case $m in
 		hwpoison-inject) option=HWPOISON_INJECT ;;
 		ext4)		 option=EXT4_FS ;;
+		kvm-amd)	 option=KVM_AMD ;;
 		virtio_*)	 option=$(echo "$m" | tr '[:lower:]' '[:upper:]') ;;
 		*)		 option='' ;;
 		esac

@@ -24,7 +24,7 @@
 /* No table says what there is, and there is nothing; it ends by a triple fault. */
 static const char command_line[] =
 	"console=ttyS0 panic=-1 reboot=t acpi=off pci=off "
-	"no_timer_check mitigations=off random.trust_cpu=on loglevel=5 "
+	"no_timer_check mitigations=off noxsave random.trust_cpu=on loglevel=5 "
 	"memory_corruption_check=0 nowatchdog";
 
 struct file {
