@@ -22,9 +22,12 @@ accel=tcg,thread=multi cpu=$(field 4)
 # The processor's maker is the host's there, if nothing is said of it; only
 # Intel's tell all processors of a machine check.
 [ "${LAB_ACCEL:-tcg}" = tcg ] || accel=kvm cpu=$cpu,vendor=GenuineIntel
-# With KVM in it; kvm-amd asks for the maker, too.
+# With KVM in it; kvm-amd asks for the maker, too. KVM has Linux patch its own code
+# while it runs: one emulated processor does not run what another has half patched.
+processors=$(field 5)
 [ -z "${LAB_NESTED:-}" ] ||
-	accel=tcg,thread=multi cpu=$(field 4),+svm,+npt,vendor=AuthenticAMD
+	accel=tcg,thread=multi cpu=$(field 4),+svm,+npt,vendor=AuthenticAMD \
+	processors=1
 
 # panic=-1 and -no-reboot: a panic ends the guest at once, as does its reboot.
 # No watchdogs: on a busy host an emulated CPU may stand still for seconds,
@@ -41,7 +44,7 @@ LAB_MONITOR=/dev/ttyS2"
 # Whoever is in the guest may ask for machine checks: monitor.py.
 set -- "$(dirname "$0")/monitor.py" qemu-system-x86_64 \
 	-nodefaults -no-user-config -no-reboot -display none \
-	-accel "$accel" -cpu "$cpu" -smp "$(field 5)" \
+	-accel "$accel" -cpu "$cpu" -smp "$processors" \
 	-m "$(field 6)" -kernel "$kernel/vmlinuz" -initrd "$initramfs" \
 	-append "$append"
 [ -z "$disk" ] ||
