@@ -67,7 +67,11 @@ if cut -f 6 "$cases" | grep -qw kvm; then
 	cp -r "$kernel/kvm" "$root/kvm"
 fi
 
-cut -f 2 "$cases" | sort -u | while read -r name; do
+# What an argument calls /lab/NAME comes along.
+{
+	cut -f 2 "$cases"
+	cut -f 3 "$cases" | tr ' ' '\n' | sed -n 's|^/lab/||p'
+} | sort -u | while read -r name; do
 	path=$(find_bin "$name")
 	[ -n "$path" ] || continue
 	static "$path" ||
@@ -75,6 +79,7 @@ cut -f 2 "$cases" | sort -u | while read -r name; do
 	cp "$path" "$root/lab/$name"
 done
 [ -z "$files" ] || add_files
+! cut -f 6 "$cases" | grep -qw kernel || cp "$kernel/vmlinuz" "$root/vmlinuz"
 
 (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0) >"$out"
 rm -rf "$root"

@@ -11,6 +11,13 @@
 
 #define ENTRIES	256
 
+/* CPUID 1, ECX: there are leaves of a hypervisor, and a clock with them. */
+#define IS_GUEST	(1u << 31)
+
+/* CPUID 0x80000007, EBX: overflow recovery, and SUCCOR. Without them what runs on AMD
+ * takes every uncorrected error for the end. */
+#define CAN_RECOVER	3u
+
 #define CR0	0x80010033u	/* PG WP NE ET MP PE */
 #define CR4	0x20u		/* PAE */
 #define EFER	0xd00u		/* NXE LMA LME */
@@ -49,7 +56,7 @@ static void choose_vendor(struct machine *m, struct kvm_cpuid_entry2 *e)
 		m->amd = is_vendor(e, "AuthenticAMD") || is_vendor(e, "HygonGenuine");
 }
 
-static int set_cpuid(struct vcpu *v)
+int cpu_identify(struct vcpu *v)
 {
 	struct kvm_cpuid2 *all = calloc(1, sizeof(*all) +
 					   ENTRIES * sizeof(all->entries[0]));
@@ -69,15 +76,19 @@ static int set_cpuid(struct vcpu *v)
 
 		if (e->function == 0 || e->function == 0x80000000)
 			choose_vendor(v->machine, e);
-		if (e->function == 1)		/* the number of its APIC */
+		if (e->function == 0x80000007 && v->machine->amd)
+			e->ebx |= CAN_RECOVER;
+		if (e->function == 1) {		/* the number of its APIC */
 			e->ebx = (e->ebx & 0x00ffffff) | v->index << 24;
+			e->ecx |= IS_GUEST;
+		}
 	}
 	r = ioctl(v->fd, KVM_SET_CPUID2, all);
 	free(all);
 	return r ? failed("KVM_SET_CPUID2") : 0;
 }
 
-static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t is_code)
+struct kvm_segment cpu_segment(uint16_t selector, uint8_t type, uint8_t is_code)
 {
 	return (struct kvm_segment){
 		.limit = 0xffffffff,
@@ -94,12 +105,12 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t is_co
 static int set_sregs(struct vcpu *v)
 {
 	const struct image *image = v->machine->memory.image;
-	struct kvm_segment data = segment(KERNEL_DATA, 3, 0);
+	struct kvm_segment data = cpu_segment(KERNEL_DATA, 3, 0);
 	struct kvm_sregs s;
 
 	if (ioctl(v->fd, KVM_GET_SREGS, &s))
 		return failed("KVM_GET_SREGS");
-	s.cs = segment(KERNEL_CODE, 11, 1);
+	s.cs = cpu_segment(KERNEL_CODE, 11, 1);
 	s.ds = s.es = s.fs = s.gs = s.ss = data;
 	s.tr = (struct kvm_segment){
 		.base = image->tss + v->index * TSS_SIZE,
@@ -126,7 +137,7 @@ int cpu_set_up(struct vcpu *v)
 		.rflags = 2,
 	};
 
-	if (set_cpuid(v) || set_sregs(v))
+	if (cpu_identify(v) || set_sregs(v))
 		return -1;
 	return ioctl(v->fd, KVM_SET_REGS, &regs) ? failed("KVM_SET_REGS") : 0;
 }

@@ -90,20 +90,23 @@ static int add_slots(struct machine *m)
 	return 0;
 }
 
-static int add_vcpu(struct machine *m, uint32_t index, size_t run_len)
+int machine_add_vcpu(struct machine *m, uint32_t index, int (*set_up)(struct vcpu *v))
 {
 	struct vcpu *v = &m->vcpu[index];
-	int r;
+	int len = ioctl(m->kvm, KVM_GET_VCPU_MMAP_SIZE, 0), r;
+
+	if (len < 0)
+		return failed("KVM_GET_VCPU_MMAP_SIZE", errno);
 
 	v->machine = m;
 	v->index = index;
 	v->fd = ioctl(m->fd, KVM_CREATE_VCPU, index);
 	if (v->fd < 0)
 		return failed("KVM_CREATE_VCPU", errno);
-	v->run = mmap(NULL, run_len, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	v->run = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 	if (v->run == MAP_FAILED)
 		return failed("struct kvm_run", errno);
-	if (cpu_set_up(v))
+	if (set_up(v))
 		return -1;
 	r = bez_vcpu_add(m->relay, v->fd, v->run, &v->relay);
 	return r ? failed("bez_vcpu_add", -r) : 0;
@@ -111,38 +114,11 @@ static int add_vcpu(struct machine *m, uint32_t index, size_t run_len)
 
 static int add_vcpus(struct machine *m)
 {
-	int len = ioctl(m->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	uint32_t i;
 
-	if (len < 0)
-		return failed("KVM_GET_VCPU_MMAP_SIZE", errno);
 	for (i = 0; i < m->options->vcpus; i++)
-		if (add_vcpu(m, i, (size_t)len))
+		if (machine_add_vcpu(m, i, cpu_set_up))
 			return -1;
-	return 0;
-}
-
-int machine_make(struct machine *m, const struct options *o)
-{
-	int r;
-
-	m->options = o;
-	r = open_kvm(m);
-	if (r)
-		return r;
-	r = bez_start(NULL);
-	if (r)
-		return failed("bez_start", -r);
-	if (memory_make(&m->memory, o->memory_mib))
-		return -1;
-	memory_load(&m->memory, (uint32_t)o->vcpus);
-	if (ledger_start(&m->ledger, &m->memory, o->seconds) ||
-	    make_relay(m) || add_slots(m) || add_vcpus(m))
-		return -1;
-	m->memory.board->seed = o->seed;
-	m->memory.board->cpus = (uint32_t)o->vcpus;
-	m->memory.board->lmce = (uint32_t)o->lmce;
-	m->memory.board->amd = (uint32_t)m->amd;
 	return 0;
 }
 
@@ -152,13 +128,44 @@ static void kicked(int signal)
 	(void)signal;
 }
 
-int machine_start(struct machine *m)
+int machine_open(struct machine *m, const struct options *o)
 {
 	struct sigaction action = { .sa_handler = kicked };
+	int r;
+
+	m->options = o;
+	r = open_kvm(m);
+	if (r)
+		return r;
+	sigaction(SIGUSR1, &action, NULL);
+	r = bez_start(NULL);
+	return r ? failed("bez_start", -r) : make_relay(m);
+}
+
+int machine_make(struct machine *m, const struct options *o)
+{
+	int r = machine_open(m, o);
+
+	if (r)
+		return r;
+	if (memory_make(&m->memory, o->memory_mib))
+		return -1;
+	memory_load(&m->memory, (uint32_t)o->vcpus);
+	if (ledger_start(&m->ledger, &m->memory, o->seconds) ||
+	    add_slots(m) || add_vcpus(m))
+		return -1;
+	m->memory.board->seed = o->seed;
+	m->memory.board->cpus = (uint32_t)o->vcpus;
+	m->memory.board->lmce = (uint32_t)o->lmce;
+	m->memory.board->amd = (uint32_t)m->amd;
+	return 0;
+}
+
+int machine_start(struct machine *m)
+{
 	uint32_t i;
 	int r;
 
-	sigaction(SIGUSR1, &action, NULL);
 	for (i = 0; i < m->options->vcpus; i++) {
 		r = pthread_create(&m->vcpu[i].thread, NULL, vcpu_thread, &m->vcpu[i]);
 		if (r)

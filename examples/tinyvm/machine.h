@@ -45,7 +45,12 @@ struct machine {
 
 #define CANNOT	77
 
-/* 0, or CANNOT: this machine cannot, and why was said; or -1. */
+/* KVM and the relay; no memory and no CPU yet. 0, or CANNOT: this machine cannot, and
+ * why was said; or -1. */
+int machine_open(struct machine *m, const struct options *o);
+/* @set_up: before it runs first. */
+int machine_add_vcpu(struct machine *m, uint32_t index, int (*set_up)(struct vcpu *v));
+/* All of it, for the kernel that is part of this program. As machine_open(). */
 int machine_make(struct machine *m, const struct options *o);
 /* Begin to run its CPUs. */
 int machine_start(struct machine *m);
@@ -53,7 +58,10 @@ int machine_start(struct machine *m);
 int machine_stop(struct machine *m);
 void machine_end(struct machine *m);
 
-/* cpu.c: CPUID, registers; before it runs first. */
+/* cpu.c: CPUID; and registers, too, for the kernel that is part of this program. */
+int cpu_identify(struct vcpu *v);
+/* All of memory, for code of 64 bits or for data. */
+struct kvm_segment cpu_segment(uint16_t selector, uint8_t type, uint8_t is_code);
 int cpu_set_up(struct vcpu *v);
 
 /* vcpu.c: its thread */

@@ -6,6 +6,7 @@
 #include <bezoar/inject.h>
 #include <stdio.h>
 
+#include "linux/linux.h"
 #include "machine.h"
 #include "options.h"
 #include "poisoner.h"
@@ -30,6 +31,8 @@ int main(int argc, char **argv)
 	options_parse(argc, argv, &options);
 	if (!can_lose(&options))
 		return CANNOT;
+	if (options.kernel)
+		return linux_main(&options);
 	r = machine_make(&machine, &options);
 	if (r)
 		return r == CANNOT ? CANNOT : 1;

@@ -17,6 +17,8 @@
 static const char help[] =
 "usage: tinyvm [--poison N] [--seconds N] [--memory MiB] [--vcpus N]\n"
 "              [--vendor intel|amd] [--lmce] [--seed N] [--real] [--json]\n"
+"       tinyvm --linux KERNEL --init PROGRAM [--seconds N] [--memory MiB]\n"
+"              [--vendor intel|amd] [--real]\n"
 "\n"
 "A virtual machine whose memory is lost page by page while it runs, and which\n"
 "goes on. Its kernel, which is part of this program, runs tasks that fill pages\n"
@@ -28,7 +30,8 @@ static const char help[] =
 "\n"
 "  --poison N       pages to lose (default: 1000)\n"
 "  --seconds N      how long that may take (default: 300)\n"
-"  --memory MiB     of the guest, in slots with holes between (default: 64)\n"
+"  --memory MiB     of the guest, in slots with holes between (default: 64;\n"
+"                   with --linux 512, and no holes)\n"
 "  --vcpus N        (default: 2)\n"
 "  --vendor NAME    intel or amd: whose machine checks (default: the host's)\n"
 "  --lmce           have one CPU told instead of all, where KVM can (Intel)\n"
@@ -37,6 +40,9 @@ static const char help[] =
 "  --real           lose pages of real memory, by madvise(2): needs root and a\n"
 "                   kernel with memory failure; they are out of use until the\n"
 "                   next boot. Otherwise it is a mark in the page table\n"
+"  --linux KERNEL   no kernel of its own, but this bzImage of Linux, on one CPU and\n"
+"                   with a serial port; the pages that PROGRAM names are lost\n"
+"  --init PROGRAM   what Linux runs, a static program: tinyvm-survivor\n"
 "  --json           the result as JSON on standard output\n"
 "  --help           this text\n"
 "\n"
@@ -78,7 +84,8 @@ static uint32_t vendor_named(const char *name)
 	die("--vendor wants intel or amd, not '%s'", name);
 }
 
-enum { POISON = 256, SECONDS, MEMORY, VCPUS, VENDOR, LMCE, SEED, REAL, JSON, HELP };
+enum { POISON = 256, SECONDS, MEMORY, VCPUS, VENDOR, LMCE, SEED, REAL, LINUX, INIT, JSON,
+       HELP };
 
 static const struct option known[] = {
 	{ "poison", required_argument, NULL, POISON },
@@ -89,6 +96,8 @@ static const struct option known[] = {
 	{ "lmce", no_argument, NULL, LMCE },
 	{ "seed", required_argument, NULL, SEED },
 	{ "real", no_argument, NULL, REAL },
+	{ "linux", required_argument, NULL, LINUX },
+	{ "init", required_argument, NULL, INIT },
 	{ "json", no_argument, NULL, JSON },
 	{ "help", no_argument, NULL, HELP },
 	{ NULL, 0, NULL, 0 },
@@ -104,7 +113,7 @@ static void apply(int option, struct options *o)
 		o->seconds = number("seconds", optarg, 1, 1000000);
 		break;
 	case MEMORY:
-		o->memory_mib = number("memory", optarg, 8, BOARD_FRAMES / 256);
+		o->memory_mib = number("memory", optarg, 8, 3072);
 		break;
 	case VCPUS:
 		o->vcpus = number("vcpus", optarg, 1, BOARD_CPUS);
@@ -120,6 +129,12 @@ static void apply(int option, struct options *o)
 		break;
 	case REAL:
 		o->backend = BEZ_INJECT_MADV;
+		break;
+	case LINUX:
+		o->kernel = optarg;
+		break;
+	case INIT:
+		o->init = optarg;
 		break;
 	case JSON:
 		o->json = 1;
@@ -140,6 +155,13 @@ static void fits(const struct options *o)
 	uint64_t tasks = o->vcpus * BOARD_TASKS * TASK_PAGES;
 	uint64_t frames = (o->memory_mib << 20) / 4096 - KERNEL_SPACE / 4096;
 
+	if (!o->kernel != !o->init)
+		die("--linux and --init go together");
+	if (o->kernel)
+		return;
+	if (o->memory_mib > BOARD_FRAMES / 256)
+		die("its own kernel takes at most %u MiB",
+		    (unsigned int)BOARD_FRAMES / 256);
 	if (frames < tasks + o->poison)
 		die("%llu MiB are too few for %llu CPUs and %llu lost pages",
 		    (unsigned long long)o->memory_mib, (unsigned long long)o->vcpus,
@@ -151,7 +173,6 @@ void options_parse(int argc, char **argv, struct options *ret_options)
 	struct options o = {
 		.poison = 1000,
 		.seconds = 300,
-		.memory_mib = 64,
 		.vcpus = 2,
 		.backend = BEZ_INJECT_UFFD,
 	};
@@ -165,6 +186,8 @@ void options_parse(int argc, char **argv, struct options *ret_options)
 		apply(option, &o);
 	if (optind < argc)
 		die("'%s' is not an option", argv[optind]);
+	if (!o.memory_mib)
+		o.memory_mib = o.kernel ? 512 : 64;
 	fits(&o);
 	*ret_options = o;
 }

@@ -12,6 +12,8 @@ struct options {
 	uint64_t seed;
 	uint32_t vendor;	/* enum bez_vm_vendor; CPUID: as the host's */
 	uint32_t backend;	/* enum bez_inject_backend */
+	const char *kernel;	/* NULL: the one that is part of this program */
+	const char *init;
 	int lmce;
 	int json;
 };

@@ -253,7 +253,8 @@ enum bez_vm_outcome {
 	BEZ_VM_OUTCOME_FULL = 8,	/* too many wait; its vCPU was removed, and
 					 * no other has room (reason: -ENOSPC) or is
 					 * there (-ENOENT). An access meets it again */
-	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no. Error NONE: it was to be told
+	BEZ_VM_OUTCOME_REFUSED = 9	/* KVM said no, or the guest would die of
+					 * it. Error NONE: it was to be told
 					 * with another vCPU, which has been */
 };
 

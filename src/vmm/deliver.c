@@ -104,6 +104,18 @@ static enum bez_vm_outcome locate(struct telling *t)
 	return BEZ_VM_OUTCOME_NONE;
 }
 
+/* UCNA on Intel needs Linux 6.0. And to a processor without recovery (SER_P), as a
+ * guest of Intel's kind has on one of AMD's, an error that nobody has met would be the
+ * end: it is told when it is met. A monitor that names the vendor knows its guest. */
+static int is_unspeakable(const struct bez_vcpu *vcpu, enum bez_vm_error error)
+{
+	if (vcpu->kind.vendor != BEZ_VM_VENDOR_INTEL)
+		return 0;
+	return (error == BEZ_VM_ERROR_UCNA && !vcpu->vm->has_ucna) ||
+	       (error == BEZ_VM_ERROR_SRAO && !vcpu->vm->o.vendor &&
+		!(vcpu->mcg_cap & BZV_MCG_SER_P));
+}
+
 /*
  * DELIVERED, REFUSED, GONE or GOOD: that was it. HELD: not now. Of a huge page that
  * is lost the guest is told the page that was touched, and of each other when it
@@ -122,8 +134,7 @@ static enum bez_vm_outcome tell(struct telling *t)
 		return done;
 	if (!vcpu->kind.known)
 		bzv_cpu_kind(vcpu);
-	if (item->error == BEZ_VM_ERROR_UCNA && !vcpu->vm->has_ucna &&
-	    vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL) {
+	if (is_unspeakable(vcpu, (enum bez_vm_error)item->error)) {
 		t->event.reason = -EOPNOTSUPP;
 		return BEZ_VM_OUTCOME_REFUSED;
 	}

@@ -9,7 +9,6 @@
 
 #define MCG_CTL_P	(1ull << 8)
 #define MCG_CMCI_P	(1ull << 10)
-#define MCG_SER_P	(1ull << 24)
 #define MCG_LMCE_P	(1ull << 27)
 #define LEAST_BANKS	3
 
@@ -26,23 +25,27 @@ static _Atomic uint64_t numbers;
 static int set_up(struct bez_vcpu *vcpu)
 {
 	const struct bez_vm_options *o = &vcpu->vm->o;
-	uint64_t wanted = MCG_CTL_P | MCG_SER_P;
+	uint64_t wanted = MCG_CTL_P | BZV_MCG_SER_P;
+	int r;
 
 	if (o->flags & BEZ_VM_LMCE)
 		wanted |= MCG_LMCE_P;
 	if (o->flags & BEZ_VM_CMCI)
 		wanted |= MCG_CMCI_P;
 	vcpu->mcg_cap = (vcpu->vm->mcg_supported & wanted) | o->banks;
-	if (o->flags & BEZ_VM_KEEP_MCE) {
-		int r = bzv_cpu_cap(vcpu);
-
-		/* without recovery no error of this kind makes sense to it */
-		if (!r && (!(vcpu->mcg_cap & MCG_SER_P) ||
-			   (uint8_t)vcpu->mcg_cap < LEAST_BANKS))
-			r = -EINVAL;
-		return r;
+	if (!(o->flags & BEZ_VM_KEEP_MCE)) {
+		r = (int)bzv_sys_ioctl(vcpu->fd, KVM_X86_SETUP_MCE,
+				       &vcpu->mcg_cap);
+		/* on AMD's processors KVM takes recovery (SER_P) out again */
+		return r ? r : bzv_cpu_cap(vcpu);
 	}
-	return (int)bzv_sys_ioctl(vcpu->fd, KVM_X86_SETUP_MCE, &vcpu->mcg_cap);
+	r = bzv_cpu_cap(vcpu);
+	/* without recovery no error of this kind makes sense to Intel's */
+	if (!r && ((!(vcpu->mcg_cap & BZV_MCG_SER_P) &&
+		    vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL) ||
+		   (uint8_t)vcpu->mcg_cap < LEAST_BANKS))
+		r = -EINVAL;
+	return r;
 }
 
 /* The caller has the lock. *@ret_index: the lowest that none has. */
@@ -91,12 +94,12 @@ int bez_vcpu_add(struct bez_vm *vm, int vcpu_fd, void *run,
 	pthread_mutex_lock(&vm->lock);
 	/* before anything of it is changed */
 	r = can_enlist(vm, vcpu_fd, &vcpu->index);
-	if (!r)
-		r = set_up(vcpu);
 	if (!r) {
 		bzv_cpu_kind(vcpu);
-		enlist(vm, vcpu);
+		r = set_up(vcpu);
 	}
+	if (!r)
+		enlist(vm, vcpu);
 	pthread_mutex_unlock(&vm->lock);
 	if (r) {
 		free(vcpu);

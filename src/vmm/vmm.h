@@ -28,6 +28,8 @@
 #define BZV_WAIT	128		/* errors that wait for a vCPU */
 #define BZV_OUTCOMES	10
 
+#define BZV_MCG_SER_P	(1ull << 24)	/* MCG_CAP: recovery; SDM 15.3.1.1 */
+
 /* Linux 6.8 */
 #define BZV_EXIT_MEMORY_FAULT	39
 #define BZV_MEMORY_FAULT_PRIVATE (1ull << 3)

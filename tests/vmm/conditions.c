@@ -500,6 +500,46 @@ static void twice(void)
 	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &vcpu), 0);
 	CHECK_EQ(fake.mcg_cap, 4 | 1ull << 8 | 1ull << 24);
 	unmake();
+	/* a guest of AMD's kind has none, and needs none */
+	fake_reset();
+	fake.vendor = "AuthenticAMD";
+	CHECK_EQ(bez_start(NULL), 0);
+	CHECK_EQ(bez_vm_create(&o, &vm), 0);
+	fake.mcg_cap = 10 | 1ull << 8;
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &vcpu), 0);
+	unmake();
+}
+
+/*
+ * KVM on AMD's processors takes recovery out of MCG_CAP and says nothing. Then an
+ * early word is the end of a guest of Intel's kind: it is told when it meets the page.
+ */
+static void on_amd(void)
+{
+	struct bez_vm_options o = options();
+
+	fake_reset();
+	fake.on_amd = 1;
+	make(&o);
+	CHECK_EQ(fake.mcg_cap, 10 | 1ull << 8);
+	CHECK_EQ(bez_vm_report(vm, NULL, BEZ_VM_ERROR_SRAO, GPA + 8192), 0);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(fake.calls, 0);
+	CHECK_EQ(bez_vm_outcome_count(vm, BEZ_VM_OUTCOME_REFUSED), 1);
+	CHECK_EQ(meets(vm, FAKE_VCPU), 1);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(fake.raised, 1);
+	unmake();
+	/* one of AMD's kind knows it by what is deferred */
+	fake_reset();
+	fake.on_amd = 1;
+	fake.vendor = "AuthenticAMD";
+	make(&o);
+	CHECK_EQ(bez_vm_report(vm, NULL, BEZ_VM_ERROR_SRAO, GPA + 8192), 0);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(fake.calls, 1);
+	CHECK_EQ(bez_vm_outcome_count(vm, BEZ_VM_OUTCOME_DELIVERED), 1);
+	unmake();
 }
 
 static const enum bez_vm_error errors[] = {
@@ -524,6 +564,7 @@ static const struct tap_case cases[] = {
 	{ .name = "no UCNA", .run = no_ucna },
 	{ .name = "fetched", .run = fetched },
 	{ .name = "twice", .run = twice },
+	{ .name = "a host of AMD's", .run = on_amd },
 	{ .name = "LMCE", .run = lmce },
 	{ .name = "CPUID comes late", .run = late_cpuid },
 };

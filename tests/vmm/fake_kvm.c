@@ -155,6 +155,8 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 		if (!(uint8_t)fake.mcg_cap || (uint8_t)fake.mcg_cap > 32 ||
 		    (fake.mcg_cap & ~(fake.supported | 0xff | 0xff0000)))
 			return -EINVAL;
+		if (fake.on_amd)
+			fake.mcg_cap &= 0x1ff;
 		return 0;
 	case KVM_X86_SET_MCE:
 		return set_mce(arg);

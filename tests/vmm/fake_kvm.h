@@ -24,6 +24,7 @@ struct fake_kvm {
 	int linux_major;		/* how old it is */
 	const char *vendor;		/* of CPUID; NULL: it is not set */
 	uint32_t signature;		/* CPUID 1, eax */
+	int on_amd;			/* the host: svm_setup_mce() */
 	/* the vCPU */
 	uint64_t mcg_cap, mcg_status, mcg_ctl, mcg_ext_ctl, cr4;
 	uint64_t ctl[FAKE_BANKS], status[FAKE_BANKS], addr[FAKE_BANKS],

@@ -319,6 +319,7 @@ static void two(void)
 	o.vm_fd = n.toy.vm;
 	o.kick_signal = SIGUSR1;
 	o.flags = BEZ_VM_NO_BROADCAST;
+	o.vendor = BEZ_VM_VENDOR_INTEL;
 	CHECK_EQ(bez_vm_create(&o, &n.vm), 0);
 	n.mem = live_pages(MACHINE_PAGES);
 	CHECK_EQ(bez_vm_map(n.vm, MACHINE_GPA, MACHINE_LEN, n.mem, 0, NULL), 0);

@@ -55,6 +55,9 @@ void machine_make(struct machine *m, const struct machine_options *options)
 	CHECK_EQ(sigaction(SIGUSR1, &kick, NULL), 0);
 	CHECK_EQ(bez_start(&start), 0);
 	o.flags = options->flags;
+	/* the toy takes an early word on whatever host: deliver.c */
+	if (!options->vendor)
+		o.vendor = BEZ_VM_VENDOR_INTEL;
 	o.not_ready = options->not_ready;
 	o.banks = options->banks;
 	o.patience_ns = options->patience_ns;
