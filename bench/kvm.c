@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -31,6 +32,22 @@ static char *memory(size_t len)
 	madvise(at, len, MADV_NOHUGEPAGE);
 	memset(at, 1, len);
 	return at;
+}
+
+/* As any monitor does it: who looks for it finds none otherwise, and looks again. */
+static int cpuid(const struct kvm *k)
+{
+	size_t room = 256 * sizeof(struct kvm_cpuid_entry2);
+	struct kvm_cpuid2 *all = calloc(1, sizeof(*all) + room);
+	int r;
+
+	if (!all)
+		return -ENOMEM;
+	all->nent = 256;
+	r = ioctl(k->kvm, KVM_GET_SUPPORTED_CPUID, all) ||
+	    ioctl(k->vcpu, KVM_SET_CPUID2, all) ? -errno : 0;
+	free(all);
+	return r;
 }
 
 int kvm_make(struct kvm *k, enum kvm_guest guest)
@@ -62,7 +79,7 @@ int kvm_make(struct kvm *k, enum kvm_guest guest)
 	k->vcpu = ioctl(k->vm, KVM_CREATE_VCPU, 0);
 	len = (size_t)ioctl(k->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	k->run = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, k->vcpu, 0);
-	return k->vcpu < 0 || k->run == MAP_FAILED ? -ENOMEM : 0;
+	return k->vcpu < 0 || k->run == MAP_FAILED ? -ENOMEM : cpuid(k);
 }
 
 int kvm_ready(struct kvm *k)

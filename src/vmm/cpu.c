@@ -120,20 +120,18 @@ static int find_bank(const struct bez_vcpu *vcpu, int raised,
  * place of another (a #DF: that is a triple fault), and has no room for an interrupt
  * beside it (kvm_multiple_exception(), kvm_check_and_inject_events()).
  */
-static int is_enabled(const struct bez_vcpu *vcpu, enum bzv_ready *ret_ready)
+static int is_enabled(struct bez_vcpu *vcpu, enum bzv_ready *ret_ready,
+		      uint64_t *ret_ip)
 {
-	struct kvm_vcpu_events e;
-	struct kvm_sregs sregs;
-	long r = bzv_sys_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
+	struct bzv_regs regs;
+	int r = bzv_regs(vcpu, &regs);
 
-	if (!r)
-		r = bzv_sys_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &e);
-	if (r < 0)
-		return (int)r;
-	if (!(sregs.cr4 & CR4_MCE))
+	if (r)
+		return r;
+	*ret_ip = regs.ip;
+	if (!(regs.cr4 & CR4_MCE))
 		*ret_ready = BZV_OFF;
-	else if (e.exception.injected || e.exception.pending ||
-		 e.nmi.injected || e.interrupt.injected)
+	else if (regs.busy)
 		*ret_ready = BZV_LATER;
 	return 0;
 }
@@ -175,7 +173,7 @@ int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 		else if (ctl && list.entry[ctl].data != UINT64_MAX)
 			ready = BZV_OFF;
 		else
-			r = is_enabled(vcpu, &ready);
+			r = is_enabled(vcpu, &ready, &state.ip);
 	}
 	if (!r && ready == BZV_READY) {
 		ready = bank_is(&list.entry[1], raised);

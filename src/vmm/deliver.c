@@ -116,6 +116,13 @@ static int is_unspeakable(const struct bez_vcpu *vcpu, enum bez_vm_error error)
 		!(vcpu->mcg_cap & BZV_MCG_SER_P));
 }
 
+/* By a signal: KVM_RUN has not said. */
+static int was_fetched(const struct telling *t)
+{
+	return t->item->by_signal &&
+	       bzv_is_fetch(t->vcpu, t->state.ip, t->item->hva);
+}
+
 /*
  * DELIVERED, REFUSED, GONE or GOOD: that was it. HELD: not now. Of a huge page that
  * is lost the guest is told the page that was touched, and of each other when it
@@ -154,7 +161,7 @@ static enum bez_vm_outcome tell(struct telling *t)
 		.lsb = 12,
 		.restart = item->restart,
 		.at_ip = item->at_ip,
-		.fetch = item->fetch,
+		.fetch = item->fetch || was_fetched(t),
 		.lmce = t->state.lmce && item->error == BEZ_VM_ERROR_SRAR,
 		.mcg_cap = (uint32_t)vcpu->mcg_cap,
 	};
@@ -388,6 +395,7 @@ static void retired(struct bez_vcpu *vcpu, const struct bzv_item *met)
 	item.error = BEZ_VM_ERROR_SRAO;
 	item.restart = 1;
 	item.at_ip = 0;
+	item.by_signal = 0;
 	put_in_line(vcpu, &item);
 }
 
@@ -446,8 +454,6 @@ static int deliver(struct bez_vcpu *vcpu, int ran)
 			bzv_kick(vcpu);
 		return 0;
 	}
-	if (has && exit == BZV_EXIT_YOURS)
-		met.fetch = (uint8_t)bzv_is_fetch(vcpu, met.hva);
 	bzv_round_join(vcpu);
 	if (has && !is_over(&met))
 		r = tell_met(vcpu, &met);

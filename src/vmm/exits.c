@@ -180,19 +180,15 @@ static enum bzv_exit fetch(struct bez_vcpu *vcpu, struct bzv_item *item)
 
 /*
  * A signal does not say how the page was touched; but who stands in it has not had
- * the instruction. Segments that do not begin at 0 are those of old modes, and are
- * told of a load.
+ * the instruction.
  */
-int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t hva)
+int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t ip, uint64_t hva)
 {
 	struct kvm_translation at;
 	struct bzv_piece slot;
-	struct kvm_regs regs;
 
 	memset(&at, 0, sizeof(at));
-	if (bzv_sys_ioctl(vcpu->fd, KVM_GET_REGS, &regs))
-		return 0;
-	at.linear_address = regs.rip;
+	at.linear_address = ip;
 	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &at) || !at.valid)
 		return 0;
 	return host(vcpu, at.physical_address, &slot) / BZV_PAGE ==

@@ -21,6 +21,7 @@ struct bzv_item {
 	uint8_t restart;		/* RIPV: it may run again */
 	uint8_t at_ip;			/* EIPV: the instruction is that one */
 	uint8_t fetch;			/* it was to be executed */
+	uint8_t by_signal;		/* that told of it; maybe a fetch */
 	uint8_t told;			/* that it is held */
 	int32_t undone;			/* 0, or -errno: the instruction could
 					 * not be undone */

@@ -59,11 +59,14 @@ void bzv_kick(struct bez_vcpu *vcpu)
 	const struct bez_vm_options *o = &vcpu->vm->o;
 	int32_t tid;
 
+	/* before the rest: pairs with let_go() in regs.c */
+	atomic_fetch_add(&vcpu->kickers, 1);
 	/* what it is to look at before this: pairs with the beginning of
 	 * bez_vcpu_deliver() */
 	atomic_thread_fence(memory_order_seq_cst);
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
 	atomic_store(&vcpu->kicked, 1);
+	atomic_fetch_sub(&vcpu->kickers, 1);
 	/* who comes to run it later finds immediate_exit */
 	tid = atomic_load(&vcpu->tid);
 	if (!tid || tid == bzv_sys_tid())
@@ -115,6 +118,7 @@ int bzv_relay(const struct bez_lost *lost, const void *context, void *arg)
 		return !bzv_post(vm, NULL, &item);
 	}
 	item.error = BEZ_VM_ERROR_SRAR;
+	item.by_signal = 1;
 	vcpu = in_kvm_run(vm, context);
 	if (!vcpu)
 		return 0;

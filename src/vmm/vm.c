@@ -185,6 +185,7 @@ int bez_vm_create(const struct bez_vm_options *options,
 	vm->o = o;
 	vm->mcg_supported = caps;
 	vm->has_ucna = bzv_sys_linux() >= 6;
+	vm->sync_regs = bzv_can_sync(vm->o.kvm_fd);
 	vm->relay = (struct bez_relay){ .relay = bzv_relay, .arg = vm };
 	init_locks(vm);
 	vm->vcpu = calloc(o.max_vcpus, sizeof(*vm->vcpu));

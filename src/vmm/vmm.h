@@ -7,7 +7,7 @@
  *	exits.c		KVM's exit for MMIO is poison, and the guest stands before
  *	undo.c		the load again
  *	deliver.c	the thread of the vCPU takes both out, between two KVM_RUN:
- *	cpu.c		can this vCPU take it now? which bank?
+ *	cpu.c, regs.c	can this vCPU take it now? which bank?
  *	round.c		on Intel all other vCPUs have to be told with it
  *	pure/encode.c	what the guest finds in the registers
  *
@@ -69,6 +69,8 @@ struct bez_vcpu {
 	/* 1: we have set immediate_exit, before. Set by anybody, cleared by its
 	 * thread */
 	_Atomic uint32_t kicked;
+	/* who are about to do so, or have just: bzv_kick() */
+	_Atomic uint32_t kickers;
 	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
 	_Atomic uint32_t holds;		/* something waits: for the ticker */
 	_Atomic uint32_t called;	/* to a round. Set by who begins one, cleared
@@ -118,6 +120,7 @@ struct bez_vm {
 	int has_ticker;			/* bez_vm_create() */
 	/* KVM knows UCNA (Linux 6.0); before, it makes a #MC of it */
 	uint32_t has_ucna;
+	int sync_regs;			/* bzv_can_sync() */
 	uint32_t wide;			/* bits of a guest address; the first vCPU */
 	pthread_t ticker;
 	pthread_cond_t tick;		/* with lock */
@@ -146,12 +149,23 @@ void bzv_kick(struct bez_vcpu *vcpu);
 enum bzv_exit { BZV_EXIT_YOURS, BZV_EXIT_OURS, BZV_EXIT_BOTH };
 enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
 				 struct bzv_item *ret_item);
-/* Was it an instruction that @vcpu was to execute there? */
-int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t hva);
+/* Was the instruction at @ip (linear) in that page? */
+int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t ip, uint64_t hva);
 
 /* undo.c: the load at which KVM_RUN was left has not happened. 0 or -errno: the guest
  * stands in the middle of it. */
 int bzv_undo(struct bez_vcpu *vcpu);
+
+/* regs.c: void with the next KVM_RUN. Only where KVM_RUN has said -EINTR: nothing is left
+ * of an instruction. 0 or -errno. */
+struct bzv_regs {
+	uint64_t ip;			/* linear */
+	uint64_t cr4;
+	int busy;			/* an event is on its way to it */
+};
+int bzv_regs(struct bez_vcpu *vcpu, struct bzv_regs *ret_regs);
+/* Does KVM hand all of them out with KVM_RUN? */
+int bzv_can_sync(int kvm_fd);
 
 /* cpu.c */
 enum bzv_ready {
@@ -166,6 +180,7 @@ struct bzv_state {
 	uint64_t mcg_status;
 	uint8_t bank;			/* free; if READY */
 	uint8_t lmce;			/* the guest wants it */
+	uint64_t ip;			/* linear; of what is raised, if READY */
 };
 
 /* 0, or -errno of KVM. *@ret_ready: for an error of this kind, or for another vCPU's

@@ -49,6 +49,7 @@ static void make(const struct bez_vm_options *o)
 	run = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(mem != MAP_FAILED && run != MAP_FAILED);
+	fake.run = run;
 	madvise(mem, PAGES * 4096, MADV_NOHUGEPAGE);
 	memset(mem, 1, PAGES * 4096);
 	CHECK_EQ(bez_vm_map(vm, GPA, PAGES * 4096, mem, 0, NULL), 0);
@@ -166,6 +167,7 @@ static void set_state(uint32_t bits)
 	int i;
 
 	fake_reset();
+	fake.run = run;
 	fake.mcg_cap = 10 | 1ull << 8 | 1ull << 24;
 	fake.mcg_status = bits & 1 ? 4 : bits & 2 ? 1 : 0;
 	fake.cr4 = bits & 4 ? 0 : 64;
@@ -216,6 +218,7 @@ static void every_state(void)
 		o.flags = BEZ_VM_NO_BROADCAST;
 		fake_reset();
 		fake.vendor = amd ? "AuthenticAMD" : "GenuineIntel";
+		fake.has_sync = 7;
 		make(&o);
 		set_state(bits);
 		raised = *error == BEZ_VM_ERROR_SRAR ||
@@ -260,7 +263,8 @@ static void every_state(void)
 /* --------------------------------------------------------------------- refused */
 
 static const unsigned long requests[] = {
-	KVM_GET_MSRS, KVM_GET_SREGS, KVM_X86_SET_MCE,
+	KVM_GET_MSRS, KVM_GET_REGS, KVM_GET_SREGS, KVM_GET_VCPU_EVENTS, KVM_RUN,
+	KVM_X86_SET_MCE,
 };
 
 static void kvm_refuses(void)
@@ -269,8 +273,9 @@ static void kvm_refuses(void)
 	size_t i;
 
 	o.flags = BEZ_VM_NO_BROADCAST;
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		fake_reset();
+		fake.has_sync = requests[i] == KVM_RUN ? 7 : 0;
 		make(&o);
 		fake.fails = requests[i];
 		fake.err = EPERM;
@@ -447,34 +452,6 @@ static void no_ucna(void)
 	unmake();
 }
 
-/* The signal is the same for both: who stands in the page has not had it. */
-static void fetched(void)
-{
-	static const struct {
-		uint64_t at, status;
-	} where[] = {
-		{ GPA + LOST * 4096 + 4095, 0xbd80000000000150 },
-		{ GPA + LOST * 4096 - 1, 0xbd80000000000134 },
-		{ GPA + PAGES * 4096, 0xbd80000000000134 },
-		{ 0, 0xbd80000000000134 },	/* is not mapped */
-	};
-	struct bez_vm_options o = options();
-	size_t i;
-
-	o.flags = BEZ_VM_NO_BROADCAST;
-	for (i = 0; i < sizeof(where) / sizeof(where[0]); i++) {
-		fake_reset();
-		make(&o);
-		fake.rip = 0x7f1234567fff;
-		fake.at = where[i].at;
-		CHECK_EQ(meets(vm, FAKE_VCPU), 1);
-		CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
-		CHECK_EQ(fake.raised, 1);
-		CHECK_EQ(fake.status[fake.last_bank], where[i].status);
-		unmake();
-	}
-}
-
 /* What is refused changes nothing of the vCPU that is there. */
 static void twice(void)
 {
@@ -562,7 +539,6 @@ static const struct tap_case cases[] = {
 	{ .name = "another event", .run = another_event },
 	{ .name = "other errors", .run = other_errors },
 	{ .name = "no UCNA", .run = no_ucna },
-	{ .name = "fetched", .run = fetched },
 	{ .name = "twice", .run = twice },
 	{ .name = "a host of AMD's", .run = on_amd },
 	{ .name = "LMCE", .run = lmce },

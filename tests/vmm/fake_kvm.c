@@ -130,13 +130,35 @@ static long cpuid(struct kvm_cpuid2 *all)
 	return 0;
 }
 
+static void get_sregs(struct kvm_sregs *sregs)
+{
+	memset(sregs, 0, sizeof(*sregs));
+	sregs->cr4 = fake.cr4;
+	sregs->cs.base = fake.cs_base;
+	sregs->cs.l = fake.is_64 != 0;
+	sregs->efer = fake.is_64 ? 1ull << 10 : 0;
+}
+
+static void get_regs(struct kvm_regs *regs)
+{
+	memset(regs, 0, sizeof(*regs));
+	regs->rip = fake.rip;
+}
+
+static void get_events(struct kvm_vcpu_events *events)
+{
+	memset(events, 0, sizeof(*events));
+	events->exception.injected = fake.injected == 1;
+	events->exception.pending = fake.injected == 2;
+	events->exception.nr = (uint8_t)fake.exception;
+	events->interrupt.injected = fake.interrupt != 0;
+	events->nmi.injected = fake.nmi != 0;
+}
+
 long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct kvm_msrs *msrs = arg;
-	struct kvm_vcpu_events *events = arg;
 	struct kvm_translation *tr = arg;
-	struct kvm_sregs *sregs = arg;
-	struct kvm_regs *regs = arg;
 	uint32_t i;
 
 	if (request == fake.fails && (!fake.fails_fd || fake.fails_fd == fd))
@@ -146,7 +168,8 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 		return -EBADF;
 	switch (request) {
 	case KVM_CHECK_EXTENSION:
-		return (long)arg == KVM_CAP_MCE ? fake.has_mce : 0;
+		return (long)arg == KVM_CAP_MCE ? fake.has_mce :
+		       (long)arg == KVM_CAP_SYNC_REGS ? fake.has_sync : 0;
 	case KVM_X86_GET_MCE_CAP_SUPPORTED:
 		*(uint64_t *)arg = fake.supported;
 		return 0;
@@ -163,24 +186,17 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 	case KVM_GET_CPUID2:
 		return cpuid(arg);
 	case KVM_GET_SREGS:
-		memset(sregs, 0, sizeof(*sregs));
-		sregs->cr4 = fake.cr4;
+		get_sregs(arg);
 		return 0;
 	case KVM_GET_REGS:
-		memset(regs, 0, sizeof(*regs));
-		regs->rip = fake.rip;
+		get_regs(arg);
 		return 0;
 	case KVM_TRANSLATE:
-		tr->valid = tr->linear_address == fake.rip && fake.at;
+		tr->valid = tr->linear_address == fake.linear && fake.at;
 		tr->physical_address = tr->valid ? fake.at : ~0ull;
 		return 0;
 	case KVM_GET_VCPU_EVENTS:
-		memset(events, 0, sizeof(*events));
-		events->exception.injected = fake.injected == 1;
-		events->exception.pending = fake.injected == 2;
-		events->exception.nr = (uint8_t)fake.exception;
-		events->interrupt.injected = fake.interrupt != 0;
-		events->nmi.injected = fake.nmi != 0;
+		get_events(arg);
 		return 0;
 	case KVM_GET_MSRS:
 		for (i = 0; i < msrs->nmsrs; i++)
@@ -194,7 +210,23 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 
 long bzv_sys_run(int vcpu_fd)
 {
+	struct kvm_run *run = fake.run;
+
 	(void)vcpu_fd;
+	fake.runs++;
+	if (fake.fails == KVM_RUN)
+		return -fake.err;
+	if (run) {
+		fake.entered += !run->immediate_exit;
+		if (fake.in_run)
+			fake.in_run(run);
+		if (run->kvm_valid_regs & KVM_SYNC_X86_REGS)
+			get_regs(&run->s.regs.regs);
+		if (run->kvm_valid_regs & KVM_SYNC_X86_SREGS)
+			get_sregs(&run->s.regs.sregs);
+		if (run->kvm_valid_regs & KVM_SYNC_X86_EVENTS)
+			get_events(&run->s.regs.events);
+	}
 	return -EINTR;
 }
 

@@ -25,15 +25,21 @@ struct fake_kvm {
 	const char *vendor;		/* of CPUID; NULL: it is not set */
 	uint32_t signature;		/* CPUID 1, eax */
 	int on_amd;			/* the host: svm_setup_mce() */
+	int has_sync;			/* KVM_CAP_SYNC_REGS */
+	struct kvm_run *run;		/* of the vCPU, if it has that */
+	void (*in_run)(struct kvm_run *run); /* comes while KVM_RUN runs; or NULL */
 	/* the vCPU */
 	uint64_t mcg_cap, mcg_status, mcg_ctl, mcg_ext_ctl, cr4;
 	uint64_t ctl[FAKE_BANKS], status[FAKE_BANKS], addr[FAKE_BANKS],
 		 misc[FAKE_BANKS];
 	int injected, exception;	/* on their way to the guest */
 	int interrupt, nmi;
-	uint64_t rip, at;		/* linear; and where that is */
+	uint64_t rip, cs_base;
+	int is_64;			/* it runs 64-bit code */
+	uint64_t linear, at;		/* where linear addresses are: of that one */
 	/* what became of it */
 	int calls;			/* KVM_X86_SET_MCE */
+	int runs, entered;		/* KVM_RUN; without immediate_exit */
 	int raised;			/* #MC */
 	int interrupts;			/* CMCI */
 	int dropped;			/* said 0, and nothing came of it */
