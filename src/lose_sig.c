@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is lost because its owner says so: the action DEGRADE for a page that can
- * still be read. So nothing is looked for in it, and it is always covered.
+ * still be read. So nothing is looked for in it, and it is always closed here.
  */
 #include <errno.h>
 
@@ -100,17 +100,22 @@ enter(const struct said *s, struct bz_walk *w, const struct bz_fault *fault,
 		.cause = BEZ_CAUSE_SAID,
 		.tid = (int32_t)bz_walk_tid(w),
 	};
+	enum bz_lost_cover by = BZ_AS_IT_WAS;
+	enum bez_outcome why = BEZ_OUTCOME_REFUSED_KIND;
 	struct bz_lost_at at;
-	enum bez_outcome why;
 	int shared;
 
 	if (bz_lost_take(loss->x, &at))
 		return BEZ_OUTCOME_REFUSED_INVENTORY;
-	why = bz_cover(loss->x, hit->share && !hit->share->disk, scratch,
-		       bz_region_in, &shared);
+	if (loss->memory.kind == BZ_MEMORY_ANON)
+		why = bz_mark(s->mm, loss->x);
+	if (why == BEZ_OUTCOME_REFUSED_KIND) {
+		why = bz_cover(loss->x, hit->share && !hit->share->disk,
+			       scratch, bz_region_in, &shared);
+		by = shared ? BZ_COVERED_SHARED : BZ_COVERED;
+	}
 	if (why == BEZ_OUTCOME_NONE)
-		bz_lost_enter(&at, &lost,
-			      shared ? BZ_COVERED_SHARED : BZ_COVERED);
+		bz_lost_enter(&at, &lost, by);
 	else
 		bz_lost_give_up(&at);
 	/* who tells of losses may have waited for this one, be it none */

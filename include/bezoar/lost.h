@@ -72,14 +72,16 @@ int bez_lost_next(uint64_t *at, struct bez_lost *ret_lost);
  * are entered and closed like what was met, and on_lost is told; whoever touches
  * one has the answer that every access to a lost page has. The good bytes that were
  * there are gone; of shared memory they are closed for this process alone, and the
- * file keeps them. What is lost already is left as it is. 0: all of it is lost.
+ * file keeps them. What is lost already is left as it is. Private memory without a
+ * file is poison then where the kernel can do that (UFFDIO_POISON, Linux 6.6), all
+ * else is covered by a mapping of an empty file. 0: all of it is lost.
  *
  * -EINVAL: not page-aligned, it wraps around, or of a huge page, which is lost as a
  * whole, only a part is in the range. -ENOENT: a page is in no region, or in one
  * whose ladder does not name BEZ_ACTION_DEGRADE. -ENOSPC: the inventory is full.
  * -ENOMEM: no memory, or no mappings left. -EOPNOTSUPP: memory of a kind, or with
- * an attribute (a name, MADV_WIPEONFORK, a userfaultfd of the program's) that can
- * not be closed. -EAGAIN: somebody else is at it. -EIO: anything else; the event
+ * an attribute (a name, MADV_WIPEONFORK, a userfaultfd of the program's) that a
+ * cover can not have. -EAGAIN: somebody else is at it. -EIO: anything else; the event
  * has it (cause BEZ_CAUSE_SAID). Of several extents those before the one that
  * failed are lost then. -ESRCH: not started.
  * Context: any; not in a handler (-EDEADLK).

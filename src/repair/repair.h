@@ -133,6 +133,14 @@ enum bez_outcome bz_hole_take(struct bz_extent x);
 enum bez_outcome bz_cover(struct bz_extent x, int watched, void *scratch,
 			  bz_taken_fn taken, int *ret_shared);
 
+/*
+ * The same for private memory without a file, as an entry for poison: nothing is mapped
+ * in its place. REFUSED_KIND: not here (before Linux 6.6, no userfaultfd, another one's
+ * range), and nothing was changed; REFUSED_SYSTEM: it is closed, and not lost. The caller
+ * has claimed it. Context: handler-safe.
+ */
+enum bez_outcome bz_mark(struct bz_mm *mm, struct bz_extent x);
+
 /* Fresh memory of this process alone with x.width bytes of @content in place of
  * such a cover, with its attributes; a huge page if it was one, unless @base.
  * ALREADY_GOOD: it is none any more. REFUSED_HUGE: there is none free; REFUSED_KIND:

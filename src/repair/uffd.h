@@ -32,10 +32,20 @@ int bz_uffd_is_of(int fd, int32_t pid);
 /* Orders who opens. 0 or -EBUSY. To unlock, store 0 to mm->uffd_busy. */
 int bz_uffd_lock(struct bz_mm *mm);
 
+/* The process's descriptor, opened if it is not; -1: there is none. Is @fd it? */
+int bz_uffd_get(struct bz_mm *mm);
+int bz_uffd_ours(struct bz_mm *mm, int fd);
+
 /* UFFDIO_REGISTER for the faults of @mode, UFFDIO_COPY; each tried again where
  * that helps. */
 long bz_uffd_register(int fd, struct bz_extent x, uint64_t mode);
 long bz_uffd_copy(int fd, struct bz_extent x, const void *stage);
+/* Wakes who waits as well. */
+void bz_uffd_unregister(int fd, struct bz_extent x);
+/* It is empty, and may not be left to read as zeros. */
+void bz_uffd_close_page(int fd, struct bz_extent x);
+/* MADV_DONTNEED, of what is locked, too. */
+long bz_discard(struct bz_extent x);
 
 enum bz_placed bz_uffd_place(struct bz_mm *mm, const struct bz_placing *p);
 

@@ -9,8 +9,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "after_help.h"
@@ -64,9 +66,8 @@ static void filled(void)
 		      after.width));
 }
 
-static void each_kind(void)
+static void said_of(const struct kinds_kind *kind, uint32_t flags)
 {
-	const struct kinds_kind *kind = tap_data();
 	struct kinds_seen was, is;
 	uint64_t generation;
 	bez_region_t r;
@@ -76,7 +77,7 @@ static void each_kind(void)
 		huge_need(8);
 	kinds_make(kind, &after);
 	after_at = after.len / 2 + 77;
-	see_start(0);
+	see_start(flags);
 	r = after_add();
 	kinds_see(after_extent(), &was);
 	say();
@@ -103,6 +104,55 @@ static void each_kind(void)
 	CHECK_EQ(bez_region_remove(r), 0);
 	CHECK_EQ(bez_stop(), 0);
 	kinds_unlink(&after);
+}
+
+static void each_kind(void)
+{
+	said_of(tap_data(), 0);
+}
+
+/* Where the kernel cannot poison it for us. */
+static void covered(void)
+{
+	said_of(tap_data(), BEZ_START_NO_UFFD);
+}
+
+static size_t mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	size_t n = 0;
+	int c;
+
+	CHECK(f != NULL);
+	while ((c = getc(f)) != EOF)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+/* It is poison then: nothing is mapped there, and what a cover cannot have stays. */
+static void poison(void)
+{
+	size_t was, p = live_page();
+	pid_t child;
+	int status;
+
+	live_need_linux(6, 6, "UFFDIO_POISON");
+	after_begin(6, 0);
+	after_add();
+	CHECK_EQ(madvise(after.at, after.len, MADV_WIPEONFORK), 0);
+	was = mappings();
+	CHECK_EQ(bez_lost_add(after.at + p, p), 0);
+	CHECK_EQ(bez_lost_add(after.at + 3 * p, p), 0);
+	CHECK_EQ(mappings(), was);
+	child = fork();
+	if (!child)
+		_exit(bez_lost_in(after.at, after.len) || after.at[p]);
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(bez_lost_in(after.at + p, 1), 1);
+	CHECK_EQ(madvise(after.at, after.len, MADV_POPULATE_READ), -1);
+	CHECK_EQ(errno, EHWPOISON);
 }
 
 /* What the kernel calls lost itself. */
@@ -228,7 +278,7 @@ static void refused(void)
 	size_t p = live_page();
 
 	CHECK_EQ(bez_lost_add(inner, p), -ESRCH);
-	after_begin(6, 0);
+	after_begin(6, BEZ_START_NO_UFFD);
 	CHECK_EQ(bez_lost_add(after.at, p), -ENOENT);
 	live_region(inner, p, &source, "inner");
 	CHECK_EQ(bez_lost_add(inner, p), -ENOENT);
@@ -336,6 +386,7 @@ static void *reads(void *arg)
 
 static void hammered(void)
 {
+	const uint32_t *flags = tap_data();
 	pthread_t t[READERS];
 	size_t i;
 
@@ -343,7 +394,7 @@ static void hammered(void)
 	after_at = after.len / 2;
 	kinds_bytes(NEW);
 	kinds_bytes(0);
-	see_start(0);
+	see_start(*flags);
 	after_add();
 	for (i = 0; i < READERS; i++)
 		CHECK_EQ(pthread_create(&t[i], NULL, reads,
@@ -365,6 +416,7 @@ static void hammered(void)
 }
 
 static const int known = 1, unknown;
+static const uint32_t any, no_uffd = BEZ_START_NO_UFFD;
 
 #define KIND(k) { .name = #k, .run = each_kind, .data = &kinds_##k, \
 		  .timeout_s = 120 }
@@ -385,7 +437,14 @@ static const struct tap_case cases[] = {
 	{ .name = "a part of a huge page", .run = part_of_huge },
 	{ .name = "many at once", .run = many, .timeout_s = 120 },
 	{ .name = "others read it all the time", .run = hammered,
+	  .data = &any, .timeout_s = 120 },
+	{ .name = "others read it all the time, covered", .run = hammered,
+	  .data = &no_uffd, .timeout_s = 120 },
+	{ .name = "covered", .run = covered, .data = &kinds_anon,
 	  .timeout_s = 120 },
+	{ .name = "covered, huge", .run = covered, .data = &kinds_huge,
+	  .timeout_s = 120 },
+	{ .name = "it is poison", .run = poison },
 };
 
 TAP_MAIN(cases)

@@ -30,17 +30,22 @@ static unsigned char *lost_page(void)
 	return at + LOST * unit_page();
 }
 
-static void begin(void)
+static void begin_with(uint32_t flags)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	bez_region_t region;
 
 	unit_need_poison();
 	at = live_pages(PAGES);
-	live_start(BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL);
+	live_start(BEZ_START_NO_WORKER | BEZ_START_NO_EARLY_KILL | flags);
 	policy.actions[0] = BEZ_ACTION_DEGRADE;
 	CHECK_EQ(bez_region_add(at, PAGES * unit_page(), &policy, &region), 0);
 	unit_patience(100);
+}
+
+static void begin(void)
+{
+	begin_with(0);
 }
 
 static void add(void)
@@ -61,7 +66,7 @@ static void every_call(void)
 	uint32_t n, calls, fds, maps, did = 0, did_not = 0;
 	size_t e;
 
-	begin();
+	begin_with(*(const uint32_t *)tap_data());
 	add();
 	CHECK_EQ(r, 0);
 	calls = double_calls();
@@ -192,8 +197,11 @@ static void no_room(void)
 	CHECK_EQ(unit_state(at, LOST), UNIT_GOOD);
 }
 
+static const uint32_t poison, cover = BEZ_START_NO_UFFD;
+
 static const struct tap_case cases[] = {
-	{ .name = "each call fails", .run = every_call },
+	{ .name = "each call fails, poison", .run = every_call, .data = &poison },
+	{ .name = "each call fails", .run = every_call, .data = &cover },
 	{ .name = "another has it all the time", .run = taken, .data = &never },
 	{ .name = "another has it for a while", .run = taken, .data = &leaves },
 	{ .name = "another has entered it", .run = taken,

@@ -71,10 +71,10 @@ static void goes(void)
 	CHECK_EQ(bez_vm_lost_next(m.vm, &at, &lost), 0);
 	CHECK_EQ(lost.gpa, machine_gpa(PAGE));
 	CHECK(lost.hva == m.mem + PAGE * 4096);
-	/* nobody gets the bytes that were there; a KVM that names no address of
-	 * what it cannot read says so to the monitor */
+	/* nobody gets the bytes that were there; before 6.6 the page is closed, and
+	 * a KVM that names no address of what it cannot read says so to the monitor */
 	toy_begin(&m.toy, 0, TOY_LOAD, machine_gpa(PAGE + 9) + 100, 0, 0);
-	if (live_is_real()) {
+	if (live_is_real() && !live_linux(6, 6)) {
 		CHECK_EQ(machine_run(&m, 0), -EFAULT);
 	} else {
 		CHECK_EQ(machine_run(&m, 0), TOY_MC);
