@@ -73,8 +73,10 @@ static void said_of(const struct kinds_kind *kind, uint32_t flags)
 	bez_region_t r;
 	size_t i;
 
-	if (kind->huge)
+	if (kind->huge) {
+		live_need_linux(5, 16, "a huge page in the place of a cover");
 		huge_need(8);
+	}
 	kinds_make(kind, &after);
 	after_at = after.len / 2 + 77;
 	see_start(flags);
