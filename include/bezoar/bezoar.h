@@ -510,6 +510,7 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 }
 #endif
 
+#include <bezoar/around.h>
 #include <bezoar/copy.h>
 #include <bezoar/lost.h>
 #include <bezoar/scope.h>
