@@ -18,6 +18,7 @@
 #include "repair/repair.h"
 #include "repair/share.h"
 #include "source/source.h"
+#include "worker/defer.h"
 
 #include <string.h>
 
@@ -221,6 +222,8 @@ static __attribute__((noinline)) int open_claimed(const struct order *o,
 	if (!r) {
 		bz_mended(o->mm, at->x);
 		bz_lost_remove(&now);
+		/* for who was told that it is lost */
+		bz_ring(o->mm);
 	}
 	result.outcome = (uint16_t)(r ? BEZ_OUTCOME_LEFT : did);
 	result.why = (uint16_t)(r ? did : BEZ_OUTCOME_NONE);
