@@ -6,117 +6,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "live.h"
+#include "quarantine_help.h"
 #include "replace_see.h"
-
-#define PAGES	64
-#define MOST	4096
-
-/* One that is told. */
-struct ear {
-	struct bez_quarantined said[MOST];
-	_Atomic uint32_t count;
-	sem_t ring;
-	bez_quarantine_t id;
-	void (*then)(struct ear *ear, const struct bez_quarantined *what);
-};
-
-static unsigned char *at;
-static size_t page;
-static bez_region_t region;
-static struct ear all, some, late;
-
-static void hear(const struct bez_quarantined *what, void *arg)
-{
-	struct ear *ear = arg;
-	uint32_t n = atomic_load(&ear->count);
-
-	if (n < MOST)
-		ear->said[n] = *what;
-	if (ear->then)
-		ear->then(ear, what);
-	atomic_store(&ear->count, n + 1);
-	sem_post(&ear->ring);
-}
-
-static void wait_for(struct ear *ear, uint32_t n)
-{
-	struct timespec end;
-
-	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_sec += 20 * tap_patience();
-	while (atomic_load(&ear->count) < n)
-		CHECKF(!sem_timedwait(&ear->ring, &end), "told %u of %u",
-		       atomic_load(&ear->count), n);
-}
-
-static int add(struct ear *ear, const struct bez_range *ranges, uint32_t count)
-{
-	struct bez_quarantine q = BEZ_QUARANTINE_INIT;
-
-	q.fn = hear;
-	q.arg = ear;
-	q.ranges = ranges;
-	q.count = count;
-	return bez_quarantine_add(&q, &ear->id);
-}
-
-static void add_all(void)
-{
-	CHECK_EQ(add(&all, NULL, 0), 0);
-}
-
-static bez_region_t degrades(unsigned char *where, size_t pages)
-{
-	struct bez_policy policy = BEZ_POLICY_INIT;
-	bez_region_t r;
-
-	policy.actions[0] = BEZ_ACTION_DEGRADE;
-	CHECK_EQ(bez_region_add(where, pages * page, &policy, &r), 0);
-	return r;
-}
-
-static void begin(void)
-{
-	page = live_page();
-	at = live_pages(PAGES);
-	sem_init(&all.ring, 0, 0);
-	sem_init(&some.ring, 0, 0);
-	sem_init(&late.ring, 0, 0);
-	see_install();
-	see_start(0);
-	region = degrades(at, PAGES);
-}
-
-static void lose(size_t i)
-{
-	CHECK_EQ(bez_lost_add(at + i * page, page), 0);
-}
-
-static void was(struct ear *ear, uint32_t n, uint32_t kind, size_t first,
-		size_t pages)
-{
-	const struct bez_quarantined *q = &ear->said[n];
-
-	CHECKF(n < atomic_load(&ear->count) && q->kind == kind &&
-	       q->addr == at + first * page && q->len == pages * page,
-	       "%u of %u: kind %u, page %td, %zu bytes", n,
-	       atomic_load(&ear->count), q->kind,
-	       ((unsigned char *)q->addr - at) / (ptrdiff_t)page, q->len);
-	CHECK(q->region == region);
-}
-
-#define LOST	BEZ_QUARANTINE_LOST
-#define RETIRES	BEZ_QUARANTINE_RETIRING
-#define BACK	BEZ_QUARANTINE_BACK
 
 /* ------------------------------------------------------------------------ losses */
 
@@ -196,26 +91,20 @@ static void comes_back(void)
 	CHECK_EQ(all.count, 6);
 }
 
-static sem_t entered, may_go;
-
-static void holds(struct ear *ear, const struct bez_quarantined *what)
-{
-	(void)what;
-	if (atomic_load(&ear->count))
-		return;
-	sem_post(&entered);
-	sem_wait(&may_go);
-}
-
 /* The place of a loss is another's before anybody is told that it is back. */
 static void place_again(void)
 {
+	struct bez_range range;
+
 	begin();
+	range = (struct bez_range){ at + page, page };
 	sem_init(&entered, 0, 0);
 	sem_init(&may_go, 0, 0);
 	all.then = holds;
 	lose(1);
 	lose(2);
+	CHECK_EQ(add(&some, &range, 1), 0);
+	wait_for(&some, 1);
 	add_all();
 	sem_wait(&entered);			/* told of page 1 */
 	CHECK_EQ(bez_lost_clear(at + page, 2 * page), 0);
@@ -229,6 +118,11 @@ static void place_again(void)
 	was(&all, 3, LOST, 1, 1);
 	CHECK_EQ(all.said[1].seq, 1);
 	CHECK_EQ(all.said[3].seq, 4);
+	/* nothing that it wants came to the place of what it was told of */
+	wait_for(&some, 3);
+	was(&some, 0, LOST, 1, 1);
+	was(&some, 1, BACK, 1, 1);
+	was(&some, 2, LOST, 1, 1);
 }
 
 static void clears(struct ear *ear, const struct bez_quarantined *what)
@@ -248,25 +142,6 @@ static void may_clear(void)
 	was(&all, 0, LOST, 7, 1);
 	was(&all, 1, BACK, 7, 1);
 	CHECK_EQ(bez_lost_in(at, PAGES * page), 0);
-}
-
-#define THREADS	4
-#define EACH	(PAGES / THREADS)
-#define ROUNDS	5
-
-static void *loses(void *arg)
-{
-	size_t first = (size_t)arg * EACH, i, round;
-
-	bez_thread_attach();
-	for (round = 0; round < ROUNDS; round++) {
-		for (i = first; i < first + EACH; i++)
-			if (bez_lost_add(at + i * page, page))
-				return arg;
-		if (bez_lost_clear(at + first * page, EACH * page))
-			return arg;
-	}
-	return NULL;
 }
 
 /* Many at once: losses in their order, and each that is back was told. */
@@ -346,6 +221,7 @@ static void retires(void)
 	lose(10);
 	wait_for(&all, 4);
 	was(&all, 3, LOST, 10, 1);
+	wait_for(&some, 2);
 	CHECK_EQ(bez_quarantine_back(at, PAGES * page), -ENOENT);
 	CHECK_EQ(bez_lost_clear(at + 10 * page, page), 0);
 	wait_for(&some, 3);
@@ -397,211 +273,6 @@ static void announced(void)
 	CHECK_EQ(live_wrong(at, PAGES * page, 0), 0);
 }
 
-/* ------------------------------------------------------------------- who is told */
-
-static _Atomic int remover;
-
-static void *removes(void *arg)
-{
-	atomic_store(&remover, gettid());
-	*(int *)arg = bez_quarantine_remove(all.id);
-	return arg;
-}
-
-static void waits(void)
-{
-	pthread_t t;
-	int r = 1;
-
-	begin();
-	sem_init(&entered, 0, 0);
-	sem_init(&may_go, 0, 0);
-	all.then = holds;
-	add_all();
-	CHECK_EQ(add(&some, NULL, 0), 0);
-	lose(1);
-	lose(2);
-	sem_wait(&entered);
-	CHECK_EQ(pthread_create(&t, NULL, removes, &r), 0);
-	/* another is removed at once meanwhile */
-	CHECK_EQ(bez_quarantine_remove(some.id), 0);
-	CHECK_EQ(bez_quarantine_remove(some.id), -ENOENT);
-	while (!live_sleeps(atomic_load(&remover)))
-		sched_yield();
-	CHECK_EQ(pthread_tryjoin_np(t, NULL), EBUSY);
-	CHECK_EQ(r, 1);
-	sem_post(&may_go);
-	CHECK_EQ(pthread_join(t, NULL), 0);
-	CHECK_EQ(r, 0);
-	CHECK_EQ(all.count, 1);			/* and not of page 2 */
-	CHECK_EQ(some.count, 0);
-	CHECK_EQ(add(&late, NULL, 0), 0);
-	wait_for(&late, 2);
-	CHECK_EQ(all.count, 1);
-}
-
-static int removed;
-
-static void removes_itself(struct ear *ear, const struct bez_quarantined *what)
-{
-	(void)what;
-	removed = bez_quarantine_remove(ear->id);
-	CHECK_EQ(bez_quarantine_remove(ear->id), -ENOENT);
-	CHECK_EQ(bez_stop(), -EDEADLK);
-}
-
-static void from_inside(void)
-{
-	size_t i;
-
-	begin();
-	all.then = removes_itself;
-	removed = 1;
-	add_all();
-	lose(1);
-	lose(2);
-	wait_for(&all, 1);
-	/* its place is free again: all of them are, as soon as it is out */
-	for (i = 0; i < 3; i++) {
-		CHECK_EQ(add(&late, NULL, 0), 0);
-		wait_for(&late, 2 * (uint32_t)(i + 1));
-	}
-	CHECK_EQ(removed, 0);
-	CHECK_EQ(all.count, 1);
-	for (; i < BEZ_QUARANTINES_MAX; i++)
-		CHECK_EQ(add(&some, NULL, 0), 0);
-	CHECK_EQ(add(&some, NULL, 0), -ENOSPC);
-}
-
-static _Atomic int stop;
-
-static void *comes_and_goes(void *arg)
-{
-	static struct ear ears[THREADS];
-	struct ear *ear = &ears[(size_t)arg];
-
-	bez_thread_attach();
-	sem_init(&ear->ring, 0, 0);
-	while (!atomic_load(&stop)) {
-		atomic_store(&ear->count, 0);
-		if (add(ear, NULL, 0) || bez_quarantine_remove(ear->id))
-			return ear;
-	}
-	return NULL;
-}
-
-static void storm(void)
-{
-	pthread_t thread[2 * THREADS];
-	size_t i;
-	void *r;
-
-	begin();
-	for (i = 0; i < THREADS; i++)
-		CHECK_EQ(pthread_create(&thread[i], NULL, comes_and_goes,
-					(void *)i), 0);
-	for (; i < 2 * THREADS; i++)
-		CHECK_EQ(pthread_create(&thread[i], NULL, loses,
-					(void *)(i - THREADS)), 0);
-	for (i = 2 * THREADS; i--;) {
-		if (i == THREADS - 1)
-			atomic_store(&stop, 1);
-		CHECK_EQ(pthread_join(thread[i], &r), 0);
-		CHECK(!r);
-	}
-	CHECK_EQ(bez_region_remove(region), 0);
-	CHECK_EQ(bez_stop(), 0);
-}
-
-static int inside = 1;
-
-static int adds_inside(void *dst, size_t n, uint64_t offset, void *arg)
-{
-	(void)arg;
-	(void)offset;
-	inside = add(&some, NULL, 0);
-	CHECK_EQ(bez_quarantine_retire(dst, n), -EDEADLK);
-	live_fill(dst, n, 0);
-	return 0;
-}
-
-static void refused(void)
-{
-	struct bez_source from = bez_source_callback(adds_inside, NULL);
-	struct bez_range bad = { &bad, 0 };
-	struct bez_quarantine q = BEZ_QUARANTINE_INIT;
-	unsigned char *other;
-
-	CHECK_EQ(add(&all, NULL, 0), -ESRCH);
-	CHECK_EQ(bez_quarantine_retire(&q, 1), -ESRCH);
-	begin();
-	CHECK_EQ(bez_quarantine_add(NULL, &all.id), -EINVAL);
-	CHECK_EQ(bez_quarantine_add(&q, &all.id), -EINVAL);
-	CHECK_EQ(add(&all, &bad, 1), -EINVAL);
-	CHECK_EQ(add(&all, NULL, 1), -EINVAL);
-	bad.len = SIZE_MAX;
-	CHECK_EQ(add(&all, &bad, 1), -EINVAL);
-	q.fn = hear;
-	q.size = 2;
-	CHECK_EQ(bez_quarantine_add(&q, &all.id), -EINVAL);
-	CHECK_EQ(bez_quarantine_remove(1), -ENOENT);
-	CHECK_EQ(bez_quarantine_retire(&q, 0), -EINVAL);
-	CHECK_EQ(bez_quarantine_back(&q, SIZE_MAX), -EINVAL);
-	other = live_pages(1);
-	live_region(other, page, &from, "inside");
-	live_poison(other);
-	CHECK_EQ(live_read(other), live_byte(0, 0));
-	CHECK_EQ(inside, -EDEADLK);
-}
-
-/* What was registered is forgotten with the library. */
-static void stopped(void)
-{
-	begin();
-	add_all();
-	CHECK_EQ(bez_quarantine_retire(at, page), 0);
-	wait_for(&all, 1);
-	CHECK_EQ(bez_region_remove(region), 0);
-	CHECK_EQ(bez_stop(), 0);
-	see_start(BEZ_START_NO_WORKER);
-	CHECK_EQ(add(&some, NULL, 0), -EINVAL);
-	CHECK_EQ(bez_stop(), 0);
-	see_start(0);
-	region = degrades(at, PAGES);
-	CHECK_EQ(bez_quarantine_remove(all.id), -ENOENT);
-	CHECK_EQ(add(&some, NULL, 0), 0);
-	lose(1);
-	wait_for(&some, 1);
-	was(&some, 0, LOST, 1, 1);
-	CHECK_EQ(all.count, 1);
-}
-
-static void in_child(void)
-{
-	CHECK_EQ(bez_thread_attach(), 0);
-	lose(9);
-	wait_for(&all, 3);
-	was(&all, 2, LOST, 9, 1);
-	CHECK_EQ(bez_lost_clear(at + 3 * page, page), 0);
-	wait_for(&all, 4);
-	was(&all, 3, BACK, 3, 1);
-	CHECK_EQ(bez_quarantine_remove(all.id), 0);
-}
-
-/* A child has what its parent had registered and was told. */
-static void forked(void)
-{
-	begin();
-	add_all();
-	lose(3);
-	lose(4);
-	wait_for(&all, 2);
-	live_in_child(in_child);
-	lose(5);
-	wait_for(&all, 3);
-	was(&all, 2, LOST, 5, 1);
-}
-
 static const struct tap_case cases[] = {
 	{ .name = "losses in order, of their ranges", .run = in_order },
 	{ .name = "what comes back", .run = comes_back },
@@ -611,11 +282,5 @@ static const struct tap_case cases[] = {
 	{ .name = "what is retiring", .run = retires },
 	{ .name = "many that are retiring", .run = retires_many },
 	{ .name = "what is announced", .run = announced },
-	{ .name = "removal waits", .run = waits },
-	{ .name = "removal from inside", .run = from_inside },
-	{ .name = "coming and going among losses", .run = storm },
-	{ .name = "refused", .run = refused },
-	{ .name = "stopped, and started again", .run = stopped },
-	{ .name = "in a child", .run = forked },
 };
 TAP_MAIN(cases)
