@@ -10,8 +10,7 @@
 
 static void skipped(void)
 {
-	tap_skip("jemalloc was not there when this was built: install "
-		 "libjemalloc-dev and configure anew");
+	tap_skip(WHY);
 }
 
 static const struct tap_case cases[] = {
