@@ -23,8 +23,8 @@
  * ABOUT TO GO. The kernel tells a process nothing before it takes a page whose
  * errors it still corrects (soft offline): the content is moved, the address stays
  * and nothing is lost. So RETIRING comes from who knows: an early notice of the
- * kernel about a page that can be read, as one that could not be unmapped
- * (BUS_MCEERR_AO); or from bez_quarantine_retire(), for who reads the corrected
+ * kernel about a page of a region that can be read, as one that could not be
+ * unmapped (BUS_MCEERR_AO); or from bez_quarantine_retire(), for who reads the corrected
  * errors (EDAC, rasdaemon) and finds the frame in /proc/self/pagemap, which takes
  * CAP_SYS_ADMIN.
  */

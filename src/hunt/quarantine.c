@@ -287,19 +287,16 @@ static int retire(uint64_t addr, uint64_t len, enum bez_cause cause)
 	return 0;
 }
 
-static int is_range(uint64_t addr, uint64_t len)
+static int enter_range(uint64_t addr, uint64_t len, struct bz_mm **ret_mm)
 {
-	return len && addr + len - 1 >= addr;
+	return len && addr + len - 1 >= addr ? enter(ret_mm) : -EINVAL;
 }
 
 int bez_quarantine_retire(void *addr, size_t len)
 {
 	struct bz_mm *mm;
-	int r;
+	int r = enter_range((uint64_t)addr, len, &mm);
 
-	if (!is_range((uint64_t)addr, len))
-		return -EINVAL;
-	r = enter(&mm);
 	if (r)
 		return r;
 	r = retire((uint64_t)addr, len, BEZ_CAUSE_SAID);
@@ -310,11 +307,8 @@ int bez_quarantine_retire(void *addr, size_t len)
 int bez_quarantine_back(void *addr, size_t len)
 {
 	struct bz_mm *mm;
-	int r;
+	int r = enter_range((uint64_t)addr, len, &mm);
 
-	if (!is_range((uint64_t)addr, len))
-		return -EINVAL;
-	r = enter(&mm);
 	if (r)
 		return r;
 	r = bz_retiring_drop((uint64_t)addr, len) ? 0 : -ENOENT;
