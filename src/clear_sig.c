@@ -18,6 +18,7 @@
 #include "repair/repair.h"
 #include "repair/share.h"
 #include "source/source.h"
+#include "worker/defer.h"
 
 #include <string.h>
 
@@ -299,6 +300,7 @@ static int open_again(struct order *o)
 {
 	struct bz_lost_at at;
 	uint32_t i = 0;
+	int r;
 
 	o->mm = atomic_load(&bz_core.mm);
 	if (!o->mm)
@@ -310,7 +312,10 @@ static int open_again(struct order *o)
 	while (bz_lost_walk(&i, &at))
 		if (overlaps(at.x, o->start, o->end) && !is_within(o, at.x))
 			return -EINVAL;
-	return bz_from_outside(o->mm, open_all, o);
+	r = bz_from_outside(o->mm, open_all, o);
+	/* for who was told that it is lost */
+	bz_ring(o->mm);
+	return r;
 }
 
 int bez_lost_clear(void *addr, size_t len)

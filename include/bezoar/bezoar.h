@@ -510,8 +510,10 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 }
 #endif
 
+#include <bezoar/around.h>
 #include <bezoar/copy.h>
 #include <bezoar/lost.h>
+#include <bezoar/quarantine.h>
 #include <bezoar/scope.h>
 #include <bezoar/shared.h>
 #include <bezoar/shutdown.h>

@@ -12,6 +12,7 @@
 #include "core/scope.h"
 #include "core/sized.h"
 #include "core/tls.h"
+#include "hunt/quarantine.h"
 #include "ladder.h"
 #include "record/record.h"
 #include "region/lost.h"
@@ -110,6 +111,7 @@ static void after_fork_in_child(void)
 		bz_share_forked(mm);
 		bz_record_forked(mm);
 		bz_lost_forked();
+		bz_quarantine_forked();
 		bz_degrade_forked(mm);
 	}
 	leave_fork(1);
@@ -339,6 +341,7 @@ static int stop(void)
 	bz_fence_close(mm);
 	bz_record_close();
 	bz_hooks_forget();
+	bz_quarantine_forget();
 	bz_region_reset();
 	stops = 0;
 	atomic_store(&stopping, 0);

@@ -114,6 +114,8 @@ int bez_lost_add(void *addr, size_t len)
 
 /* ---------------------------------------------------------------- on_lost */
 
+#define BY_OWNER	UINT64_MAX	/* what the owner was not told of */
+
 struct untold {
 	uint32_t slot;			/* of the one with the lowest number */
 	uint64_t key;
@@ -121,7 +123,8 @@ struct untold {
 	uint32_t busy;			/* are being entered */
 };
 
-static void look(struct untold *u)
+/* @after: a number that has been told, or BY_OWNER. */
+static void look(struct untold *u, uint64_t after)
 {
 	uint32_t i, top = atomic_load(&bz_inventory.top);
 
@@ -133,7 +136,10 @@ static void look(struct untold *u)
 		if ((key & STATE) != READY)
 			continue;
 		seq = atomic_load(&slot_of(i)->seq);
-		if (seq != atomic_load(&slot_of(i)->told) && seq < u->seq) {
+		if (after == BY_OWNER ? seq == atomic_load(&slot_of(i)->told) :
+					seq <= after)
+			continue;
+		if (seq < u->seq) {
 			u->slot = i;
 			u->key = key;
 			u->seq = seq;
@@ -146,17 +152,19 @@ static void look(struct untold *u)
  * is lower than the lowest of a first look is BUSY or READY in all of a second.
  * Where something is BUSY there will be another ring.
  */
-static int next_untold(struct untold *u)
+static int next_untold(struct untold *u, uint64_t after)
 {
 	struct untold again;
 
-	look(u);
+	look(u, after);
 	for (;;) {
 		if (u->seq == UINT64_MAX)
 			return 0;
-		look(&again);
-		if (again.busy)
+		look(&again, after);
+		if (again.busy) {
+			u->busy = again.busy;
 			return 0;
+		}
 		if (again.seq == u->seq)
 			return 1;
 		*u = again;
@@ -195,7 +203,7 @@ int bz_tell_losses(struct bz_mm *mm)
 	void *arg;
 	int did = 0;
 
-	while (next_untold(&u)) {
+	while (next_untold(&u, BY_OWNER)) {
 		did = 1;
 		bz_region_lost_room();
 		at = (struct bz_lost_at){ .slot = u.slot, .key = u.key };
@@ -212,6 +220,27 @@ int bz_tell_losses(struct bz_mm *mm)
 		bz_futex_wake(&bz_inventory.tells);
 	}
 	return did;
+}
+
+int bz_lost_after(uint64_t after, uint32_t *ret_slot, struct bez_lost *ret_lost)
+{
+	struct bz_lost_at at;
+	struct untold u;
+
+	while (next_untold(&u, after)) {
+		at = (struct bz_lost_at){ .slot = u.slot, .key = u.key };
+		if (bz_lost_read(&at, ret_lost) && ret_lost->seq == u.seq) {
+			*ret_slot = u.slot;
+			return 1;
+		}
+	}
+	return u.busy ? -EAGAIN : 0;
+}
+
+int bz_lost_is(uint32_t slot, uint64_t seq)
+{
+	return (atomic_load(key_of(slot)) & STATE) == READY &&
+	       atomic_load(&slot_of(slot)->seq) == seq;
 }
 
 int bz_lost_wait_told(bez_region_t region, uint64_t patience_ns)

@@ -123,6 +123,16 @@ int bz_lost_has_room(void);	/* without it */
 void bz_lost_forget(bez_region_t region);
 int bz_lost_wait_told(bez_region_t region, uint64_t patience_ns);
 
+/*
+ * The next loss in order behind number @after: 1, or 0: there is none; -EAGAIN: one
+ * is just being entered that may be, and rings when it is. On the worker.
+ */
+int bz_lost_after(uint64_t after, uint32_t *ret_slot,
+		  struct bez_lost *ret_lost);
+
+/* Does @slot still have the loss number @seq? */
+int bz_lost_is(uint32_t slot, uint64_t seq);
+
 /* In a child of fork(2): what another thread had begun to enter. */
 void bz_lost_forked(void);
 

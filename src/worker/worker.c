@@ -10,6 +10,7 @@
 #include "core/core.h"
 #include "core/guard.h"
 #include "core/keys.h"
+#include "hunt/quarantine.h"
 #include "ladder.h"
 #include "repair/repair.h"
 #include "worker/defer.h"
@@ -176,6 +177,9 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 	if (r && r != -EFAULT)
 		bz_ladder_record(mm, me, &fault, BEZ_OUTCOME_STALE);
 	leave(mm, me);
+	/* it may be about a page that could not be unmapped */
+	if (r == -ENOENT && bz_probe(x, 1) != BZ_PROBE_LOST)
+		bz_quarantine_announced(fault.addr, x.width);
 }
 
 static int look_after_all(struct bz_mm *mm)
@@ -235,7 +239,7 @@ static void *work(void *arg)
 		if (atomic_load(&mm->worker_stop))
 			break;
 		if (run_hooks(mm) | run_requests(mm) | look_after_all(mm) |
-		    bz_tell_losses(mm))
+		    bz_tell_losses(mm) | bz_quarantine_tell())
 			continue;
 		/* pairs with bz_ring(): it rings first, then looks whether
 		 * we sleep */
