@@ -511,6 +511,7 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 #endif
 
 #include <bezoar/copy.h>
+#include <bezoar/hunt.h>
 #include <bezoar/lost.h>
 #include <bezoar/scope.h>
 #include <bezoar/shared.h>
