@@ -160,6 +160,9 @@ int bz_hunt_has_door(void);
 
 /* --------------------------------------------------------------- pages there */
 
+/* Are all pages of it there, without a doubt? Of 4 MiB at most. */
+int bz_present_all(uint64_t from, uint64_t end);
+
 /* The next run of pages in [*@from, @end) that have been written or read, or are
  * swapped out: 1, and *@from is behind it; 0: there is none. @fd: pagemap; below 0:
  * all are taken for present. */

@@ -1,16 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which pages there are. To read memory that was never written would bring in page
- * tables and zeros for all of it. proc_pid_pagemap(5): by PAGEMAP_SCAN (6.7), or
- * page by page. A lost page shows as swapped out, or not at all.
+ * tables and zeros for all of it. mincore(2) is asked first, which takes 2 ns for a
+ * page, where to look at it takes 200: it knows of no page that is swapped out, but
+ * mostly all are there. Else proc_pid_pagemap(5): by PAGEMAP_SCAN (6.7), 10 ns a
+ * page, or page by page. A lost page shows as swapped out, or not at all.
  */
 #include "core/core.h"
 #include "hunt/hunt.h"
 
 #define THERE	((uint64_t)3 << 62)	/* of an entry: present, swapped */
 #define ENTRIES	512u
+#define PAGES	1025u			/* asked about at once: 4 MiB, not
+					 * aligned */
 
 static _Atomic uint32_t no_scan;	/* the kernel does not have it */
+
+int bz_present_all(uint64_t from, uint64_t end)
+{
+	uint64_t start = from & -bz_core.page, pages;
+	unsigned char there[PAGES];
+
+	pages = (end - start + bz_core.page - 1) >> bz_core.page_shift;
+	if (pages > PAGES ||
+	    bz_sys(SYS_mincore, (long)start,
+		   (long)(pages << bz_core.page_shift), (long)there, 0, 0, 0))
+		return 0;
+	/* the other bits are not said to be anything */
+	for (start = 0; start < pages; start++)
+		if (!(there[start] & 1))
+			return 0;
+	return 1;
+}
 
 /* -ENOTTY: ask page by page. */
 static int by_scan(int fd, uint64_t *from, uint64_t end, uint64_t *ret_start,
@@ -88,7 +109,7 @@ found:
 int bz_present_next(int fd, uint64_t *from, uint64_t end, uint64_t *ret_start,
 		    uint64_t *ret_end)
 {
-	int r = -ENOTTY;
+	int r;
 
 	if (*from >= end)
 		return 0;

@@ -13,7 +13,7 @@
 #include "hunt/hunt.h"
 #include "region/lost.h"
 
-#define CHUNK	(4u << 20)
+#define CHUNK	(4u << 20)		/* bz_present_all() */
 #define BUFFER	(64u << 10)		/* in the second cache */
 #define STACK	(512u << 10)		/* what a fault needs, and the program's
 					 * bez_hunt_fn and sources */
@@ -171,7 +171,8 @@ static void scan_chunk(struct hunter *me, const struct bz_piece *span,
 {
 	uint64_t at = span->start + chunk * CHUNK, start, stop;
 	uint64_t end = span->end - at < CHUNK ? span->end : at + CHUNK;
-	int pagemap = span->flags & BZ_PIECE_BARE ? me->h->pagemap : -1;
+	int pagemap = !(span->flags & BZ_PIECE_BARE) ||
+		      bz_present_all(at, end) ? -1 : me->h->pagemap;
 	uint64_t there = 0, from = at;
 
 	me->flags = span->flags;

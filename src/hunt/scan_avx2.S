@@ -10,10 +10,31 @@
 #include "copy/table.h"
 
 	.macro	also v lo span
-	vpand	%ymm7, %ymm\v, %ymm4
-	vpsubq	%ymm\lo, %ymm4, %ymm4
+	vpsubq	%ymm\lo, %ymm\v, %ymm4
 	vpcmpgtq %ymm4, %ymm\span, %ymm4
 	vpor	%ymm4, %ymm6, %ymm6
+	.endm
+
+	/* as scan_avx512.S */
+	.macro	ahead
+	prefetcht0 8192(%rdi, %rax)
+	prefetcht0 8192 + 64(%rdi, %rax)
+	.endm
+
+	.macro	in_four next hit
+	vpxor	%xmm6, %xmm6, %xmm6
+	.irp	v, 0, 1, 2, 3
+	also	\v, 8, 12
+	also	\v, 9, 13
+	also	\v, 10, 14
+	also	\v, 11, 15
+	.endr
+	vptest	%ymm6, %ymm6
+	jnz	\hit
+	sub	$-128, %rax
+	cmp	%rsi, %rax
+	jb	\next
+	jmp	.Lall
 	.endm
 
 	.macro	loads
@@ -35,12 +56,15 @@ function bz_hunt_avx2
 	vpbroadcastq 120(%rdx), %ymm13
 	vpbroadcastq 128(%rdx), %ymm14
 	vpbroadcastq 136(%rdx), %ymm15
+	test	%rsi, %rsi
+	jz	.Lall
+	cmpq	$-1, (%rdx)
+	jne	.Lmasked
 	cmpq	$1, 72(%rdx)
 	ja	.Lfour
 	.balign	64
 .Lone:
-	cmp	%rsi, %rax
-	jae	.Lall
+	ahead
 .Lone_load:
 	loads
 .Lone_loaded:
@@ -51,29 +75,33 @@ function bz_hunt_avx2
 	vptest	%ymm6, %ymm6
 	jnz	.Lhit
 	sub	$-128, %rax
-	jmp	.Lone
+	cmp	%rsi, %rax
+	jb	.Lone
 .Lall:
 	movl	$0, (%r9)
 	vzeroupper
 	ret
 	.balign	64
 .Lfour:
-	cmp	%rsi, %rax
-	jae	.Lall
+	ahead
 .Lfour_load:
 	loads
 .Lfour_loaded:
-	vpxor	%xmm6, %xmm6, %xmm6
+	in_four	.Lfour, .Lhit
+	.balign	64
+.Lmasked:
+	ahead
+.Lmasked_load:
+	loads
+.Lmasked_loaded:
 	.irp	v, 0, 1, 2, 3
-	also	\v, 8, 12
-	also	\v, 9, 13
-	also	\v, 10, 14
-	also	\v, 11, 15
+	vpand	%ymm7, %ymm\v, %ymm\v
 	.endr
-	vptest	%ymm6, %ymm6
-	jnz	.Lhit
-	sub	$-128, %rax
-	jmp	.Lfour
+	in_four	.Lmasked, .Lagain_load
+	/* with its tags: what was written meanwhile is looked at anew */
+.Lagain_load:
+	loads
+.Lagain_loaded:
 .Lhit:
 	vmovdqu	%ymm0, (%rcx)
 	vmovdqu	%ymm1, 32(%rcx)
@@ -84,6 +112,8 @@ function bz_hunt_avx2
 	ret
 	entry	.Lone_load, .Lone_loaded, .Lfault
 	entry	.Lfour_load, .Lfour_loaded, .Lfault
+	entry	.Lmasked_load, .Lmasked_loaded, .Lfault
+	entry	.Lagain_load, .Lagain_loaded, .Lfault
 .Lfault:
 	movl	$2, (%r9)
 	vzeroupper

@@ -5,21 +5,24 @@
  * As bz_hunt_kernel.skip wants it, four vectors at a time. Registers from 16 on want
  * no vzeroupper.
  *
- *	rax how far; r9 ret_why. zmm16 to 19 the block, 22 the mask,
- *	23 to 26 lo, 27 to 30 span.
+ *	rax how far; r9 ret_why. zmm16 to 19 the block, 20 to 22 of use, 23 to 26
+ *	lo, 27 to 30 span, 31 the mask.
+ *
+ * A word is in a lane if word - lo < span. Of four vectors the least is compared,
+ * word by word: one comparison for four.
  */
 #include "copy/table.h"
 
-	/* \k = words of zmm\v that are in the lane of zmm\lo, zmm\span */
-	.macro	in v lo span k
-	vpandq	%zmm22, %zmm\v, %zmm31
-	vpsubq	%zmm\lo, %zmm31, %zmm31
-	vpcmpltuq %zmm\span, %zmm31, \k
-	.endm
+#define AHEAD	8192
 
-	.macro	also v lo span
-	in	\v, \lo, \span, %k2
-	korw	%k2, %k1, %k1
+	/* The processor's own foresight ends at each page. A prefetch raises
+	 * nothing, wherever it goes: not for what is not mapped, nor for what is
+	 * lost. */
+	.macro	ahead
+	prefetcht0 AHEAD(%rdi, %rax)
+	prefetcht0 AHEAD + 64(%rdi, %rax)
+	prefetcht0 AHEAD + 128(%rdi, %rax)
+	prefetcht0 AHEAD + 192(%rdi, %rax)
 	.endm
 
 	.macro	loads
@@ -29,10 +32,40 @@
 	vmovdqu64 192(%rdi, %rax), %zmm19
 	.endm
 
+	/* \k: which of four words has one that is in the lane */
+	.macro	in lo span k
+	vpsubq	\lo, %zmm16, %zmm20
+	vpsubq	\lo, %zmm17, %zmm21
+	vpsubq	\lo, %zmm18, %zmm22
+	vpminuq	%zmm20, %zmm21, %zmm20
+	vpsubq	\lo, %zmm19, %zmm21
+	vpminuq	%zmm22, %zmm21, %zmm22
+	vpminuq	%zmm20, %zmm22, %zmm20
+	vpcmpltuq \span, %zmm20, \k
+	.endm
+
+	/* In no lane: the next block, at \next. Else on at \hit. */
+	.macro	in_four next hit
+	in	%zmm23, %zmm27, %k1
+	in	%zmm24, %zmm28, %k2
+	in	%zmm25, %zmm29, %k3
+	in	%zmm26, %zmm30, %k4
+	korw	%k1, %k2, %k1
+	korw	%k3, %k4, %k3
+	kortestw %k1, %k3
+	jnz	\hit
+	add	$256, %rax
+	cmp	%rsi, %rax
+	jb	\next
+	jmp	.Lall
+	.endm
+
 function bz_hunt_avx512
 	mov	%r8, %r9
 	xor	%eax, %eax
-	vpbroadcastq (%rdx), %zmm22
+	test	%rsi, %rsi
+	jz	.Lall
+	vpbroadcastq (%rdx), %zmm31
 	vpbroadcastq 8(%rdx), %zmm23
 	vpbroadcastq 16(%rdx), %zmm24
 	vpbroadcastq 24(%rdx), %zmm25
@@ -41,46 +74,47 @@ function bz_hunt_avx512
 	vpbroadcastq 48(%rdx), %zmm28
 	vpbroadcastq 56(%rdx), %zmm29
 	vpbroadcastq 64(%rdx), %zmm30
+	cmpq	$-1, (%rdx)
+	jne	.Lmasked
 	cmpq	$1, 72(%rdx)
 	ja	.Lfour
-	cmp	%rsi, %rax
-	jae	.Lall
 	.balign	64
+.Lone:
+	ahead
 .Lone_load:
 	loads
 .Lone_loaded:
-	in	16, 23, 27, %k1
-	also	17, 23, 27
-	also	18, 23, 27
-	also	19, 23, 27
+	in	%zmm23, %zmm27, %k1
 	kortestw %k1, %k1
 	jnz	.Lhit
 	add	$256, %rax
 	cmp	%rsi, %rax
-	jb	.Lone_load
+	jb	.Lone
 .Lall:
 	movl	$0, (%r9)
 	ret
 	.balign	64
 .Lfour:
-	cmp	%rsi, %rax
-	jae	.Lall
+	ahead
 .Lfour_load:
 	loads
 .Lfour_loaded:
-	in	16, 23, 27, %k1
-	.irp	v, 17, 18, 19
-	also	\v, 23, 27
-	.endr
-	.irp	v, 16, 17, 18, 19
-	also	\v, 24, 28
-	also	\v, 25, 29
-	also	\v, 26, 30
-	.endr
-	kortestw %k1, %k1
-	jnz	.Lhit
-	add	$256, %rax
-	jmp	.Lfour
+	in_four	.Lfour, .Lhit
+	.balign	64
+.Lmasked:
+	ahead
+.Lmasked_load:
+	loads
+.Lmasked_loaded:
+	vpandq	%zmm31, %zmm16, %zmm16
+	vpandq	%zmm31, %zmm17, %zmm17
+	vpandq	%zmm31, %zmm18, %zmm18
+	vpandq	%zmm31, %zmm19, %zmm19
+	in_four	.Lmasked, .Lagain_load
+	/* with its tags: what was written meanwhile is looked at anew */
+.Lagain_load:
+	loads
+.Lagain_loaded:
 .Lhit:
 	vmovdqu64 %zmm16, (%rcx)
 	vmovdqu64 %zmm17, 64(%rcx)
@@ -90,6 +124,8 @@ function bz_hunt_avx512
 	ret
 	entry	.Lone_load, .Lone_loaded, .Lfault
 	entry	.Lfour_load, .Lfour_loaded, .Lfault
+	entry	.Lmasked_load, .Lmasked_loaded, .Lfault
+	entry	.Lagain_load, .Lagain_loaded, .Lfault
 .Lfault:
 	movl	$2, (%r9)
 	ret
