@@ -9,7 +9,7 @@
 
 #define FLAGS (BEZ_HUNT_REGIONS | BEZ_HUNT_MAPPINGS | BEZ_HUNT_THREADS | \
 	       BEZ_HUNT_REPLACE)
-#define FRAMES (64u << 10)		/* of ours on the caller's stack, at most */
+#define FRAMES (16u << 10)		/* of ours on the caller's stack, at most */
 
 /* In this thread, further up: a bez_hunt_fn, or a handler on top of us. */
 static __thread volatile int hunting

@@ -16,6 +16,11 @@ void *bz_hunt_get(size_t bytes, uint32_t *ret_own)
 	if (at == MAP_FAILED)
 		return NULL;
 	*ret_own = bz_own_add(at, bytes);
+	/* what is not known as ours would be found, and replaced */
+	if (!*ret_own) {
+		munmap(at, bytes);
+		return NULL;
+	}
 	return at;
 }
 

@@ -144,8 +144,19 @@ static void scan_buffer(struct hunter *me, size_t bytes, uint64_t at)
 	me->bag.bytes += bytes;
 }
 
+/* The kernel does not replace what it cannot read: the ladder of its region may. */
+static int comes_back(uint64_t at)
+{
+	bez_region_t region;
+
+	return !bez_region_at((void *)at, &region) &&
+	       !bez_recover((void *)(at & -bz_core.page), bz_core.page);
+}
+
 static void scan_copied(struct hunter *me, uint64_t at, uint64_t end)
 {
+	uint64_t tried = 0;		/* page */
+
 	while (at < end) {
 		size_t len = end - at < BUFFER ? end - at : BUFFER;
 		long got = bz_hunt_fetch(me->buffer, (void *)at, len);
@@ -159,7 +170,12 @@ static void scan_copied(struct hunter *me, uint64_t at, uint64_t end)
 			scan_buffer(me, (size_t)got, at);
 			at += (uint64_t)got;
 		}
-		if ((size_t)got < len && !got)
+		if (!got && (at & -bz_core.page) != tried) {
+			tried = at & -bz_core.page;
+			if (comes_back(at))
+				continue;
+		}
+		if (!got)
 			at = skip(me, at, end);
 		if (atomic_load_explicit(&me->h->end, memory_order_relaxed))
 			return;

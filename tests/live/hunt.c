@@ -157,6 +157,11 @@ static void replaced(void)
 		live_poison(field + 9 * words);
 		hunts(3 * PAGES, 0);
 	}
+	/* the kernel, which copies then, does not replace it */
+	live_poison(field + 9 * words);
+	o.flags = BEZ_HUNT_REGIONS;
+	CHECK_EQ(bez_hunt(&o, &result), 0);
+	CHECK_EQ(result.found, 3 * PAGES);
 	CHECK(bez_outcome_count(BEZ_OUTCOME_REPLACED) > 0);
 }
 
