@@ -35,7 +35,7 @@ struct asker {
 	uint64_t end;			/* when patience is */
 	uint32_t used;			/* slots, from 0 on */
 	int32_t tid[BZ_ASKED];		/* of each; 0: not asked */
-	char buffer[BUFFER];
+	_Alignas(8) char buffer[BUFFER];
 };
 
 /* ------------------------------------------------------------- preparations */

@@ -169,6 +169,11 @@ int bz_present_all(uint64_t from, uint64_t end);
 int bz_present_next(int fd, uint64_t *from, uint64_t end, uint64_t *ret_start,
 		    uint64_t *ret_end);
 
+/* The first of these, however far it is: as above. Where the kernel cannot tell at
+ * once, all may be there. */
+int bz_present_scan(int fd, uint64_t from, uint64_t end, uint64_t *ret_start,
+		    uint64_t *ret_end);
+
 /* ------------------------------------------------------------------- the hunt */
 
 /* Counted by one hunter, without a lock. */

@@ -106,6 +106,18 @@ found:
 	return 1;
 }
 
+int bz_present_scan(int fd, uint64_t from, uint64_t end, uint64_t *ret_start,
+		    uint64_t *ret_end)
+{
+	int r = by_scan(fd, &from, end, ret_start, ret_end);
+
+	if (r == -ENOTTY) {
+		*ret_start = from;
+		*ret_end = end;
+	}
+	return r != 0;
+}
+
 int bz_present_next(int fd, uint64_t *from, uint64_t end, uint64_t *ret_start,
 		    uint64_t *ret_end)
 {

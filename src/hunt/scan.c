@@ -182,6 +182,30 @@ static void scan_copied(struct hunter *me, uint64_t at, uint64_t end)
 	}
 }
 
+/*
+ * Nothing is there, and perhaps nothing for a long way: reservations of terabytes are
+ * not to be asked about in pieces. Moves the cursor over chunks of @span that nobody
+ * has taken; who moves it counts them.
+ */
+static void leap(struct hunter *me, const struct bz_piece *span, uint64_t from)
+{
+	uint64_t start, end, to = span->first, next;
+
+	if (!bz_present_scan(me->h->pagemap, from, span->end, &start, &end))
+		start = span->end;
+	/* never the last one, which may be smaller than the others */
+	start = start < span->end ? start : span->end - 1;
+	to += (start - span->start) / CHUNK;
+	next = atomic_load_explicit(&me->h->next, memory_order_relaxed);
+	do {
+		if (next >= to)
+			return;
+	} while (!atomic_compare_exchange_weak_explicit(
+			&me->h->next, &next, to, memory_order_relaxed,
+			memory_order_relaxed));
+	me->bag.absent += (to - next) * CHUNK;
+}
+
 static void scan_chunk(struct hunter *me, const struct bz_piece *span,
 		       uint64_t chunk)
 {
@@ -200,6 +224,8 @@ static void scan_chunk(struct hunter *me, const struct bz_piece *span,
 			scan_there(me, start, stop);
 	}
 	me->bag.absent += end - at - there;
+	if (!there && end < span->end)
+		leap(me, span, end);
 }
 
 static void hunt(struct hunter *me)

@@ -48,7 +48,7 @@ static void begin(void)
 	o.patience_ns = (uint64_t)tap_patience() * 10000000000u;
 }
 
-static atomic_int ready, stop, tid;
+static atomic_int ready, tid;
 
 static void say_ready(void)
 {
@@ -64,17 +64,6 @@ static void hunt(void)
 	CHECK(result.found <= MOST);
 }
 
-/* How many findings are in register @reg of thread @of. */
-static unsigned int in_register(int of, uint32_t reg)
-{
-	unsigned int i, n = 0;
-
-	for (i = 0; i < result.found; i++)
-		n += found[i].tid == of && found[i].reg == reg &&
-		     !found[i].at;
-	return n;
-}
-
 /* In the word at @at; NULL: in any register. */
 static unsigned int in_word(const volatile void *at)
 {
@@ -86,6 +75,19 @@ static unsigned int in_word(const volatile void *at)
 }
 
 #if defined(__x86_64__)
+
+static atomic_int stop;
+
+/* How many findings are in register @reg of thread @of. */
+static unsigned int in_register(int of, uint32_t reg)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < result.found; i++)
+		n += found[i].tid == of && found[i].reg == reg &&
+		     !found[i].at;
+	return n;
+}
 
 /* The address is in one register only, until it is time to stop. */
 static void *in_r13(void *arg)

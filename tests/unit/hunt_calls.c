@@ -219,6 +219,31 @@ static void leaves_absent(void)
 	double_rest();
 }
 
+/* As garbage collectors and sanitizers have them: not in pieces of 4 MiB. */
+static void reservations(void)
+{
+	size_t len = (size_t)4 << 40, i;
+	uint64_t *at;
+
+	live_need_linux(6, 7, "PAGEMAP_SCAN");
+	prepare();
+	at = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		tap_skip("no 4 TiB of addresses");
+	CHECK_EQ(madvise(at, len, MADV_NOHUGEPAGE), 0);
+	for (i = 0; i < 16; i++)
+		at[(i * i * i * 0x12345678 + 7) % (len / 8)] = HOUSE + i;
+	at[len / 8 - 1] = HOUSE;
+	field_range = (struct bez_hunt_range){ at, len };
+	for (o.threads = 1; o.threads < 4; o.threads++) {
+		CHECK_EQ(bez_hunt(&o, &result), 0);
+		CHECK_EQ(result.found, 17);
+		CHECK_EQ(result.bytes, 17 * unit_page());
+		CHECK_EQ(result.bytes_absent, len - 17 * unit_page());
+	}
+}
+
 static void lines(void)
 {
 	static const struct { const char *line; int is; uint32_t flags; } all[] = {
@@ -265,7 +290,7 @@ static void leaves_own(void)
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	struct bez_hunt_range extent;
 	struct bez_hunt_options all = BEZ_HUNT_OPTIONS_INIT;
-	uint64_t start, end, has = 0, planted = 0, i;
+	uint64_t start, end, has = 0, planted = 0, i, word = 0;
 	uint32_t n = 0;
 	bez_region_t region;
 	unsigned char *at;
@@ -276,14 +301,14 @@ static void leaves_own(void)
 	CHECK_EQ(bez_region_add(at, 2 * unit_page(), &policy, &region), 0);
 	CHECK_EQ(bez_lost_add(at, unit_page()), 0);
 	field[3] = (uint64_t)at + 9;
+	if (bz_hunt_fetch(&word, field, 8) == -ENOSYS)
+		tap_skip("no process_vm_writev here");
 	while (bz_own_next(&n, &start, &end)) {
 		uint64_t there = start, s, e;
 		int fd = (int)bz_openat("/proc/self/pagemap", O_RDONLY);
 
 		while (bz_present_next(fd, &there, end, &s, &e))
 			for (; s < e; s += 8) {
-				uint64_t word = 0;
-
 				if (bz_hunt_fetch(&word, (void *)s, 8) == 8)
 					has += word - (uint64_t)at <
 					       unit_page();
@@ -316,6 +341,8 @@ static const struct tap_case cases[] = {
 	{ .name = "tells, and ends when told", .run = tells },
 	{ .name = "refuses", .run = refuses },
 	{ .name = "memory that was never there", .run = leaves_absent },
+	{ .name = "a reservation of terabytes", .run = reservations,
+	  .timeout_s = 20 },
 	{ .name = "lines of maps", .run = lines },
 	{ .name = "the library's own memory", .run = leaves_own },
 };
