@@ -53,6 +53,16 @@ static void lose_target(void)
 	lost = at + LOST * page;
 }
 
+/* Shared memory is read page by page whether it is there or not. */
+static uint64_t *shared_pages(void)
+{
+	void *at = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(at != MAP_FAILED);
+	return at;
+}
+
 static void begin(uint32_t flags)
 {
 	page = live_page();
@@ -104,6 +114,11 @@ static void hunts(uint64_t found, uint64_t skipped)
 static void unknown(void)
 {
 	begin(0);
+	if (tap_data()) {
+		field = shared_pages();
+		distance = (uint64_t)field ^ (uint64_t)lost;
+		range.addr = field;
+	}
 	plant_all();
 	live_poison(field + 5 * words);
 	live_poison(field + 6 * words);
@@ -230,53 +245,71 @@ static void meanwhile(void)
 }
 
 #define WRITERS	2
-#define WRITES	(40000 / WRITERS)
+#define ITS	64u			/* words of each */
+#define WRITES	400u
 
 struct writer {
 	pthread_t thread;
-	size_t first;			/* its words are every WRITERS-th */
+	uint64_t *first;
 	uint64_t lost_updates, struck;
 };
 
-/* A number, which has to stay; then a pointer to what is lost, which may become a
- * tombstone at any time, but nothing else. */
+static uint64_t number(size_t round, size_t i)
+{
+	return round << 20 | i << 8 | 1;
+}
+
+/* Numbers, which have to stay; then pointers to what is lost, each of which may
+ * become a tombstone at any time, but nothing else. */
 static void *write_on(void *arg)
 {
 	struct writer *w = arg;
-	size_t i, at = w->first;
+	_Atomic uint64_t *word = (_Atomic uint64_t *)w->first;
+	size_t round, i;
 
-	for (i = 0; i < WRITES; i++) {
-		_Atomic uint64_t *word = (_Atomic uint64_t *)&field[at];
-		uint64_t number = (i + 1) << 20, is;
-
-		atomic_store(word, (uint64_t)lost + i % page);
+	for (round = 1; round <= WRITES; round++) {
+		for (i = 0; i < ITS; i++)
+			atomic_store(&word[i], target() + i);
 		sched_yield();
-		is = atomic_exchange(word, number);
-		w->struck += is == TOMBSTONE;
-		w->lost_updates += is != TOMBSTONE &&
-				   is != (uint64_t)lost + i % page;
-		atomic_fetch_add(&rounds, 1);
-		w->lost_updates += atomic_load(word) != number;
-		at = at + 3 * WRITERS < PAGES * words ? at + 3 * WRITERS :
-							w->first;
+		for (i = 0; i < ITS; i++) {
+			uint64_t is = atomic_exchange(&word[i],
+						      number(round, i));
+
+			w->struck += is == TOMBSTONE;
+			w->lost_updates += is != TOMBSTONE &&
+					   is != target() + i;
+		}
+		sched_yield();
+		for (i = 0; i < ITS; i++)
+			w->lost_updates += atomic_load(&word[i]) !=
+					   number(round, i);
 	}
 	atomic_fetch_add(&stop, 1);
 	return NULL;
 }
 
+/* Time for others between the look at a word and the swap of the next. */
+static int slowly(const struct bez_hunt_found *found, void *arg)
+{
+	(void)found;
+	(void)arg;
+	sched_yield();
+	return 0;
+}
+
 static void writers(void)
 {
-	struct writer w[WRITERS] = { { .first = 0 } };
-	uint64_t found = 0, told = 0;
+	uint64_t found = 0, told = 0, changed = 0;
+	struct writer w[WRITERS] = { { .first = NULL } };
 	unsigned int i;
 
 	begin(0);
 	CHECK(next_kernel());
-	/* a hunt for each moment of a writer, and only what it has is there */
-	range.len = 4 * page;
+	range.len = WRITERS * ITS * sizeof(*field);
 	o.flags = BEZ_HUNT_REPLACE;
+	o.fn = slowly;
 	for (i = 0; i < WRITERS; i++) {
-		w[i].first = i;
+		w[i].first = field + i * ITS;
 		CHECK_EQ(pthread_create(&w[i].thread, NULL, write_on, &w[i]),
 			 0);
 	}
@@ -285,13 +318,14 @@ static void writers(void)
 		CHECK_EQ(result.found, result.replaced + result.changed);
 		found += result.found;
 		told += result.replaced;
+		changed += result.changed;
 	}
 	for (i = 0; i < WRITERS; i++) {
 		pthread_join(w[i].thread, NULL);
 		CHECK_EQ(w[i].lost_updates, 0);
 	}
+	CHECK(changed > 0);
 	/* what was struck and not seen so by its writer was written over */
-	CHECK(found > 0);
 	CHECK(w[0].struck + w[1].struck > 0);
 	CHECK(w[0].struck + w[1].struck <= told);
 }
@@ -315,6 +349,22 @@ static void *comes_and_goes(void *arg)
 	return NULL;
 }
 
+/* The first that is found in memory which goes: it has gone when the others that
+ * were copied with it are replaced. */
+static int until_gone(const struct bez_hunt_found *found, void *arg)
+{
+	int *waited = arg;
+	unsigned int was = atomic_load(&rounds);
+
+	if (*waited || (uint64_t)found->at - (uint64_t)field < PAGES * page ||
+	    !found->at)
+		return 0;
+	*waited = 1;
+	while (atomic_load(&rounds) - was < 4)
+		sched_yield();
+	return 0;
+}
+
 static size_t struck(void)
 {
 	size_t i, n = 0;
@@ -327,12 +377,16 @@ static size_t struck(void)
 static void all_mappings(uint32_t flags)
 {
 	pthread_t thread[2];
+	uint64_t gone = 0;
 	unsigned int i;
+	int waited;
 
 	begin(BEZ_START_SEGV_DOOR);
 	CHECK(next_kernel());
 	o.range_count = 0;
 	o.flags = BEZ_HUNT_MAPPINGS | flags;
+	o.fn = until_gone;
+	o.arg = &waited;
 	for (i = 0; i < 2; i++)
 		CHECK_EQ(pthread_create(&thread[i], NULL, comes_and_goes,
 					NULL), 0);
@@ -340,14 +394,17 @@ static void all_mappings(uint32_t flags)
 		sched_yield();
 	for (i = 0; i < 60; i++) {
 		plant_all();
+		waited = 0;
 		CHECK_EQ(bez_hunt(&o, &result), 0);
 		CHECK(result.found >= 3 * PAGES);
 		CHECK_EQ(struck(), flags ? 3 * PAGES : 0);
+		gone += result.gone;
 		o.threads = 1 + i % 3;
 	}
 	atomic_store(&stop, 1);
 	for (i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
+	CHECK(!flags || gone > 0);
 }
 
 /* ------------------------------------------------------------------ on_lost */
@@ -413,6 +470,8 @@ static void mappings_replaced(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "lost pages that nobody knows of", .run = unknown },
+	{ .name = "lost pages of shared memory", .run = unknown,
+	  .data = shared_pages },
 	{ .name = "the same, copied by the kernel", .run = unknown_copied },
 	{ .name = "a page that comes back", .run = replaced },
 	{ .name = "what is known is not touched", .run = known },
