@@ -14,6 +14,7 @@
  */
 #include <ucontext.h>
 
+#include "copy/copy.h"
 #include "core/core.h"
 #include "core/guard.h"
 #include "core/keys.h"
@@ -196,6 +197,13 @@ int bz_door(struct bz_mm *mm, struct bz_walk *w, siginfo_t *info,
 		bz_decode_context(context, &fault);
 	atomic_fetch_add_explicit(&bz_counts_of(mm, w)->faults, 1,
 				  memory_order_relaxed);
+	/* a hunt finds that what it was to replace is not there any more */
+	if (fault.cause == BEZ_CAUSE_SEGV)
+		fault.fix = bz_copy_fix_unmapped(context);
+	if (fault.fix) {
+		bz_copy_go(context, fault.fix, fault.addr);
+		return bz_leave(mm, w) ? SIGBUS : 0;
+	}
 	verdict = decide(mm, w, &fault, &result);
 	if (bz_is_end(result.outcome)) {
 		bz_shutdown_end(fault.addr, SIGSEGV, info, context);

@@ -512,6 +512,7 @@ int bez_events(uint64_t *seq, struct bez_event *ret_events, size_t max);
 
 #include <bezoar/around.h>
 #include <bezoar/copy.h>
+#include <bezoar/hunt.h>
 #include <bezoar/lost.h>
 #include <bezoar/quarantine.h>
 #include <bezoar/scope.h>

@@ -28,6 +28,12 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* Some memory, where several pieces of it are handed over. */
+struct bez_range {
+	void *addr;
+	size_t len;			/* bytes */
+};
+
 struct bez_lost {
 	uint64_t seq;		/* 1, 2, 3 ... in the order of the losses */
 	uint64_t time_ns;	/* CLOCK_MONOTONIC when it was lost */

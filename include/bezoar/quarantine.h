@@ -31,6 +31,7 @@
 #ifndef BEZOAR_QUARANTINE_H
 #define BEZOAR_QUARANTINE_H
 
+#include <bezoar/lost.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -75,11 +76,6 @@ struct bez_quarantined {
  */
 typedef void (*bez_quarantine_fn)(const struct bez_quarantined *what,
 				  void *arg);
-
-struct bez_range {
-	void *addr;
-	size_t len;
-};
 
 struct bez_quarantine {
 	uint32_t size;			/* sizeof(struct bez_quarantine) */

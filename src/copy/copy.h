@@ -98,6 +98,10 @@ struct bz_copier {
 extern const struct bz_copier *const bz_copiers[];
 extern const struct bz_copier bz_copier_scope;
 
+/* Its copy without a look into the inventory: for who has looked. An aligned word
+ * is copied at once. */
+size_t bz_scope_copy(void *dst, const void *src, size_t len);
+
 #if defined(__x86_64__)
 /* From so many bytes on rep movsb is used. Written before main(). */
 extern size_t bz_copy_rep_from;
@@ -109,6 +113,12 @@ extern size_t bz_copy_rep_from;
  * Context: handler-safe.
  */
 uint64_t bz_copy_fix(const void *context, uint64_t addr);
+
+/*
+ * The same after SIGSEGV: not 0 for the one instruction that is promised to come
+ * back from that as well, the compare-and-swap of a hunt (hunt/).
+ */
+uint64_t bz_copy_fix_unmapped(const void *context);
 
 /* Let it go on there when the handler returns. */
 void bz_copy_go(void *context, uint64_t fix, uint64_t addr);

@@ -44,6 +44,17 @@ static uint64_t by_table(uint64_t pc)
 	return 0;
 }
 
+/* hunt/word.S */
+ENDS char bz_hunt_swapping[];
+
+uint64_t bz_copy_fix_unmapped(const void *context)
+{
+	const ucontext_t *uc = context;
+	uint64_t pc = (uint64_t)uc->PC;
+
+	return pc == (uint64_t)bz_hunt_swapping ? by_table(pc) : 0;
+}
+
 static void tell(ucontext_t *uc, uint64_t fix, uint64_t addr)
 {
 	uc->uc_mcontext.gregs[fix == (uint64_t)bz_scope_back ? REG_RDI :
@@ -58,6 +69,12 @@ static void tell(ucontext_t *uc, uint64_t fix, uint64_t addr)
 static uint64_t by_table(uint64_t pc)
 {
 	(void)pc;
+	return 0;
+}
+
+uint64_t bz_copy_fix_unmapped(const void *context)
+{
+	(void)context;
 	return 0;
 }
 

@@ -309,6 +309,11 @@ static size_t unasked_copy(void *dst, const void *src, size_t len)
 	return bz_rest_on(&steps, dst, src, len, 0);
 }
 
+size_t bz_scope_copy(void *dst, const void *src, size_t len)
+{
+	return unasked_copy(dst, src, len);
+}
+
 static size_t copy(void *dst, const void *src, size_t len)
 {
 	return bz_lost_count() ? bz_ask_copy(dst, src, len, unasked_copy) :

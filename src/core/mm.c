@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "core/core.h"
+#include "core/own.h"
 
 /* How many slots have their first stage in memory from the start: faults are
  * rare, many at once rarer, and the first touch of a page costs as much as
@@ -47,6 +48,7 @@ int bz_mm_create(struct bz_mm **ret_mm)
 		memset(bz_mm_page(mm, &mm->walk[i], BZ_PAGE_DEFER, 1), 0,
 		       bz_core.page);
 	}
+	bz_own_add(mm, all_bytes());
 	*ret_mm = mm;
 	return 0;
 }

@@ -107,6 +107,7 @@ static void after_fork_in_child(void)
 
 	if (mm) {
 		bz_thread_forked(mm);
+		bz_worker_forked();
 		bz_uffd_close_inherited();
 		bz_share_forked(mm);
 		bz_record_forked(mm);

@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 #include "core/lock.h"
+#include "core/own.h"
 
 #define LEAST_FRAME	2048		/* where the kernel does not say */
 #define OUR_FRAMES	4096		/* of the handler, one fault */
@@ -27,6 +28,7 @@ struct attached {
 	struct bz_mm *mm;		/* that counts us; kept over a stop */
 	void *map;			/* our stack with its guard, or NULL */
 	size_t bytes;
+	uint32_t own;			/* core/own.h */
 };
 
 static __thread struct attached self
@@ -104,6 +106,7 @@ static int give_stack(struct attached *a)
 		goto fail;
 	a->map = map;
 	a->bytes = bytes + bz_core.page;
+	a->own = bz_own_add(map, a->bytes);
 	return 0;
 fail:
 	munmap(map, bytes + bz_core.page);
@@ -121,6 +124,7 @@ static void take_stack(struct attached *a)
 	    now.ss_sp == (char *)a->map + bz_core.page &&
 	    sigaltstack(&a->former, NULL))
 		return;			/* in use: better kept than missed */
+	bz_own_drop(a->own);
 	munmap(a->map, a->bytes);
 	a->map = NULL;
 }

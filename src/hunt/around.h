@@ -31,6 +31,7 @@ struct bz_around {
 	unsigned char *trailer;		/* bz_around_size(most) bytes */
 	XXH3_state_t *digest;		/* of the good bytes; behind the trailer */
 	uint64_t size;			/* of the mapping */
+	uint32_t own;			/* bz_own_add() of it */
 };
 
 /* For up to @most holes: 0 or -ENOMEM. */

@@ -8,6 +8,7 @@
 #include <bezoar/bezoar.h>
 
 #include "core/core.h"
+#include "core/own.h"
 #include "hunt/around_form.h"
 #include "region/lost.h"
 #include "sys/sys.h"
@@ -35,6 +36,7 @@ int bz_around_open(struct bz_around *a, size_t most)
 		return -ENOMEM;
 	bz_madvise((uint64_t)r, a->size, MADV_DONTDUMP);
 	bz_madvise((uint64_t)r, a->size, MADV_WIPEONFORK);
+	a->own = bz_own_add((void *)r, a->size);
 	at = (unsigned char *)r;
 	a->buf = at;
 	a->zeros = at + BZ_AROUND_CHUNK;
@@ -47,6 +49,7 @@ int bz_around_open(struct bz_around *a, size_t most)
 
 void bz_around_close(struct bz_around *a)
 {
+	bz_own_drop(a->own);
 	bz_munmap((uint64_t)a->buf, a->size);
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/core.h"
 #include "core/lock.h"
+#include "core/own.h"
 #include "core/sized.h"
 #include "hunt/quarantine_table.h"
 #include "sys/sys.h"
@@ -41,6 +42,7 @@ int bz_quarantine_wants(const struct bz_quarantine *q, uint64_t addr,
 
 void bz_quarantine_free(struct bz_quarantine *q)
 {
+	bz_own_drop(q->own);
 	bz_munmap((uint64_t)q->told, q->map_size);
 	atomic_fetch_sub(&bz_quarantines.count, 1);
 	atomic_store(&q->state, BZ_QUARANTINE_FREE);
@@ -129,6 +131,8 @@ static int add(const struct bez_quarantine *from, bez_quarantine_t *ret)
 		return -ENOMEM;
 	q->told = (void *)at;
 	q->map_size = size;
+	/* it has addresses of what is lost */
+	q->own = bz_own_add(q->told, size);
 	q->ranges = (void *)((uint64_t)at + told);
 	for (i = 0; i < from->count; i++)
 		q->ranges[i] = from->ranges[i];

@@ -49,6 +49,7 @@ struct bz_quarantine {
 	struct bez_range *ranges;
 	struct bz_told *told;		/* BZ_TOLD; what nobody wrote has no memory */
 	uint64_t map_size;		/* both of them, from told on */
+	uint32_t own;			/* bz_own_add() of that */
 	uint32_t top;			/* above the losses it was told; worker */
 	uint64_t after;			/* last loss that was looked at; worker */
 	uint64_t seen[2];		/* generation and changes when nothing was

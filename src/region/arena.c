@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "core/core.h"
+#include "core/own.h"
 
 #define LINE		64u
 #define HUGE		(2u << 20)	/* only a preference: any size works */
@@ -16,6 +17,7 @@
 struct chunk {
 	struct chunk *next;
 	size_t bytes;
+	uint32_t own;		/* core/own.h */
 };
 
 static struct {
@@ -55,6 +57,7 @@ static int grow(void)
 		return -ENOMEM;
 	c->next = arena.chunks;
 	c->bytes = arena.next_bytes;
+	c->own = bz_own_add(c, c->bytes);
 	arena.chunks = c;
 	arena.at = (char *)c + LINE;
 	arena.end = (char *)c + c->bytes;
@@ -83,6 +86,7 @@ void bz_arena_reset(void)
 		struct chunk *c = arena.chunks;
 
 		arena.chunks = c->next;
+		bz_own_drop(c->own);
 		munmap(c, c->bytes);
 	}
 	arena.at = NULL;

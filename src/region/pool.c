@@ -58,6 +58,14 @@ void bz_pool_put(struct bz_region *r)
 	pool.free = r;
 }
 
+struct bz_region *bz_pool_nth(uint64_t i)
+{
+	if (i >= pool.made)
+		return NULL;
+	return atomic_load_explicit(&bz_chunks[i / BZ_CHUNK_REGIONS],
+				    memory_order_relaxed) + i % BZ_CHUNK_REGIONS;
+}
+
 struct bz_source *bz_pool_get_list(void)
 {
 	union list *l;

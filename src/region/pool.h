@@ -13,6 +13,9 @@
 struct bz_region *bz_pool_get(void);
 void bz_pool_put(struct bz_region *r);
 
+/* The @i-th that there is, in use or not; NULL: there are not so many. */
+struct bz_region *bz_pool_nth(uint64_t i);
+
 /* BEZ_SOURCE_MAX_LIST entries, or NULL. */
 struct bz_source *bz_pool_get_list(void);
 void bz_pool_put_list(struct bz_source *list);

@@ -39,6 +39,23 @@ uint64_t bz_region_total(void)
 	return atomic_load_explicit(&total, memory_order_relaxed);
 }
 
+int bz_region_each(int (*each)(uint64_t start, uint64_t end, const void *note,
+			       size_t bytes, void *arg), void *arg)
+{
+	struct bz_region *r;
+	uint64_t i;
+	int ret = bz_lock(&lock);
+
+	if (ret)
+		return ret;
+	for (i = 0; !ret && (r = bz_pool_nth(i)); i++)
+		if (r->end && !r->dying)
+			ret = each(r->start, r->end, r->share,
+				   r->share ? sizeof(*r->share) : 0, arg);
+	bz_unlock(&lock);
+	return ret;
+}
+
 /* One more, or one less. The lock is held. */
 static void count(const struct bz_region *r, int step)
 {

@@ -6,6 +6,7 @@
 #ifndef BEZOAR_REGION_REGION_H
 #define BEZOAR_REGION_REGION_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/mm.h"
@@ -77,6 +78,11 @@ struct bz_lock *bz_region_lock(void);
 /* In a child, that lock held: registrations are open, whoever had closed them. */
 void bz_region_fork_open(void);
 uint64_t bz_region_total(void);
+
+/* All regions, under the lock: @each until it returns not 0, which is returned. @note:
+ * what the library has of the region outside of its tables; 0 bytes: nothing. */
+int bz_region_each(int (*each)(uint64_t start, uint64_t end, const void *note,
+			       size_t bytes, void *arg), void *arg);
 
 /* No more registrations until it is opened again. -EBUSY: there are some. */
 int bz_region_close(void);

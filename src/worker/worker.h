@@ -15,4 +15,7 @@ int bz_worker_start(struct bz_mm *mm);
 /* End it and wait for it. Does nothing if there is none. */
 void bz_worker_stop(struct bz_mm *mm);
 
+/* In a child of fork(2), where it is not. */
+void bz_worker_forked(void);
+
 #endif
