@@ -123,6 +123,30 @@ static void file_has_it(struct matrix_memory *m, int replaced)
 		      SMALL));
 }
 
+/* ------------------------------------------------------- in persistent memory */
+
+/* Mapped as it is: the page of the file is the page of the device. */
+static void dax(struct matrix_memory *m, int fresh)
+{
+	const char *folder = getenv("BEZOAR_PMEM");
+
+	(void)fresh;
+	if (!folder)
+		tap_skip("why-not: no persistent memory in this guest");
+	m->unit = SMALL;
+	m->len = PAGES * SMALL;
+	snprintf(m->path, sizeof(m->path), "%s/matrix-XXXXXX", folder);
+	m->fd = mkostemp(m->path, O_CLOEXEC);
+	CHECKF(m->fd >= 0, "%s: %s", m->path, strerror(errno));
+	/* it is not removed: its bad block would come to the next one */
+	CHECK_EQ(write(m->fd, matrix_bytes, m->len), m->len);
+	m->flags = MAP_SHARED;
+	matrix_map(m);
+	matrix_choose(m, 2 * SMALL);
+	touch_all(m);
+	matrix_share(m, BEZ_SHARED_EXCLUSIVE);
+}
+
 /* ------------------------------------------------------------------- in memory */
 
 static void in_memory(struct matrix_memory *m, int fresh)
@@ -226,6 +250,7 @@ const struct matrix_page matrix_file_pages[] = {
 	{ .name = "file-private-copied", .make = private_copied },
 	{ .name = "file-shared-clean", .make = shared_clean },
 	{ .name = "file-shared-dirty", .make = shared_dirty, .after = file_has_it },
+	{ .name = "dax", .make = dax },
 	{ .name = "memfd", .make = memfd, .after = memory_has_it },
 	{ .name = "tmpfs", .make = tmpfs, .after = memory_has_it },
 	{ .name = "shmem-anon", .make = shared_anon },
