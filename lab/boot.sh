@@ -10,7 +10,7 @@
 # cases that need kvm.
 set -eu
 
-series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7 pmem=$8
+series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7 pmem=${8:-}
 
 # field N: of the series' line in lab/kernels.
 field()

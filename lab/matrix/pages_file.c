@@ -16,27 +16,34 @@
 
 /* ------------------------------------------------------------------ on a disk */
 
-/* A file that has @len bytes of content on the disk itself. */
-void matrix_on_disk(struct matrix_memory *m, const void *content)
+/* A file in @folder that has @len bytes of content on the disk itself. */
+static void in_folder(struct matrix_memory *m, const char *folder,
+		      const void *content)
 {
-	const char *disk = getenv("BEZOAR_DISK");
 	size_t at;
 
-	if (!disk)
-		tap_skip("why-not: no disk in this guest");
 	m->unit = SMALL;
 	m->len = PAGES * SMALL;
-	snprintf(m->path, sizeof(m->path), "%s/matrix-XXXXXX", disk);
+	snprintf(m->path, sizeof(m->path), "%s/matrix-XXXXXX", folder);
 	m->fd = mkostemp(m->path, O_CLOEXEC);
 	CHECKF(m->fd >= 0, "%s: %s", m->path, strerror(errno));
-	/* by name, as it is opened by that again */
-	memcpy(matrix_link->path, m->path, sizeof(m->path));
 	/* one by one: what is written at once may come to lie in one page of
 	 * several, which the kernel can not split while it is dirty (ext4, 6.16) */
 	for (at = 0; at < m->len; at += SMALL)
 		CHECK_EQ(write(m->fd, (const char *)content + at, SMALL), SMALL);
 	CHECK_EQ(fsync(m->fd), 0);
 	matrix_choose(m, 2 * SMALL);
+}
+
+void matrix_on_disk(struct matrix_memory *m, const void *content)
+{
+	const char *disk = getenv("BEZOAR_DISK");
+
+	if (!disk)
+		tap_skip("why-not: no disk in this guest");
+	in_folder(m, disk, content);
+	/* by name, as it is opened by that again */
+	memcpy(matrix_link->path, m->path, sizeof(m->path));
 }
 
 /* Its page is in memory, and the victim has not touched it. */
@@ -133,16 +140,10 @@ static void dax(struct matrix_memory *m, int fresh)
 	(void)fresh;
 	if (!folder)
 		tap_skip("why-not: no persistent memory in this guest");
-	m->unit = SMALL;
-	m->len = PAGES * SMALL;
-	snprintf(m->path, sizeof(m->path), "%s/matrix-XXXXXX", folder);
-	m->fd = mkostemp(m->path, O_CLOEXEC);
-	CHECKF(m->fd >= 0, "%s: %s", m->path, strerror(errno));
 	/* it is not removed: its bad block would come to the next one */
-	CHECK_EQ(write(m->fd, matrix_bytes, m->len), m->len);
+	in_folder(m, folder, matrix_bytes);
 	m->flags = MAP_SHARED;
 	matrix_map(m);
-	matrix_choose(m, 2 * SMALL);
 	touch_all(m);
 	matrix_share(m, BEZ_SHARED_EXCLUSIVE);
 }
