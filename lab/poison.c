@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef UFFDIO_POISON		/* Linux 6.6 */
@@ -253,6 +254,27 @@ int is_bad_pfn(uint64_t pfn)
 	CHECK(pread(fd, &flags, sizeof(flags), (off_t)(pfn * sizeof(flags))) >= 0);
 	close(fd);
 	return (flags & bad) != 0;
+}
+
+long bad_sectors(void)
+{
+	FILE *f = fopen("/sys/block/pmem0/badblocks", "re");
+	long n, all = 0;
+
+	CHECKF(f != NULL, "pmem0: %s", strerror(errno));
+	while (fscanf(f, "%*d %ld", &n) == 1)
+		all += n;
+	fclose(f);
+	return all;
+}
+
+void wait_bad_sectors(long before)
+{
+	time_t end = time(NULL) + 20 * (time_t)tap_patience();
+
+	while (bad_sectors() == before && time(NULL) < end)
+		sched_yield();
+	CHECKF(bad_sectors() > before, "no bad block has come");
 }
 
 long corrupted_kib(void)

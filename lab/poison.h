@@ -79,6 +79,10 @@ int inject_pfn(const char *file, uint64_t pfn);
 void unpoison_pfn(uint64_t pfn);
 /* Has the kernel marked that frame as bad? */
 int is_bad_pfn(uint64_t pfn);
+/* Sectors on the list of bad blocks of the persistent memory that has files: it grows
+ * some time after a machine check. Wait until it has. */
+long bad_sectors(void);
+void wait_bad_sectors(long before);
 /* HardwareCorrupted in /proc/meminfo, in KiB. */
 long corrupted_kib(void);
 /* How many mappings this process has. */

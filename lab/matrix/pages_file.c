@@ -16,34 +16,27 @@
 
 /* ------------------------------------------------------------------ on a disk */
 
-/* A file in @folder that has @len bytes of content on the disk itself. */
-static void in_folder(struct matrix_memory *m, const char *folder,
-		      const void *content)
+/* A file that has @len bytes of content on the disk itself. */
+void matrix_on_disk(struct matrix_memory *m, const void *content)
 {
+	const char *disk = getenv("BEZOAR_DISK");
 	size_t at;
 
+	if (!disk)
+		tap_skip("why-not: no disk in this guest");
 	m->unit = SMALL;
 	m->len = PAGES * SMALL;
-	snprintf(m->path, sizeof(m->path), "%s/matrix-XXXXXX", folder);
+	snprintf(m->path, sizeof(m->path), "%s/matrix-XXXXXX", disk);
 	m->fd = mkostemp(m->path, O_CLOEXEC);
 	CHECKF(m->fd >= 0, "%s: %s", m->path, strerror(errno));
+	/* by name, as it is opened by that again */
+	memcpy(matrix_link->path, m->path, sizeof(m->path));
 	/* one by one: what is written at once may come to lie in one page of
 	 * several, which the kernel can not split while it is dirty (ext4, 6.16) */
 	for (at = 0; at < m->len; at += SMALL)
 		CHECK_EQ(write(m->fd, (const char *)content + at, SMALL), SMALL);
 	CHECK_EQ(fsync(m->fd), 0);
 	matrix_choose(m, 2 * SMALL);
-}
-
-void matrix_on_disk(struct matrix_memory *m, const void *content)
-{
-	const char *disk = getenv("BEZOAR_DISK");
-
-	if (!disk)
-		tap_skip("why-not: no disk in this guest");
-	in_folder(m, disk, content);
-	/* by name, as it is opened by that again */
-	memcpy(matrix_link->path, m->path, sizeof(m->path));
 }
 
 /* Its page is in memory, and the victim has not touched it. */
@@ -128,24 +121,6 @@ static void file_has_it(struct matrix_memory *m, int replaced)
 	CHECK_EQ(pread(m->fd, got, SMALL, (off_t)m->lose), SMALL);
 	CHECK(!memcmp(got, matrix_bytes + m->lose + (replaced ? 0 : HUGE),
 		      SMALL));
-}
-
-/* ------------------------------------------------------- in persistent memory */
-
-/* Mapped as it is: the page of the file is the page of the device. */
-static void dax(struct matrix_memory *m, int fresh)
-{
-	const char *folder = getenv("BEZOAR_PMEM");
-
-	(void)fresh;
-	if (!folder)
-		tap_skip("why-not: no persistent memory in this guest");
-	/* it is not removed: its bad block would come to the next one */
-	in_folder(m, folder, matrix_bytes);
-	m->flags = MAP_SHARED;
-	matrix_map(m);
-	touch_all(m);
-	matrix_share(m, BEZ_SHARED_EXCLUSIVE);
 }
 
 /* ------------------------------------------------------------------- in memory */
@@ -251,7 +226,6 @@ const struct matrix_page matrix_file_pages[] = {
 	{ .name = "file-private-copied", .make = private_copied },
 	{ .name = "file-shared-clean", .make = shared_clean },
 	{ .name = "file-shared-dirty", .make = shared_dirty, .after = file_has_it },
-	{ .name = "dax", .make = dax },
 	{ .name = "memfd", .make = memfd, .after = memory_has_it },
 	{ .name = "tmpfs", .make = tmpfs, .after = memory_has_it },
 	{ .name = "shmem-anon", .make = shared_anon },

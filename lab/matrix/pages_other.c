@@ -242,6 +242,7 @@ const struct matrix_page matrix_other_pages[] = {
 	{ .name = "tls", .make = tls, .around = around_stack },
 	{ .name = "libc-data" },
 	{ .name = "own-tables" },
+	{ .name = "dax" },
 	{ .name = "guest-memfd", .make = guest_memfd },
 	{ .name = NULL },
 };
