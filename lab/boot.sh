@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# boot.sh SERIES KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS PATIENCE DISK: run the
+# boot.sh SERIES KERNEL_DIR INITRAMFS CONSOLE_LOG SECONDS PATIENCE DISK PMEM: run the
 # guest; what it reports comes out on standard output. It ends when the guest
 # does, or after SECONDS; and with its parent, however that ends. DISK, an
-# image, may be empty: then there is none. With CONSOLE_LOG "-" there is no
+# image, may be empty: then there is none; PMEM: is there persistent memory, two
+# modules of it? With CONSOLE_LOG "-" there is no
 # report and no limit: the console is where we are, with a prompt on it.
 # LAB_ACCEL=kvm in the environment: not in software. LAB_KVM=1: the machine for
 # cases that need kvm.
 set -eu
 
-series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7
+series=$1 kernel=$2 initramfs=$3 console=$4 seconds=$5 patience=$6 disk=$7 pmem=${8:-}
 
 # field N: of the series' line in lab/kernels.
 field()
@@ -48,6 +49,14 @@ set -- "$(dirname "$0")/monitor.py" qemu-system-x86_64 \
 	-append "$append"
 [ -z "$disk" ] ||
 	set -- "$@" -drive "if=virtio,format=raw,file=$disk,cache=unsafe"
+# Two modules: one for files, and one to be mapped as it is.
+if [ -n "$pmem" ]; then
+	set -- "$@" -machine pc,nvdimm=on -m "$(field 6),slots=2,maxmem=8G"
+	for id in files bare; do
+		set -- "$@" -object "memory-backend-ram,id=$id,size=64M" \
+			-device "nvdimm,memdev=$id"
+	done
+fi
 if [ "$console" = - ]; then
 	exec "$@" \
 		-chardev stdio,id=here,signal=off -serial chardev:here

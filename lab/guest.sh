@@ -41,9 +41,11 @@ boot=$!
 wait "$boot" || exit 2
 boot=''
 
+pmem=''
+! needed dax || pmem=yes
 if [ -e "$work/shell" ]; then
 	"$here/boot.sh" "$series" "$kernel" "$work/initramfs" - 0 "$patience" \
-		"$disk"
+		"$disk" "$pmem"
 	exit
 fi
 # The limits of all cases, and two minutes to boot on a busy machine.
@@ -58,6 +60,7 @@ for LAB_AGAIN in yes ''; do
 	export LAB_AGAIN
 	"$here/boot.sh" "$series" "$kernel" "$work/initramfs" \
 		"$work/console.log" "$seconds" "$patience" "$disk" \
+		"$pmem" \
 		>"$work/pipe" &
 	boot=$!
 	tee "$work/report.log" <"$work/pipe" |

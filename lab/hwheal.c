@@ -244,7 +244,7 @@ static void unpoison(void)
 	poison(p);
 	CHECK_EQ(corrupted_kib(), before + 4);
 	CHECK_EQ(madvise(p, PAGE, MADV_DONTNEED), 0);
-	inject_pfn("unpoison-pfn", pfn);
+	CHECK_EQ(inject_pfn("unpoison-pfn", pfn), 0);
 	CHECK_EQ(corrupted_kib(), before);
 }
 

@@ -209,7 +209,8 @@ static void action_optional(void)
 	CHECK_EQ(pthread_create(&thread, NULL, early_thread, &e), 0);
 	while (sem_wait(&e.ready))
 		;
-	inject_pfn("corrupt-pfn", pagemap(p + PAGE) & PAGEMAP_PFN);
+	CHECK_EQ(inject_pfn("corrupt-pfn", pagemap(p + PAGE) & PAGEMAP_PFN),
+		 0);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	CHECK_EQ(e.got, SIGBUS);
 	CHECK_EQ(e.info.si_code, BUS_MCEERR_AO);

@@ -63,9 +63,10 @@ cp "$here/guest-init" "$root/init"
 chmod +x "$root/init"
 cp "$cases" "$root/lab/cases"
 find "$kernel/modules" -name '*.ko' -exec cp '{}' "$root/modules" ';'
-if cut -f 6 "$cases" | grep -qw kvm; then
-	cp -r "$kernel/kvm" "$root/kvm"
-fi
+for need in kvm dax; do
+	! cut -f 6 "$cases" | grep -qw "$need" ||
+		cp -r "$kernel/$need" "$root/$need"
+done
 
 # What an argument calls /lab/NAME comes along.
 {

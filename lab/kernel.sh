@@ -7,6 +7,7 @@
 #	version			its package's version
 #	modules/NN-NAME.ko	the modules to load, in that order
 #	kvm/NN-NAME.ko		those of KVM, for a machine that is to have it
+#	dax/NN-NAME.ko		those of persistent memory, likewise
 #
 # SUITES is the third field of lab/kernels. Lists and packages are fetched by
 # apt, which checks them with the key of Debian's archive; its sources, lists
@@ -20,6 +21,7 @@ mirror=${BEZOAR_LAB_MIRROR:-http://deb.debian.org}
 keyring=${BEZOAR_LAB_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 wanted='hwpoison-inject virtio_pci virtio_blk crc32c_generic ext4'
 kvm='kvm-amd'
+dax='nfit nd_pmem dax_pmem device_dax'
 
 say() { echo "lab: Linux $series: $*" >&2; }
 
@@ -118,15 +120,22 @@ module()
 # have as a module, and that is not there, was lost on the way.
 modules()
 {
-	for m in $wanted $kvm; do
+	for m in $wanted $kvm $dax; do
 		had=0 to=modules
 		[ "$m" != "$kvm" ] || to=kvm
+		case " $dax " in
+		*" $m "*) to=dax ;;
+		esac
 		module "$1" "$m" $to || had=$?
 		[ "$had" != 2 ] || return 1
 		[ "$had" = 1 ] || continue
 		case $m in
 		hwpoison-inject) option=HWPOISON_INJECT ;;
 		ext4)		 option=EXT4_FS ;;
+		nfit)		 option=ACPI_NFIT ;;
+		nd_pmem)	 option=BLK_DEV_PMEM ;;
+		dax_pmem)	 option=DEV_DAX_PMEM ;;
+		device_dax)	 option=DEV_DAX ;;
 		virtio_*|kvm-*)	 option=$(echo "$m" | tr '[:lower:]-' '[:upper:]_') ;;
 		*)		 option='' ;;
 		esac
@@ -145,7 +154,7 @@ fetch()
 	tmp=$(mktemp -d "$cache/.fetch.XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT
 	trap 'exit 143' INT TERM HUP
-	mkdir "$tmp/modules" "$tmp/kvm" "$tmp/root"
+	mkdir "$tmp/modules" "$tmp/kvm" "$tmp/dax" "$tmp/root"
 	for part in $(parts "$1"); do
 		(cd "$tmp" && apt-get -q download "$part" >&2) || return 1
 		say "unpacking $part"
@@ -205,7 +214,7 @@ done
 	exit 1
 }
 mkdir -p "$cache"
-sum=$(echo "$wanted / $kvm" | cksum | cut -d' ' -f1)
+sum=$(echo "$wanted / $kvm / $dax" | cksum | cut -d' ' -f1)
 dir='' why=''
 for suite in $(echo "$suites" | tr , ' '); do
 	! from "${suite%:*}" "${suite#*:}" || break

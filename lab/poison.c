@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef UFFDIO_POISON		/* Linux 6.6 */
@@ -173,6 +176,34 @@ void poison(unsigned char *p)
 	CHECK_EQ(pagemap(p) & (PAGEMAP_PRESENT | PAGEMAP_SWAP), PAGEMAP_SWAP);
 }
 
+static int advised;
+
+static void told(int sig)
+{
+	(void)sig;
+}
+
+static int advise(void *at)
+{
+	signal(SIGBUS, told);
+	advised = madvise(at, PAGE, MADV_HWPOISON) ? -errno : 0;
+	_exit(0);
+}
+
+int poison_untold(void *at)
+{
+	static char stack[64 << 10] __attribute__((aligned(16)));
+	int status;
+	pid_t pid;
+
+	pid = clone(advise, stack + sizeof(stack),
+		    CLONE_VM | CLONE_VFORK | SIGCHLD, at);
+	CHECK(pid > 0);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	return advised;
+}
+
 void check_ar(const unsigned char *at)
 {
 	CHECK_EQ(sigbus.code, BUS_MCEERR_AR);
@@ -193,20 +224,57 @@ uint64_t pagemap(const void *p)
 	return entry;
 }
 
-void inject_pfn(const char *file, uint64_t pfn)
+int inject_pfn(const char *file, uint64_t pfn)
 {
-	char path[128], text[32];
-	int fd, length;
+	char path[128];
+	int fd, r;
 
 	snprintf(path, sizeof(path), "/sys/kernel/debug/hwpoison/%s", file);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		tap_skip("%s: %s", path, strerror(errno));
-	length = snprintf(text, sizeof(text), "%#llx",
-			  (unsigned long long)pfn);
-	CHECKF(write(fd, text, (size_t)length) == length, "%s: %s", path,
-	       strerror(errno));
+	r = dprintf(fd, "%#llx", (unsigned long long)pfn) < 0 ? -errno : 0;
 	close(fd);
+	return r;
+}
+
+void unpoison_pfn(uint64_t pfn)
+{
+	inject_pfn("unpoison-pfn", pfn);
+}
+
+int is_bad_pfn(uint64_t pfn)
+{
+	const uint64_t bad = 1ull << 19;	/* KPF_HWPOISON */
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	uint64_t flags = 0;
+
+	CHECK(fd >= 0);
+	/* it ends where there is no more memory of the kernel's own */
+	CHECK(pread(fd, &flags, sizeof(flags), (off_t)(pfn * sizeof(flags))) >= 0);
+	close(fd);
+	return (flags & bad) != 0;
+}
+
+long bad_sectors(void)
+{
+	FILE *f = fopen("/sys/block/pmem0/badblocks", "re");
+	long n, all = 0;
+
+	CHECKF(f != NULL, "pmem0: %s", strerror(errno));
+	while (fscanf(f, "%*d %ld", &n) == 1)
+		all += n;
+	fclose(f);
+	return all;
+}
+
+void wait_bad_sectors(long before)
+{
+	time_t end = time(NULL) + 20 * (time_t)tap_patience();
+
+	while (bad_sectors() == before && time(NULL) < end)
+		sched_yield();
+	CHECKF(bad_sectors() > before, "no bad block has come");
 }
 
 long corrupted_kib(void)

@@ -62,12 +62,27 @@ int linux_is(unsigned int major, unsigned int minor);
  */
 void poison(unsigned char *p);
 
+/*
+ * The same, and nobody here is told: a process calls that shares our memory, and
+ * nothing else, so that no page of it is copied for that. 0 or a negative errno.
+ */
+int poison_untold(void *at);
+
 /* SIGBUS says that 4 KiB around exactly @at are gone. */
 void check_ar(const unsigned char *at);
 
 uint64_t pagemap(const void *p);
-/* Write @pfn to a file of hwpoison-inject; skip the case without it. */
-void inject_pfn(const char *file, uint64_t pfn);
+/* Write @pfn to a file of hwpoison-inject; skip the case without it. 0 or a
+ * negative errno. */
+int inject_pfn(const char *file, uint64_t pfn);
+/* Give a frame back that nobody has any more; the kernel may have done so. */
+void unpoison_pfn(uint64_t pfn);
+/* Has the kernel marked that frame as bad? */
+int is_bad_pfn(uint64_t pfn);
+/* Sectors on the list of bad blocks of the persistent memory that has files: it grows
+ * some time after a machine check. Wait until it has. */
+long bad_sectors(void);
+void wait_bad_sectors(long before);
 /* HardwareCorrupted in /proc/meminfo, in KiB. */
 long corrupted_kib(void);
 /* How many mappings this process has. */

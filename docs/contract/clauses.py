@@ -48,7 +48,7 @@ def program(test):
     folder, name = os.path.split(re.sub(r'\.c$', '', path))
     if folder.startswith('lab/'):
         return os.path.basename(folder)
-    folder = os.path.basename(folder)
+    folder = os.path.basename(folder).replace('hunt', 'live')
     return name if folder == 'lab' else f'{folder}_{name}'
 
 

@@ -2,13 +2,11 @@
 /* Ways to lose a page. */
 #define _GNU_SOURCE
 #include "matrix.h"
+#include "poison.h"
 
 #include <errno.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Something was lost by this, whatever it answers; or had been before, and the
@@ -25,47 +23,21 @@ static void see_lost(long before, int r, const char *how)
 
 /* -------------------------------------------------------------- MADV_HWPOISON */
 
-static int advised;
-
-static void told(int sig)
-{
-	(void)sig;
-}
-
-static int advise(void *at)
-{
-	signal(SIGBUS, told);
-	advised = madvise(at, SMALL, MADV_HWPOISON) ? -errno : 0;
-	_exit(0);
-}
-
-/*
- * Who calls it is told at once (Linux 6.11), and our handler would be done before
- * anybody met the loss. So a process calls that shares our memory, and nothing
- * else: no page of it is copied for that.
- */
+/* Who calls it is told at once (Linux 6.11), and our handler would be done before
+ * anybody met the loss. So another calls, that shares our memory. */
 static void madv(struct matrix_memory *m)
 {
-	static char stack[64 << 10] __attribute__((aligned(16)));
 	long before = matrix_corrupted();
-	int status;
-	pid_t pid;
+	int r;
 
 	matrix_note_frame(m->at + m->lose);
 	/* where a page that can not be unmapped is bad, the caller is the one who
 	 * has to be told */
-	if (m->unsplit) {
-		int r = madvise(m->at + m->lose, SMALL, MADV_HWPOISON);
-
-		see_lost(before, r ? -errno : 0, "MADV_HWPOISON");
-		return;
-	}
-	pid = clone(advise, stack + sizeof(stack),
-		    CLONE_VM | CLONE_VFORK | SIGCHLD, m->at + m->lose);
-	CHECK(pid > 0);
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_EQ(status, 0);
-	see_lost(before, advised, "MADV_HWPOISON");
+	if (m->unsplit)
+		r = madvise(m->at + m->lose, SMALL, MADV_HWPOISON) ? -errno : 0;
+	else
+		r = poison_untold(m->at + m->lose);
+	see_lost(before, r, "MADV_HWPOISON");
 }
 
 static void advise_again(struct matrix_memory *m)

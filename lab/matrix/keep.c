@@ -2,6 +2,7 @@
 /* The keeper of a cell: loses pages for the victim, sees its end, undoes it. */
 #define _GNU_SOURCE
 #include "matrix.h"
+#include "poison.h"
 
 #include <bezoar/record.h>
 #include <errno.h>
@@ -118,20 +119,6 @@ static void serve(const struct matrix_cell *c)
 		c->injection->asked();
 }
 
-/* Has the kernel marked it as bad? */
-static int is_marked(uint64_t frame)
-{
-	const uint64_t bad = 1ull << 19;	/* KPF_HWPOISON */
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	uint64_t flags = 0;
-
-	CHECK(fd >= 0);
-	CHECK_EQ(pread(fd, &flags, sizeof(flags),
-		       (off_t)(frame * sizeof(flags))), sizeof(flags));
-	close(fd);
-	return (flags & bad) != 0;
-}
-
 /* What the victim does not see: a loss that changes nothing for it, or kills. */
 static void see_loss(const struct matrix_cell *c, long before)
 {
@@ -141,7 +128,7 @@ static void see_loss(const struct matrix_cell *c, long before)
 	if (c->expect.kept) {
 		CHECK(l->n > 0);
 		for (i = 0; i < l->n; i++)
-			CHECKF(is_marked(l->frames[i]),
+			CHECKF(is_bad_pfn(l->frames[i]),
 			       "%#llx is not marked as bad",
 			       (unsigned long long)l->frames[i]);
 	}

@@ -2,6 +2,7 @@
 /* Page types: what the kernel does something else with, and what a program
  * stands on. */
 #define _GNU_SOURCE
+#include "gmem.h"
 #include "matrix.h"
 
 #include <alloca.h>
@@ -218,6 +219,20 @@ static void call(struct matrix_memory *m)
 	CHECK_EQ(fn(), 42);
 }
 
+/* ------------------------------------------------------------- a guest's, and ours */
+
+static void guest_memfd(struct matrix_memory *m, int fresh)
+{
+	(void)fresh;
+	m->unit = SMALL;
+	m->len = PAGES * SMALL;
+	m->fd = gmem_open(m->len);
+	m->flags = MAP_SHARED;
+	matrix_map(m);
+	matrix_choose(m, 2 * SMALL);
+	matrix_fill(m->at, m->len);
+}
+
 const struct matrix_page matrix_other_pages[] = {
 	{ .name = "ksm", .make = ksm },
 	{ .name = "swapped", .make = swapped, .ready = out_and_in },
@@ -228,6 +243,6 @@ const struct matrix_page matrix_other_pages[] = {
 	{ .name = "libc-data" },
 	{ .name = "own-tables" },
 	{ .name = "dax" },
-	{ .name = "guest-memfd" },
+	{ .name = "guest-memfd", .make = guest_memfd },
 	{ .name = NULL },
 };

@@ -7,7 +7,6 @@
 #include <alloca.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,7 +14,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +21,7 @@
 #include "kinds_help.h"
 #include "live.h"
 #include "replace_see.h"
+#include "ring.h"
 
 static const struct variant {
 	const struct kinds_kind *kind;
@@ -239,53 +238,6 @@ static void thread_stack(void)
 
 /* ----------------------------------------------------------------- a device */
 
-static int ring_new(struct io_uring_params *p)
-{
-	int fd = (int)syscall(SYS_io_uring_setup, 4, p);
-
-	if (fd < 0)
-		tap_skip("no io_uring here: %s", strerror(errno));
-	return fd;
-}
-
-/* One request through the ring, and its result. */
-static int ring_do(int ring, const struct io_uring_params *p,
-		   const struct io_uring_sqe *request)
-{
-	static unsigned char *sq, *cq;
-	static struct io_uring_sqe *entries;
-	struct io_uring_cqe *done;
-	unsigned int *tail, at;
-
-	if (!sq) {
-		sq = mmap(NULL, p->sq_off.array + p->sq_entries * 4,
-			  PROT_READ | PROT_WRITE, MAP_SHARED, ring,
-			  IORING_OFF_SQ_RING);
-		cq = mmap(NULL, p->cq_off.cqes +
-			  p->cq_entries * sizeof(*done),
-			  PROT_READ | PROT_WRITE, MAP_SHARED, ring,
-			  IORING_OFF_CQ_RING);
-		entries = mmap(NULL, p->sq_entries * sizeof(*entries),
-			       PROT_READ | PROT_WRITE, MAP_SHARED, ring,
-			       IORING_OFF_SQES);
-		CHECK(sq != MAP_FAILED && cq != MAP_FAILED &&
-		      entries != MAP_FAILED);
-	}
-	tail = (unsigned int *)(sq + p->sq_off.tail);
-	at = *tail % p->sq_entries;
-	entries[at] = *request;
-	((unsigned int *)(sq + p->sq_off.array))[at] = at;
-	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-	CHECK_EQ(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS,
-			 NULL, 0), 1);
-	at = *(unsigned int *)(cq + p->cq_off.head);
-	done = (struct io_uring_cqe *)(cq + p->cq_off.cqes) +
-	       at % p->cq_entries;
-	__atomic_store_n((unsigned int *)(cq + p->cq_off.head), at + 1,
-			 __ATOMIC_RELEASE);
-	return done->res;
-}
-
 static uint64_t pinned_now(void)
 {
 	struct bez_status s = { .size = sizeof(s) };
@@ -304,19 +256,19 @@ static void pinned(void)
 	size_t page = live_page();
 	unsigned char *at = live_pages(2), *twin = live_pages(2), back[16];
 	struct bez_source from = bez_source_mirror(twin);
-	struct io_uring_params p = { 0 };
 	struct io_uring_sqe request = { .opcode = IORING_OP_WRITE_FIXED };
-	struct iovec buffer = { at, 2 * page };
-	int ring = ring_new(&p), pipes[2];
-	uint64_t before = pinned_now(), held = before + 2 * page;
+	uint64_t before, held;
+	int pipes[2];
 
+	ring_open();
+	before = pinned_now();
+	held = before + 2 * page;
 	CHECK_EQ(pipe(pipes), 0);
 	see_install();
 	see_start(variant()->start);
 	live_region(at, 2 * page, &from, "pinned");
 	live_fill(at, 2 * page, 0);
-	CHECK_EQ(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS,
-			 &buffer, 1), 0);
+	CHECK_EQ(ring_fix(at, 2 * page), 0);
 	if (live_linux(7, 0) && pinned_now() == before) {
 		tap_diag("VmPin is without what is pinned for a ring");
 		held = before;
@@ -332,16 +284,14 @@ static void pinned(void)
 	request.off = (uint64_t)-1;
 	request.addr = (uint64_t)at;
 	request.len = sizeof(back);
-	CHECK_EQ(ring_do(ring, &p, &request), (int)sizeof(back));
+	CHECK_EQ(ring_do(&request), (int)sizeof(back));
 	CHECK_EQ(read(pipes[0], back, sizeof(back)), (int)sizeof(back));
 	CHECK_EQ(live_wrong(back, sizeof(back), 0), 0);	/* the old page */
 	/* registered anew, it is the program's again */
-	CHECK_EQ(syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS,
-			 NULL, 0), 0);
+	CHECK_EQ(ring_unfix(), 0);
 	CHECK_EQ(pinned_now(), before);
-	CHECK_EQ(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS,
-			 &buffer, 1), 0);
-	CHECK_EQ(ring_do(ring, &p, &request), (int)sizeof(back));
+	CHECK_EQ(ring_fix(at, 2 * page), 0);
+	CHECK_EQ(ring_do(&request), (int)sizeof(back));
 	CHECK_EQ(read(pipes[0], back, sizeof(back)), (int)sizeof(back));
 	CHECK_EQ(live_wrong(back, sizeof(back), 2), 0);
 }

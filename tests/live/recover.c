@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
-#include <linux/io_uring.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "live.h"
+#include "ring.h"
 
 #define PAGES 8
 
@@ -221,68 +221,17 @@ static void by_futex(void)
 
 /* --------------------------------------------------------------- io_uring */
 
-static struct {
-	int fd;
-	struct io_uring_params params;
-	unsigned char *sq, *cq;
-	struct io_uring_sqe *sqes;
-} ring;
-
-static void ring_open(void)
-{
-	size_t sq, cq;
-
-	ring.fd = (int)syscall(SYS_io_uring_setup, 4, &ring.params);
-	if (ring.fd < 0)
-		tap_skip("io_uring is not to be had here: %s (see "
-			 "kernel.io_uring_disabled, seccomp)",
-			 strerror(errno));
-	sq = ring.params.sq_off.array + ring.params.sq_entries * 4;
-	cq = ring.params.cq_off.cqes +
-	     ring.params.cq_entries * sizeof(struct io_uring_cqe);
-	ring.sq = mmap(NULL, sq, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd,
-		       (off_t)IORING_OFF_SQ_RING);
-	ring.cq = mmap(NULL, cq, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd,
-		       (off_t)IORING_OFF_CQ_RING);
-	ring.sqes = mmap(NULL, ring.params.sq_entries * sizeof(*ring.sqes),
-			 PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd,
-			 (off_t)IORING_OFF_SQES);
-	CHECK(ring.sq != MAP_FAILED && ring.cq != MAP_FAILED &&
-	      (void *)ring.sqes != MAP_FAILED);
-}
-
-static uint32_t *in(unsigned char *base, uint32_t offset)
-{
-	return (uint32_t *)(void *)(base + offset);
-}
-
 static ssize_t by_ring(int fd, void *buf, size_t n)
 {
-	uint32_t *tail = in(ring.sq, ring.params.sq_off.tail);
-	uint32_t *head = in(ring.cq, ring.params.cq_off.head);
-	uint32_t slot = *tail & (ring.params.sq_entries - 1);
-	const struct io_uring_cqe *cqe;
-	struct io_uring_sqe sqe = {
+	const struct io_uring_sqe request = {
 		.opcode = IORING_OP_WRITE,
 		.fd = fd,
 		.off = (uint64_t)position,
 		.addr = (uint64_t)buf,
 		.len = (uint32_t)n,
 	};
-	int r;
+	int r = ring_do(&request);
 
-	ring.sqes[slot] = sqe;
-	in(ring.sq, ring.params.sq_off.array)[slot] = slot;
-	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-	CHECK_EQ(syscall(SYS_io_uring_enter, ring.fd, 1, 1,
-			 IORING_ENTER_GETEVENTS, NULL, 0), 1);
-	CHECK(__atomic_load_n(in(ring.cq, ring.params.cq_off.tail),
-			      __ATOMIC_ACQUIRE) != *head);
-	cqe = (const struct io_uring_cqe *)(const void *)
-	      (ring.cq + ring.params.cq_off.cqes) +
-	      (*head & (ring.params.cq_entries - 1));
-	r = cqe->res;
-	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
 	if (r < 0) {
 		errno = -r;
 		return -1;
