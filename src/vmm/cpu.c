@@ -6,6 +6,7 @@
  */
 #include "vmm/vmm.h"
 #include "vmm/sys.h"
+#include "vmm/pure/encode.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -27,7 +28,7 @@
 #define STATUS_VAL	(1ull << 63)
 #define CR4_MCE		(1ull << 6)
 
-#define OTHERS_BANK	1		/* what the others find there is no error */
+#define OTHERS_BANK	1		/* by which the others are told */
 
 /* struct kvm_msrs, with room. */
 struct list {
@@ -68,6 +69,30 @@ int bzv_cpu_cap(struct bez_vcpu *vcpu)
 static uint32_t banks(const struct bez_vcpu *vcpu)
 {
 	return (uint8_t)vcpu->mcg_cap;
+}
+
+/*
+ * A processor that has met nothing finds no bank that is valid, as on a real machine. One
+ * that was would stay so: Linux with recovery leaves what was not signalled (S) to be
+ * found by looking in minutes, and the next round would wait for that.
+ */
+int bzv_cpu_other_told(const struct bez_vcpu *vcpu)
+{
+	struct list list = { .nmsrs = 0 };
+	long r;
+
+	ask(&list, MSR_MC_STATUS(OTHERS_BANK));
+	r = bzv_sys_ioctl(vcpu->fd, KVM_SET_MSRS, &list);
+	return r < 0 ? (int)r : r == 1 ? 0 : -ENXIO;
+}
+
+/* What another monitor, or an older one, has left there for the same end. */
+static int is_nobodys(const struct kvm_msr_entry *ctl_status)
+{
+	struct bzv_mce mce;
+
+	bzv_encode_other(&mce);
+	return ctl_status[1].data == mce.status;
 }
 
 /* Reporting has to be enabled in it: nobody asks for uncorrected errors otherwise. */
@@ -176,7 +201,8 @@ int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 			r = is_enabled(vcpu, &ready, &state.ip);
 	}
 	if (!r && ready == BZV_READY) {
-		ready = bank_is(&list.entry[1], raised);
+		ready = other && is_nobodys(&list.entry[1]) ?
+			BZV_READY : bank_is(&list.entry[1], raised);
 		if (ready != BZV_READY && !other)
 			r = find_bank(vcpu, raised, &ready, &state.bank);
 	}

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #define NAP_NS	1000000u
+#define BREAK_NS	2000000000u
 
 /* One error on its way to the guest. */
 struct telling {
@@ -221,9 +222,12 @@ static int hold(struct telling *t)
 	uint64_t now = bzv_sys_now_ns();
 	int first, over;
 
-	/* it went on in between, and this is another */
-	if (now - vcpu->held_last > o->patience_ns)
+	/* what is held without a break comes back after a round and a nap */
+	if (vcpu->held_hva != t->item->hva ||
+	    now - vcpu->held_last > (BREAK_NS < o->patience_ns ?
+				     BREAK_NS : o->patience_ns))
 		vcpu->held_since = 0;
+	vcpu->held_hva = t->item->hva;
 	first = !vcpu->held_since;
 	if (first)
 		vcpu->held_since = now;

@@ -45,8 +45,13 @@ static void call_all(struct bez_vm *vm, struct bez_vcpu *but)
 	for (i = 0; i < n; i++) {
 		struct bez_vcpu *v = bzv_vcpu(vm, i);
 
-		if (!v || v == but ||
-		    (!atomic_load(&v->tid) && waits_for_start(v)))
+		if (!v || v == but)
+			continue;
+		/* KVM does not say it while the vCPU is in KVM_RUN, which its
+		 * thread may begin just now */
+		if (!atomic_load(&v->tid))
+			bzv_kick(v);
+		if (!atomic_load(&v->tid) && waits_for_start(v))
 			continue;
 		vm->round.wanted++;
 		atomic_store(&v->called, 1);
@@ -143,6 +148,8 @@ void bzv_round_join(struct bez_vcpu *vcpu)
 	bzv_encode_other(&mce);
 	err = bzv_set_mce(vcpu, 1, mce.status, mce.addr, mce.misc,
 			 mce.mcg_status);
+	if (!err)
+		err = bzv_cpu_other_told(vcpu);
 	if (err)
 		bzv_not_told(vcpu, err);
 }

@@ -64,6 +64,7 @@ struct bez_vcpu {
 	uint32_t waiting;
 	/* SRAR that is met again and again: first, last; CLOCK_MONOTONIC, or 0 */
 	uint64_t held_since, held_last;
+	uint64_t held_hva;		/* which */
 
 	_Atomic int32_t tid;		/* who runs it; 0: nobody yet */
 	/* 1: we have set immediate_exit, before. Set by anybody, cleared by its
@@ -187,6 +188,8 @@ struct bzv_state {
  * (@other: in bank 1). */
 int bzv_cpu_look(struct bez_vcpu *vcpu, enum bez_vm_error error, int other,
 		 enum bzv_ready *ret_ready, struct bzv_state *ret_state);
+/* It was told with another: nothing is left in its banks. 0 or -errno. */
+int bzv_cpu_other_told(const struct bez_vcpu *vcpu);
 /* What BEZ_VM_KEEP_MCE has to be asked for: MCG_CAP. */
 int bzv_cpu_cap(struct bez_vcpu *vcpu);
 /* Its CPUID, as far as it was set by now. */

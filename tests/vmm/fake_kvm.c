@@ -37,7 +37,13 @@ void fake_reset(void)
 		fake.ctl[i] = ~0ull;
 }
 
-static long set_mce(const struct kvm_x86_mce *mce)
+/* Is MCG_STATUS this vCPU's? */
+static int is_of(int fd)
+{
+	return fd == FAKE_VCPU || !fake.others_serve;
+}
+
+static long set_mce(int fd, const struct kvm_x86_mce *mce)
 {
 	uint64_t *status;
 
@@ -65,13 +71,15 @@ static long set_mce(const struct kvm_x86_mce *mce)
 	if ((mce->status & UC) && fake.ctl[mce->bank] != ~0ull)
 		return fake.dropped++, 0;
 	if (mce->status & UC) {
-		if ((fake.mcg_status & MCIP) || !(fake.cr4 & CR4_MCE))
+		if ((is_of(fd) && (fake.mcg_status & MCIP)) ||
+		    !(fake.cr4 & CR4_MCE))
 			return fake.dead++, 0;
 		fake.over += (*status & VAL) != 0;
 		*status = mce->status;
 		fake.addr[mce->bank] = mce->addr;
 		fake.misc[mce->bank] = mce->misc;
-		fake.mcg_status = mce->mcg_status;
+		if (is_of(fd))
+			fake.mcg_status = mce->mcg_status;
 		fake.raised++;
 		fake.collided += fake.injected || fake.interrupt || fake.nmi;
 	} else if (!(*status & VAL) || !(*status & UC)) {
@@ -86,7 +94,7 @@ static long set_mce(const struct kvm_x86_mce *mce)
 	return 0;
 }
 
-static int get_msr(struct kvm_msr_entry *e)
+static int get_msr(int fd, struct kvm_msr_entry *e)
 {
 	uint32_t bank = (e->index - 0x400) / 4;
 
@@ -95,7 +103,7 @@ static int get_msr(struct kvm_msr_entry *e)
 		e->data = fake.mcg_cap;
 		return 1;
 	case 0x17a:
-		e->data = fake.mcg_status;
+		e->data = is_of(fd) ? fake.mcg_status : 0;
 		return 1;
 	case 0x17b:
 		e->data = fake.mcg_ctl;
@@ -111,6 +119,18 @@ static int get_msr(struct kvm_msr_entry *e)
 	e->data = (e->index & 3) == 0 ? fake.ctl[bank] :
 		  (e->index & 3) == 1 ? fake.status[bank] :
 		  (e->index & 3) == 2 ? fake.addr[bank] : fake.misc[bank];
+	return 1;
+}
+
+/* A bank's status, and that to nothing: no more is wanted. */
+static int set_msr(const struct kvm_msr_entry *e)
+{
+	uint32_t bank = (e->index - 0x400) / 4;
+
+	if (e->index < 0x400 || (e->index & 3) != 1 ||
+	    bank >= (uint8_t)fake.mcg_cap || e->data)
+		return 0;
+	fake.status[bank] = 0;
 	return 1;
 }
 
@@ -182,7 +202,7 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 			fake.mcg_cap &= 0x1ff;
 		return 0;
 	case KVM_X86_SET_MCE:
-		return set_mce(arg);
+		return set_mce(fd, arg);
 	case KVM_GET_CPUID2:
 		return cpuid(arg);
 	case KVM_GET_SREGS:
@@ -198,9 +218,14 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 	case KVM_GET_VCPU_EVENTS:
 		get_events(arg);
 		return 0;
+	case KVM_SET_MSRS:
+		for (i = 0; i < msrs->nmsrs; i++)
+			if (!set_msr(&msrs->entries[i]))
+				break;
+		return i;
 	case KVM_GET_MSRS:
 		for (i = 0; i < msrs->nmsrs; i++)
-			if (!get_msr(&msrs->entries[i]))
+			if (!get_msr(fd, &msrs->entries[i]))
 				break;
 		return i;
 	default:

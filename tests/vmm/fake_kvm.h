@@ -26,6 +26,8 @@ struct fake_kvm {
 	uint32_t signature;		/* CPUID 1, eax */
 	int on_amd;			/* the host: svm_setup_mce() */
 	int has_sync;			/* KVM_CAP_SYNC_REGS */
+	int others_serve;		/* MCG_STATUS is the first vCPU's alone: the
+					 * others have served what they are told */
 	struct kvm_run *run;		/* of the vCPU, if it has that */
 	void (*in_run)(struct kvm_run *run); /* comes while KVM_RUN runs; or NULL */
 	/* the vCPU */

@@ -51,7 +51,7 @@ enum {
 #define CR4_MCE		BIT(6)
 
 /* As enum bez_vm_error, which the monitor is told; those below are told nothing. */
-enum kind { SRAR = 1, SRAO = 2, UCNA = 3, CORRECTED = 4, BROADCAST, NONSENSE };
+enum kind { SRAR = 1, SRAO = 2, UCNA = 3, CORRECTED = 4, NONSENSE };
 
 struct bank {
 	uint32_t index;
@@ -94,7 +94,7 @@ static enum kind intel_kind(uint64_t status)
 	if (!(status & ST_S)) {
 		if (status & ST_AR)
 			return NONSENSE;
-		return status & ST_ADDRV ? UCNA : BROADCAST;
+		return status & ST_ADDRV ? UCNA : NONSENSE;
 	}
 	if (!(status & ST_EN) || !(status & ST_ADDRV) || !(status & ST_MISCV))
 		return NONSENSE;
@@ -126,7 +126,7 @@ static enum kind kind_of(const struct bank *b)
 /* AMD's deferred errors raise no machine check. */
 static int is_signalled(enum kind kind)
 {
-	return kind == SRAR || kind == BROADCAST || kind == NONSENSE ||
+	return kind == SRAR || kind == NONSENSE ||
 	       (kind == SRAO && !board.amd);
 }
 
@@ -210,9 +210,6 @@ static void serve_bank(struct cpu *c, const struct frame *f, const struct bank *
 		told(SRAO, frame);
 		found(c, frame, count);
 		break;
-	case BROADCAST:
-		counts()->broadcast++;
-		break;
 	default:
 		nonsense("the status of a bank", b->status);
 		break;
@@ -244,7 +241,10 @@ void mce_serve(struct frame *f)
 		serve_bank(c, f, &b, mcg_status, kind);
 		bank_clear(i);
 	}
-	if (!seen)
+	/* it was another CPU that has met something */
+	if (!seen && !board.amd && mcg_status == (MCG_RIPV | MCG_MCIP))
+		counts()->broadcast++;
+	else if (!seen)
 		nonsense("no bank says why", mcg_status);
 	if (!(mcg_status & MCG_RIPV)) {
 		if (!(f->cs & 3))

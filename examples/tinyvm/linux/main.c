@@ -20,6 +20,8 @@ static struct uart uart;
 static unsigned char *memory;
 static uint64_t entry;
 static unsigned int lost, survived;
+static unsigned int done;		/* how many, says the program at its end */
+static unsigned int complained;
 
 static int failed(const char *what, int error)
 {
@@ -118,9 +120,15 @@ static int lose(struct machine *m, uint64_t gpa)
 	return 0;
 }
 
+/* Of a kernel that something has gone wrong with. */
+static const char *const complaints[] = {
+	"Kernel panic", "BUG:", "Oops", "WARNING:", "Call Trace",
+};
+
 static int line_said(struct vcpu *v)
 {
 	char *line = v->line, *word;
+	size_t i;
 
 	line[v->line_len] = 0;
 	v->line_len = 0;
@@ -129,6 +137,11 @@ static int line_said(struct vcpu *v)
 	if (word)
 		return lose(v->machine, strtoull(word + 15, NULL, 16));
 	survived += strstr(line, "tinyvm: survived") != NULL;
+	word = strstr(line, "tinyvm: done ");
+	if (word)
+		done = (unsigned int)strtoul(word + 13, NULL, 10);
+	for (i = 0; i < sizeof(complaints) / sizeof(complaints[0]); i++)
+		complained += strstr(line, complaints[i]) != NULL;
 	return 0;
 }
 
@@ -260,9 +273,12 @@ int linux_main(const struct options *o)
 		return 1;
 	told = m->told.delivered[BEZ_VM_ERROR_SRAR] + m->told.delivered[BEZ_VM_ERROR_SRAO];
 	printf("pages lost: %u; machine checks: %llu action required, %llu optional; "
-	       "the program in the guest has survived %u\n", lost,
+	       "the program in the guest has survived %u, and %s; complaints of its "
+	       "kernel: %u\n", lost,
 	       (unsigned long long)m->told.delivered[BEZ_VM_ERROR_SRAR],
-	       (unsigned long long)m->told.delivered[BEZ_VM_ERROR_SRAO], survived);
+	       (unsigned long long)m->told.delivered[BEZ_VM_ERROR_SRAO], survived,
+	       done ? "came to its end" : "has not come to its end", complained);
 	machine_end(m);
-	return lost && told >= lost && survived == lost ? 0 : 1;
+	return lost && told >= lost && survived == lost && done == lost &&
+	       !complained ? 0 : 1;
 }

@@ -113,7 +113,7 @@ void bzv_encode(const struct bzv_said *said, struct bzv_mce *ret)
 		intel(said, ret);
 }
 
-/* Not EN: this bank has nothing to say, SDM 15.10.4.1. */
+/* Not EN: this bank has nothing to say, SDM 15.10.4.1. KVM wants one that is valid. */
 void bzv_encode_other(struct bzv_mce *ret)
 {
 	ret->status = VAL | UC;
