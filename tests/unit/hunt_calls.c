@@ -225,6 +225,9 @@ static void reservations(void)
 	size_t len = (size_t)4 << 40, i;
 	uint64_t *at, start, end;
 
+#if !defined(__x86_64__)
+	tap_skip("qemu-user, where this runs, notes each page of a mapping");
+#endif
 	prepare();
 	at = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -237,7 +240,7 @@ static void reservations(void)
 	CHECK(bz_present_scan((int)bz_openat("/proc/self/pagemap", O_RDONLY),
 			      (uint64_t)at, (uint64_t)at + len, &start, &end));
 	if (end == (uint64_t)at + len)
-		tap_skip("no PAGEMAP_SCAN before Linux 6.7, nor in qemu-user");
+		tap_skip("no PAGEMAP_SCAN before Linux 6.7");
 	field_range = (struct bez_hunt_range){ at, len };
 	for (o.threads = 1; o.threads < 4; o.threads++) {
 		CHECK_EQ(bez_hunt(&o, &result), 0);
@@ -274,17 +277,6 @@ static void lines(void)
 		CHECKF(piece.flags == all[i].flags, "%s: %u", all[i].line,
 		       piece.flags);
 	}
-}
-
-static int in_own(uint64_t at)
-{
-	uint64_t start, end;
-	uint32_t i = 0;
-
-	while (bz_own_next(&i, &start, &end))
-		if (at - start < end - start)
-			return 1;
-	return 0;
 }
 
 /* The tables of regions have where they begin, and so have the events. */
@@ -329,7 +321,7 @@ static void leaves_own(void)
 	CHECK_EQ(bez_hunt(&all, &result), 0);
 	CHECK(result.found >= 1 && result.found < 100);
 	for (i = 0; i < result.found; i++) {
-		CHECK(!in_own((uint64_t)found[i].at));
+		CHECK(!bz_own_has((uint64_t)found[i].at));
 		CHECK((void *)found[i].at != (void *)&extent);
 		planted += found[i].at == &field[3];
 	}
