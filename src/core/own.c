@@ -60,3 +60,14 @@ int bz_own_next(uint32_t *i, uint64_t *ret_start, uint64_t *ret_end)
 	}
 	return 0;
 }
+
+int bz_own_has(uint64_t addr)
+{
+	uint64_t start, end;
+	uint32_t i = 0;
+
+	while (bz_own_next(&i, &start, &end))
+		if (addr - start < end - start)
+			return 1;
+	return 0;
+}

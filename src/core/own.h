@@ -29,4 +29,7 @@ void bz_own_drop(uint32_t number);
 /* The next piece from *@i on, and *@i behind it: 1, or 0. */
 int bz_own_next(uint32_t *i, uint64_t *ret_start, uint64_t *ret_end);
 
+/* Is @addr in one? */
+int bz_own_has(uint64_t addr);
+
 #endif

@@ -7,18 +7,6 @@
 
 #define TRIES 16u		/* with a word that is one thing and another */
 
-/* Made since the memory was chosen, of which lists grow. */
-static int is_own(uint64_t at)
-{
-	uint64_t start, end;
-	uint32_t i = 0;
-
-	while (bz_own_next(&i, &start, &end))
-		if (at - start < end - start)
-			return 1;
-	return 0;
-}
-
 /*
  * Whatever is stored is the tombstone, over a value that points into what is lost:
  * if somebody has written another such value, over that.
@@ -75,7 +63,8 @@ void bz_note(struct bz_hunt *h, struct bz_bag *bag, uint64_t *at,
 	const struct bz_piece *x = bz_quarry_has(&h->quarry, value);
 	struct bez_hunt_found found;
 
-	if (!x || (at && is_own((uint64_t)at)))
+	/* ours may be new: lists have grown since the memory was chosen */
+	if (!x || (at && bz_own_has((uint64_t)at)))
 		return;
 	found = (struct bez_hunt_found){
 		.at = at, .value = value, .extent = (void *)x->start,

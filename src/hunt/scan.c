@@ -15,7 +15,7 @@
 
 #define CHUNK	(4u << 20)		/* bz_present_all() */
 #define BUFFER	(64u << 10)		/* in the second cache */
-#define STACK	(512u << 10)		/* what a fault needs, and the program's
+#define STACK	(1u << 20)		/* what a fault needs, and the program's
 					 * bez_hunt_fn and sources */
 
 /* One thread's. */

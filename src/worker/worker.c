@@ -23,8 +23,8 @@ static pthread_t thread;		/* valid while mm->worker_tid is set */
 static uint64_t own_mask;		/* of the worker's signals; worker */
 /* How its beginning went: 0: not yet; 1; a negative errno. Futex; worker. */
 static _Atomic int32_t began;
-static uint32_t own_stack;		/* core/own.h; worker, and a child of
-					 * fork(2) before it runs */
+static uint32_t own_stack;		/* core/own.h; who starts and stops it, and
+					 * a child of fork(2) before it runs */
 
 static uint32_t self(struct bz_mm *mm)
 {
@@ -217,19 +217,6 @@ static int ask_for_notice(void)
 
 /* ------------------------------------------------------------- the thread */
 
-static uint32_t note_stack(void)
-{
-	pthread_attr_t attr;
-	size_t bytes = 0;
-	void *at = NULL;
-
-	if (pthread_getattr_np(pthread_self(), &attr))
-		return 0;
-	pthread_attr_getstack(&attr, &at, &bytes);
-	pthread_attr_destroy(&attr);
-	return bz_own_add(at, bytes);
-}
-
 static void *work(void *arg)
 {
 	struct bz_mm *mm = arg;
@@ -243,7 +230,6 @@ static void *work(void *arg)
 	if (!(bz_core.flags & BEZ_START_NO_EARLY_KILL))
 		atomic_store(&mm->early_notice, (uint32_t)ask_for_notice());
 	prctl(PR_SET_NAME, "bezoar", 0, 0, 0);
-	own_stack = note_stack();
 	bz_sigmask(SIG_BLOCK, NULL, &own_mask);
 	atomic_store(&mm->worker_tid, bz_gettid());
 	atomic_store(&began, 1);
@@ -266,9 +252,21 @@ static void *work(void *arg)
 		atomic_store(&mm->asleep, 0);
 	}
 	bz_thread_detach_all();
-	bz_own_drop(own_stack);
-	own_stack = 0;
 	return NULL;
+}
+
+/* Not by the worker itself: this allocates, and would give it an arena. */
+static uint32_t note_stack(void)
+{
+	pthread_attr_t attr;
+	size_t bytes = 0;
+	void *at = NULL;
+
+	if (pthread_getattr_np(thread, &attr))
+		return 0;
+	pthread_attr_getstack(&attr, &at, &bytes);
+	pthread_attr_destroy(&attr);
+	return bz_own_add(at, bytes);
 }
 
 /* Its stack there is the libc's to give to another thread. */
@@ -297,8 +295,10 @@ int bz_worker_start(struct bz_mm *mm)
 		return r;
 	while (!(r = atomic_load(&began)))
 		bz_futex_wait((_Atomic uint32_t *)&began, 0, NAP_NS);
-	if (r > 0)
+	if (r > 0) {
+		own_stack = note_stack();
 		return 0;
+	}
 	pthread_join(thread, NULL);
 	return r;
 }
@@ -310,6 +310,8 @@ void bz_worker_stop(struct bz_mm *mm)
 	atomic_store(&mm->worker_stop, 1);
 	bz_ring(mm);
 	pthread_join(thread, NULL);
+	bz_own_drop(own_stack);
+	own_stack = 0;
 	atomic_store(&mm->worker_tid, 0);
 	atomic_store(&mm->early_notice, 0);
 }

@@ -299,7 +299,7 @@ static int slowly(const struct bez_hunt_found *found, void *arg)
 
 static void writers(void)
 {
-	uint64_t found = 0, told = 0, changed = 0;
+	uint64_t told = 0, changed = 0;
 	struct writer w[WRITERS] = { { .first = NULL } };
 	unsigned int i;
 
@@ -316,7 +316,6 @@ static void writers(void)
 	while (atomic_load(&stop) < WRITERS) {
 		CHECK_EQ(bez_hunt(&o, &result), 0);
 		CHECK_EQ(result.found, result.replaced + result.changed);
-		found += result.found;
 		told += result.replaced;
 		changed += result.changed;
 	}
