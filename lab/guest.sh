@@ -69,6 +69,8 @@ for LAB_AGAIN in yes ''; do
 	wait $! || status=$?
 	[ "$status" = 4 ] || break
 	wait "$boot" || :
+	# two in a row would be seen; of one only this is left
+	cp "$work/console.log" "$work/first-console.log"
 	boot=''
 done
 exit "$status"
