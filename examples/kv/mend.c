@@ -62,7 +62,21 @@ static struct range slots_on(const struct shard *s, const struct bez_lost *lost,
 	return r;
 }
 
-static void close_slots(struct shard *s, struct range r)
+/* Bytes of a slot with an item that are its item. */
+static size_t used(const struct slot *at)
+{
+	return sizeof(struct item) + at->size;
+}
+
+static bool overlap(const char *at, size_t len, const struct bez_lost *lost)
+{
+	const char *from = lost->addr;
+
+	return at < from + lost->width && from < at + len;
+}
+
+static void close_slots(struct shard *s, struct range r,
+			const struct bez_lost *lost)
 {
 	slot_t n;
 
@@ -71,10 +85,13 @@ static void close_slots(struct shard *s, struct range r)
 	for (n = r.first; n < r.end; n++) {
 		struct slot *at = slot_at(s, n);
 
-		slab_erase(s, n);
 		if (at->state == SLOT_USED) {
+			/* what is behind its value is nobody's */
+			if (!overlap((char *)slot_item(s, n), used(at), lost))
+				continue;
 			s->count[STORE_LOST_KEYS]++;
 			s->count[STORE_LOST_BYTES] += at->size;
+			slab_erase(s, n);
 			index_unlink(s, n);
 		}
 		at->state = SLOT_LOST;
@@ -100,7 +117,7 @@ static void mend_items(struct shard *s, const struct bez_lost *lost)
 	if (end > s->slabs_used)
 		end = s->slabs_used;
 	for (slab = first; slab < end; slab++)
-		close_slots(s, slots_on(s, lost, slab));
+		close_slots(s, slots_on(s, lost, slab), lost);
 	if (open_again(lost->addr, lost->width)) {
 		/* no memory, say: its slots are out of use until there is */
 		s->unmended = true;
@@ -158,18 +175,25 @@ static bool sane(const struct shard *s, slot_t n)
 	       sizeof(*item) + item->key_len + item->value_len <= size;
 }
 
-/* An item of which a page is lost as well: it was a key, if the head can be read. */
-static void enter_lost(struct shard *s, slot_t n)
+static void enter_slot(struct shard *s, slot_t n)
 {
-	struct item head;
+	const struct item *item = slot_item(s, n);
+	const size_t size = slot_class(s, n)->size;
+	const bool head = !bez_lost_in(item, sizeof(*item)) && sane(s, n);
+	const uint32_t len = head ? item->key_len + item->value_len : 0;
 
-	if (!bez_copy(&head, slot_item(s, n), sizeof(head)) &&
-	    head.valid == 1) {
-		s->count[STORE_LOST_KEYS]++;
-		s->count[STORE_LOST_BYTES] += head.key_len + head.value_len;
+	if (head && !bez_lost_in(item, sizeof(*item) + len)) {
+		enter(s, n);
+	} else if (!bez_lost_in(item, size)) {
+		slab_put_free(s, n);
+	} else {
+		/* a page of it is lost as well; whether it was a key can be
+		 * told if the head is not on it */
+		s->count[STORE_LOST_KEYS] += head;
+		s->count[STORE_LOST_BYTES] += len;
+		slab_erase(s, n);
+		slot_at(s, n)->state = SLOT_LOST;
 	}
-	slab_erase(s, n);
-	slot_at(s, n)->state = SLOT_LOST;
 }
 
 static void mend_index(struct shard *s)
@@ -186,16 +210,8 @@ static void mend_index(struct shard *s)
 	for (slab = 0; slab < s->slabs_used; slab++) {
 		const struct slot_class *c = &s->class[s->slab_class[slab]];
 
-		for (i = c->slots; i > 0; i--) {
-			slot_t n = slab * SLAB_SLOTS + i;
-
-			if (bez_lost_in(slot_item(s, n), c->size))
-				enter_lost(s, n);
-			else if (sane(s, n))
-				enter(s, n);
-			else
-				slab_put_free(s, n);
-		}
+		for (i = c->slots; i > 0; i--)
+			enter_slot(s, slab * SLAB_SLOTS + i);
 	}
 	s->count[STORE_INDEX_LOST]++;
 }

@@ -16,7 +16,8 @@
 #include "shard.h"
 
 #define SHARDS_MAX	16u
-#define SHARD_SLABS	16u		/* as many at least, where there are more */
+#define SHARD_SLABS	32u		/* at least, or classes take them from each
+					 * other */
 #define BUCKET_BYTES	256u		/* of slabs, for each hash bucket */
 
 struct shard *shards;

@@ -69,22 +69,23 @@ static struct store_key key_of(const struct line *l, struct token t)
 
 /* --------------------------------------------------------------------- get */
 
+static const char *line_end(const struct line *l)
+{
+	const char *end = l->end - 1;
+
+	return end[-1] == '\r' ? end - 1 : end;
+}
+
 /* in->begin is in the line, behind the keys that are answered. */
 static enum proto_next get_keys(struct proto *p, struct buffer *in,
 				struct buffer *out, const struct line *l)
 {
-	const char *at = in->at + in->begin, *end = l->end - 1;
-	bool too_long;
+	const char *at = in->at + in->begin, *end = line_end(l);
+	struct token t;
 
-	if (end > at && end[-1] == '\r')
-		end--;
-	for (;;) {
-		struct token t = token_next(&at, end);
+	for (t = token_next(&at, end); t.len; t = token_next(&at, end)) {
 		struct store_key k = key_of(l, t);
 
-		too_long = t.len > KEY_MAX_LEN;
-		if (!t.len || too_long)
-			break;
 		if (store_get(&k, p->with_cas, p->touch ? &p->expires : NULL,
 			      out))
 			return PROTO_CLOSE;
@@ -96,31 +97,37 @@ static enum proto_next get_keys(struct proto *p, struct buffer *in,
 	}
 	p->getting = false;
 	in->begin = (size_t)(l->end - in->at);
-	return say(p, out, too_long ? BAD_FORMAT : "END");
+	return say(p, out, "END");
+}
+
+/* Before the first is answered. */
+static bool are_keys(const char *at, const char *end)
+{
+	struct token t;
+
+	for (t = token_next(&at, end); t.len; t = token_next(&at, end))
+		if (!is_key(t))
+			return false;
+	return true;
 }
 
 static enum proto_next get(struct proto *p, struct buffer *in,
 			   struct buffer *out, const struct line *l)
 {
 	const struct token *w = l->word;
-	int64_t said;
+	int64_t said = 0;
 	size_t first = 1;
 
 	p->with_cas = w[0].at[w[0].len - 1] == 's';
 	p->touch = w[0].at[1] == 'a';
-	if (p->touch) {
-		first = 2;
-		if (l->words > 2 && !token_i64(w[1], &said)) {
-			in->begin = (size_t)(l->end - in->at);
-			return say(p, out, "CLIENT_ERROR invalid exptime "
-				   "argument");
-		}
-		p->expires = l->words > 2 ? expires(said, l->now) : 0;
-	}
-	if (l->words <= first) {
+	first += p->touch;
+	if (l->words <= first || (p->touch && !token_i64(w[1], &said)) ||
+	    !are_keys(w[first].at, line_end(l))) {
 		in->begin = (size_t)(l->end - in->at);
-		return say(p, out, "ERROR");
+		return say(p, out, l->words <= first ? "ERROR" : BAD_FORMAT);
 	}
+	if (p->touch)
+		p->expires = expires(said, l->now);
 	in->begin = (size_t)(w[first].at - in->at);
 	return get_keys(p, in, out, l);
 }
@@ -174,11 +181,8 @@ static enum proto_next put(struct proto *p, struct buffer *in,
 		return PROTO_RECEIVE;
 	}
 	in->begin = after + len + 2;
-	if (l->end[len] != '\r' || l->end[len + 1] != '\n') {
-		/* as memcached has it: what follows is read as commands */
-		in->begin = after + len;
+	if (l->end[len] != '\r' || l->end[len + 1] != '\n')
 		return say(p, out, "CLIENT_ERROR bad data chunk");
-	}
 	v.at = l->end;
 	v.len = len;
 	v.flags = (uint32_t)flags;
@@ -227,7 +231,7 @@ static enum proto_next delete(struct proto *p, struct buffer *out,
 	/* "delete <key> 0" is what old clients say */
 	size_t words = l->words - p->noreply;
 
-	if (l->words < 2)
+	if (l->words < 2 || l->words > 4)
 		return say(p, out, "ERROR");
 	if (words > 3 || (words == 3 && !token_is(l->word[2], "0")))
 		return say(p, out, BAD_FORMAT ".  Usage: delete <key> "
@@ -259,8 +263,10 @@ static enum proto_next flush(struct proto *p, struct buffer *out,
 {
 	int64_t said = 0;
 
+	if (l->words > 3)
+		return say(p, out, "ERROR");
 	if (l->words - p->noreply > 1 && !token_i64(l->word[1], &said))
-		return say(p, out, BAD_FORMAT);
+		return say(p, out, "CLIENT_ERROR invalid exptime argument");
 	store_flush(said > 0 ? expires(said, l->now) : 0, l->now);
 	return say(p, out, "OK");
 }
@@ -272,10 +278,24 @@ static enum proto_next stats(struct proto *p, struct buffer *out,
 		store_stats_reset();
 		return say(p, out, "RESET");
 	}
-	/* of other groups there are none */
+	if (l->words > 1 && !token_is(l->word[1], "settings") &&
+	    !token_is(l->word[1], "items") && !token_is(l->word[1], "slabs"))
+		return say(p, out, "ERROR");
+	/* there is nothing to say of these */
 	if (l->words == 1 && stats_answer(out))
 		return PROTO_CLOSE;
 	return say(p, out, "END");
+}
+
+/* Nothing is said more or less because of it. */
+static enum proto_next verbosity(struct proto *p, struct buffer *out,
+				 const struct line *l)
+{
+	uint64_t level;
+
+	if (l->words - p->noreply > 1 && !token_u64(l->word[1], &level))
+		return say(p, out, BAD_FORMAT);
+	return say(p, out, "OK");
 }
 
 static enum proto_next simple(struct proto *p, struct buffer *out,
@@ -292,14 +312,14 @@ static enum proto_next simple(struct proto *p, struct buffer *out,
 		return touch(p, out, l);
 	if (token_is(w[0], "flush_all"))
 		return flush(p, out, l);
-	if (token_is(w[0], "verbosity") && l->words > 1)
-		return say(p, out, "OK");
+	if (token_is(w[0], "verbosity") && l->words > 1 && l->words < 4)
+		return verbosity(p, out, l);
 	p->noreply = false;
 	if (token_is(w[0], "stats"))
 		return stats(p, out, l);
-	if (token_is(w[0], "version"))
+	if (token_is(w[0], "version") && l->words == 1)
 		return say(p, out, "VERSION 1.0.0");
-	if (token_is(w[0], "quit"))
+	if (token_is(w[0], "quit") && l->words == 1)
 		return PROTO_CLOSE;
 	return say(p, out, "ERROR");
 }
@@ -318,11 +338,10 @@ static const struct {
 static enum proto_next command(struct proto *p, struct buffer *in,
 			       struct buffer *out, struct line *l)
 {
-	const char *at = in->at + in->begin, *end = l->end - 1;
+	const char *at = in->at + in->begin, *end;
 	size_t i;
 
-	if (end > at && end[-1] == '\r')
-		end--;
+	end = l->end - 1 > at ? line_end(l) : at;
 	while (l->words < WORDS) {
 		l->word[l->words] = token_next(&at, end);
 		if (!l->word[l->words].len)

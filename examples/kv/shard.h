@@ -72,6 +72,7 @@ struct slot {
 struct slot_class {
 	uint32_t size;			/* bytes of a slot */
 	uint32_t slots;			/* in a slab */
+	uint32_t slabs;
 	slot_t free;
 	slot_t oldest, newest;
 };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Slabs and their slots. A slab has slots of one size; the sizes are those of
- * classes a quarter apart. Where there is no free slot the one that was longest
+ * classes, each half as large again as the one before. Where there is no free slot the one that was longest
  * not asked for is emptied; where a class has no slab at all, it is given one
- * of another's.
+ * of that which has most.
  */
 #include <string.h>
 
@@ -20,7 +20,7 @@ static void sizes(void)
 
 	while (size < SLAB_BYTES / 2) {
 		class_size[classes++] = size;
-		size = (size + size / 4 + 7) / 8 * 8;
+		size = (size + size / 2 + 7) / 8 * 8;
 	}
 	class_size[classes++] = SLAB_BYTES / 2;
 	class_size[classes++] = SLAB_BYTES;
@@ -97,6 +97,7 @@ static void cut(struct shard *s, uint32_t slab, int class, bool used)
 	uint32_t i;
 
 	s->slab_class[slab] = (uint8_t)class;
+	s->class[class].slabs++;
 	for (i = 0; used && i < s->class[class].slots; i++)
 		slab_erase(s, first + i);
 	for (i = s->class[class].slots; i > 0; i--)
@@ -113,15 +114,27 @@ static bool has_lost(const struct shard *s, uint32_t slab)
 	return false;
 }
 
+static uint32_t most_slabs(const struct shard *s, int but)
+{
+	uint32_t most = 0;
+	int i;
+
+	for (i = 0; i < classes; i++)
+		if (i != but && s->class[i].slabs > most)
+			most = s->class[i].slabs;
+	return most;
+}
+
 /* A slab of another class, emptied. */
 static void take_slab(struct shard *s, int class)
 {
-	uint32_t i, slab = 0, slots;
+	uint32_t i, slab = 0, slots, most = most_slabs(s, class);
 	slot_t first;
 
 	for (i = 0; i < s->slabs_used; i++) {
 		slab = s->next_taken++ % s->slabs_used;
-		if (s->slab_class[slab] != class && !has_lost(s, slab))
+		if (s->slab_class[slab] != class && !has_lost(s, slab) &&
+		    s->class[s->slab_class[slab]].slabs == most)
 			break;
 	}
 	if (i == s->slabs_used)
@@ -136,6 +149,7 @@ static void take_slab(struct shard *s, int class)
 	slab_unfree(s, first, first + slots);
 	for (i = 0; i < slots; i++)
 		slot_at(s, first + i)->state = SLOT_NONE;
+	s->class[s->slab_class[slab]].slabs--;
 	cut(s, slab, class, true);
 }
 
