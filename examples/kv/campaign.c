@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,7 +28,7 @@
 
 static const char help[] =
 "usage: kv-campaign [--pages N] [--keys N] [--mib N] [--seed N] [--real]\n"
-"                   [--json]\n"
+"                   [--json] [--with COMMAND]\n"
 "\n"
 "Lose pages of the key-value server's memory while clients use it and check every\n"
 "answer. The whole campaign, 2,000 pages, takes half a minute.\n"
@@ -39,6 +40,8 @@ static const char help[] =
 "              another matter\n"
 "  --real      lose pages of real memory, by madvise(2): needs root and a kernel\n"
 "              with memory failure; they are out of use until the next boot\n"
+"  --with CMD  run CMD by the shell, a client of 127.0.0.1:$KV_PORT, and lose\n"
+"              pages until it ends; then what it has stored may be lost, too\n"
 "  --json      the result as JSON\n"
 "  --help      this text\n"
 "\n"
@@ -48,6 +51,7 @@ static const char help[] =
 struct options {
 	uint64_t pages, keys, mib, seed;
 	bool real, json;
+	const char *with;
 };
 
 struct memory {
@@ -64,6 +68,8 @@ struct result {
 	double seconds;
 	struct hammered hammered;
 	bool ended_well, broken_off;
+	int other;			/* pid of --with */
+	bool other_failed;
 };
 
 static uint64_t number(const char *option, const char *text, uint64_t min,
@@ -90,6 +96,7 @@ static const struct option known[] = {
 	{ "mib", required_argument, NULL, 'm' },
 	{ "seed", required_argument, NULL, 's' },
 	{ "real", no_argument, NULL, 'r' },
+	{ "with", required_argument, NULL, 'w' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
@@ -106,6 +113,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'm': o->mib = number("mib", optarg, 32, 4096); break;
 		case 's': o->seed = number("seed", optarg, 0, UINT64_MAX); break;
 		case 'r': o->real = true; break;
+		case 'w': o->with = optarg; break;
 		case 'j': o->json = true; break;
 		case 'h': fputs(help, stdout); exit(0);
 		default: fputs(help, stderr); exit(2);
@@ -138,7 +146,37 @@ static struct memory memory_of(int pid)
 	return m;
 }
 
-/* ------------------------------------------------------------ one after one */
+/* ------------------------------------------------------ one after the other */
+
+static int start_other(const struct options *o, const struct server *s)
+{
+	char port[16];
+	int pid;
+
+	snprintf(port, sizeof(port), "%d", s->port);
+	setenv("KV_PORT", port, 1);
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		/* standard output is the result's */
+		dup2(STDERR_FILENO, STDOUT_FILENO);
+		execl("/bin/sh", "sh", "-c", o->with, (char *)NULL);
+		_exit(127);
+	}
+	return pid;
+}
+
+/* It is under way; once more when it is not. */
+static bool other_goes_on(struct result *r)
+{
+	int status;
+
+	if (!r->other || waitpid(r->other, &status, WNOHANG) == 0)
+		return r->other;
+	r->other = 0;
+	r->other_failed = status != 0;
+	return false;
+}
 
 static int lose_one(struct server *s, struct result *r, uint64_t n)
 {
@@ -173,7 +211,9 @@ static void lose_all(struct server *s, struct client *c, struct result *r,
 	const uint64_t warm = o->pages / 10;
 	uint64_t n;
 
-	for (n = 0; n < o->pages && !c->broken; n++) {
+	if (o->with)
+		r->other = start_other(o, s);
+	for (n = 0; (n < o->pages || other_goes_on(r)) && !c->broken; n++) {
 		if (n == warm)
 			r->before = memory_of(s->pid);
 		if (lose_one(s, r, n))
@@ -182,7 +222,7 @@ static void lose_all(struct server *s, struct client *c, struct result *r,
 		if (n % LOOK == LOOK - 1)
 			model_look_at_all();
 	}
-	r->broken_off = n < o->pages;
+	r->broken_off = n < o->pages || r->other_failed;
 	model_look_at_all();
 	r->after = memory_of(s->pid);
 }
@@ -244,7 +284,7 @@ static bool report(const struct result *r, const struct options *o, int pid)
 		{ "keys missing without a loss", r->hammered.not_excused, "0",
 		  !r->hammered.not_excused },
 		{ "keys of a page that are nobody's", r->strange, "0",
-		  !r->strange },
+		  !r->strange || o->with },
 		{ "keys dropped for want of room", r->evictions, "0",
 		  !r->evictions },
 		{ "resident memory before, KiB", r->before.rss_kib, NULL, true },
@@ -301,7 +341,8 @@ int main(int argc, char **argv)
 		return CANNOT;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	if (server_start(&server, o.mib, o.seed, o.real))
+	if (server_start(&server, o.mib, o.seed, o.real,
+			 o.with != NULL))
 		return 1;
 	run(&server, &result, &o);
 	return report(&result, &o, server.pid) ? 0 : 1;

@@ -22,6 +22,7 @@ struct server {
 	int pid;
 	FILE *ask, *answers;		/* what is to be lost, and what was */
 	int fd[1 + HAMMERS];		/* connections */
+	int listening, port;		/* for others, if it is open to them */
 };
 
 /* How the next page is lost. */
@@ -33,7 +34,8 @@ struct report {
 };
 
 /* 0, or -1: it says why. */
-int server_start(struct server *s, size_t mib, uint64_t seed, bool real);
+int server_start(struct server *s, size_t mib, uint64_t seed, bool real,
+		 bool open);
 int server_lose(struct server *s, enum loss how, struct report *ret_report);
 /* Has it ended as it should? */
 bool server_stop(struct server *s);

@@ -8,6 +8,8 @@
 #define _GNU_SOURCE
 #include <bezoar/inject.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,10 +163,23 @@ static void use_all(void)
 	}
 }
 
+/* Clients from outside. */
+static void *take_connections(void *arg)
+{
+	const int listening = *(int *)arg;
+	int fd;
+
+	while ((fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		serve_add(fd);
+	return NULL;
+}
+
 static void child(struct server *s, int control_fd, size_t mib)
 {
+	pthread_t taker;
 	FILE *asked = fdopen(control_fd, "r");
-	FILE *answer = fdopen(dup(control_fd), "w");
+	FILE *answer = fdopen(fcntl(control_fd, F_DUPFD_CLOEXEC, 0),
+			      "w");
 	int i, r = bez_start(NULL);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -176,6 +191,9 @@ static void child(struct server *s, int control_fd, size_t mib)
 		r = serve_start(THREADS);
 	for (i = 0; !r && i < 1 + HAMMERS; i++)
 		r = serve_add(s->fd[i]);
+	if (!r)
+		r = -pthread_create(&taker, NULL, take_connections,
+				    &s->listening);
 	if (r || !asked || !answer) {
 		fprintf(stderr, "kv-campaign: the server cannot start: %s\n",
 			strerror(-r));
@@ -188,9 +206,31 @@ static void child(struct server *s, int control_fd, size_t mib)
 
 /* ------------------------------------------------------------ the parent */
 
-int server_start(struct server *s, size_t mib, uint64_t from, bool real)
+/* A free port of this machine alone. */
+static int listen_anywhere(struct server *s)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	socklen_t len = sizeof(to);
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	s->listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (s->listening < 0 ||
+	    bind(s->listening, (void *)&to, sizeof(to)) ||
+	    listen(s->listening, 64) ||
+	    getsockname(s->listening, (void *)&to, &len))
+		return -1;
+	s->port = ntohs(to.sin_port);
+	return 0;
+}
+
+int server_start(struct server *s, size_t mib, uint64_t from, bool real,
+		 bool open)
 {
 	int pair[2 + HAMMERS][2], i;
+
+	s->listening = -1;
+	if (open && listen_anywhere(s))
+		return perror("kv-campaign: no port of 127.0.0.1"), -1;
 
 	seed = from;
 	page = (size_t)sysconf(_SC_PAGESIZE);
@@ -208,8 +248,10 @@ int server_start(struct server *s, size_t mib, uint64_t from, bool real)
 		s->fd[i] = pair[1 + i][s->pid == 0];
 	if (!s->pid)
 		child(s, pair[0][1], mib);
+	if (open)
+		close(s->listening);
 	s->answers = fdopen(pair[0][0], "r");
-	s->ask = fdopen(dup(pair[0][0]), "w");
+	s->ask = fdopen(fcntl(pair[0][0], F_DUPFD_CLOEXEC, 0), "w");
 	return s->answers && s->ask ? 0 : -1;
 }
 
