@@ -3,17 +3,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "campaign.h"
 
+#define PATIENCE_S	10	/* with one answer; TAP_PATIENCE multiplies */
 #define BUFFER	(4u << 20)	/* all that one get can bring */
 
 void client_open(struct client *c, int fd, const char *name)
 {
+	const char *times = getenv("TAP_PATIENCE");
+	const struct timeval patience = {
+		.tv_sec = PATIENCE_S * (times && atoi(times) > 1 ? atoi(times) :
+					1) };
+
 	*c = (struct client){ .fd = fd, .name = name,
 			      .buffer = malloc(BUFFER) };
-	c->broken = !c->buffer;
+	c->broken = !c->buffer ||
+		    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+			       sizeof(patience));
 }
 
 static void broken(struct client *c, const char *what)
@@ -46,7 +55,7 @@ static int receive(struct client *c, size_t len)
 		ssize_t n = recv(c->fd, c->buffer + c->end, BUFFER - c->end, 0);
 
 		if (n <= 0)
-			broken(c, "the connection has ended");
+			broken(c, "no answer any more");
 		else
 			c->end += (size_t)n;
 	}
