@@ -2,27 +2,11 @@
 /*
  * The calls of the store. Each takes the lock of its shard and does its work in a
  * scope; if that is left by a jump, the shard is mended, under the same lock, and
- * the work is done again.
+ * the work is done again. change.c has the calls that change an item where it is.
  */
-#include <stdatomic.h>
 #include <string.h>
 
-#include "shard.h"
-
-struct call {
-	struct shard *s;
-	const struct store_key *key;
-	uint64_t hash;
-	const struct store_value *value;
-	const uint32_t *expires;	/* NULL: as they are */
-	struct buffer *out;
-	int with_cas;
-	int up;				/* count: or down */
-	uint64_t by, sum;
-	enum store_answer answer;
-	bool no_memory;
-	bool done;			/* whatever becomes of the index */
-};
+#include "call.h"
 
 static void guarded(struct call *c, void (*work)(struct call *c))
 {
@@ -34,13 +18,6 @@ static void guarded(struct call *c, void (*work)(struct call *c))
 			(void)lost;	/* it is in the inventory */
 			mend(c->s);
 		}
-}
-
-/* What the slab says holds from here on. To the compiler; for who reads it is this
- * thread after a jump, or another after the lock. */
-static void settled(void)
-{
-	atomic_signal_fence(memory_order_seq_cst);
 }
 
 static void drop_all(struct call *c)
@@ -56,8 +33,8 @@ static void drop_all(struct call *c)
 	s->flush_at = 0;
 }
 
-static void run(struct call *c, const struct store_key *k,
-		void (*work)(struct call *c))
+void call_run(struct call *c, const struct store_key *k,
+	      void (*work)(struct call *c))
 {
 	c->key = k;
 	c->hash = key_hash(k->at, k->len);
@@ -72,10 +49,7 @@ static void run(struct call *c, const struct store_key *k,
 	pthread_mutex_unlock(&c->s->lock);
 }
 
-/* The head is met as a whole: whether its page is lost must not depend on which of
- * its fields the call has use for. The key was compared, and the value is met by
- * who has use for that. */
-static slot_t find(struct call *c)
+slot_t call_find(struct call *c)
 {
 	slot_t n = index_find(c->s, c->hash, c->key->at, c->key->len);
 	const struct item *item = n ? slot_item(c->s, n) : NULL;
@@ -91,23 +65,6 @@ static slot_t find(struct call *c)
 }
 
 /* -------------------------------------------------------------------- get */
-
-static char *text(char *to, const char *from, size_t len)
-{
-	memcpy(to, from, len);
-	return to + len;
-}
-
-static char *number(char *to, uint64_t value)
-{
-	char digits[20];
-	int n = 20;
-
-	do
-		digits[--n] = (char)('0' + value % 10);
-	while (value /= 10);
-	return text(to, digits + n, (size_t)(20 - n));
-}
 
 /* The answer counts when its last byte is there: out->end moves then, and not
  * before. */
@@ -139,7 +96,7 @@ static bool append_value(struct call *c, const struct item *item)
 static void get(struct call *c)
 {
 	struct shard *s = c->s;
-	slot_t n = find(c);
+	slot_t n = call_find(c);
 
 	if (n) {
 		struct item *item = slot_item(s, n);
@@ -164,7 +121,7 @@ int store_get(const struct store_key *k, int with_cas, const uint32_t *expires,
 	struct call c = { .with_cas = with_cas, .expires = expires,
 			  .out = out };
 
-	run(&c, k, get);
+	call_run(&c, k, get);
 	return c.no_memory ? -1 : 0;
 }
 
@@ -245,12 +202,12 @@ static void write_item(struct call *c, struct item *item, const struct item *old
 		text(to, was, old->value_len);
 }
 
-static void put(struct call *c)
+void call_put(struct call *c)
 {
 	const struct store_value *v = c->value;
 	const bool joins = v->how == STORE_APPEND || v->how == STORE_PREPEND;
 	size_t len = sizeof(struct item) + c->key->len + v->len;
-	slot_t old = find(c), n;
+	slot_t old = call_find(c), n;
 	int class;
 
 	c->answer = may(c, old);
@@ -286,122 +243,14 @@ enum store_answer store_put(const struct store_key *k,
 {
 	struct call c = { .value = v };
 
-	run(&c, k, put);
+	call_run(&c, k, call_put);
 	if (c.answer == STORE_FULL && c.s->unmended) {
 		pthread_mutex_lock(&c.s->lock);
 		mend(c.s);
 		pthread_mutex_unlock(&c.s->lock);
 		c.done = false;
-		run(&c, k, put);
+		call_run(&c, k, call_put);
 	}
-	return c.answer;
-}
-
-/* ------------------------------------------------------ delete and touch */
-
-static void delete(struct call *c)
-{
-	slot_t n = find(c);
-
-	c->answer = n ? STORE_DONE : STORE_NOT_FOUND;
-	c->s->count[n ? STORE_DELETE_HITS : STORE_DELETE_MISSES]++;
-	if (!n)
-		return;
-	slab_erase(c->s, n);
-	c->done = true;		/* it will not be found again, see commit() */
-	settled();
-	slab_drop(c->s, n);
-}
-
-enum store_answer store_delete(const struct store_key *k)
-{
-	struct call c = { .answer = STORE_NOT_FOUND };
-
-	run(&c, k, delete);
-	return c.answer;
-}
-
-static void touch(struct call *c)
-{
-	slot_t n = find(c);
-
-	if (n)
-		slot_item(c->s, n)->expires = *c->expires;
-	c->answer = n ? STORE_DONE : STORE_NOT_FOUND;
-	c->s->count[STORE_TOUCHES]++;
-	c->s->count[STORE_TOUCH_HITS] += n != 0;
-}
-
-enum store_answer store_touch(const struct store_key *k, uint32_t expires)
-{
-	struct call c = { .expires = &expires };
-
-	run(&c, k, touch);
-	return c.answer;
-}
-
-/* ------------------------------------------------------------------ count */
-
-static bool parse(const char *at, size_t len, uint64_t *ret_value)
-{
-	uint64_t value = 0;
-	size_t i;
-
-	for (i = 0; i < len && at[i] >= '0' && at[i] <= '9'; i++)
-		if (__builtin_mul_overflow(value, 10, &value) ||
-		    __builtin_add_overflow(value, at[i] - '0', &value))
-			return false;
-	*ret_value = value;
-	/* a number that became shorter has blanks behind it */
-	return i && (i == len || at[i] == ' ');
-}
-
-static void count(struct call *c)
-{
-	struct shard *s = c->s;
-	slot_t n = find(c);
-	struct item *item = n ? slot_item(s, n) : NULL;
-	char digits[20], *at;
-	uint64_t was;
-	size_t len;
-
-	if (!n) {
-		s->count[c->up ? STORE_INCR_MISSES : STORE_DECR_MISSES]++;
-		c->answer = STORE_NOT_FOUND;
-		return;
-	}
-	at = item->data + item->key_len;
-	if (!parse(at, item->value_len, &was)) {
-		c->answer = STORE_NOT_A_NUMBER;
-		return;
-	}
-	c->sum = c->up ? was + c->by : was > c->by ? was - c->by : 0;
-	len = (size_t)(number(digits, c->sum) - digits);
-	s->count[c->up ? STORE_INCR_HITS : STORE_DECR_HITS]++;
-	if (len <= item->value_len) {
-		/* in place: should it be lost half-way, the key is */
-		memcpy(at, digits, len);
-		memset(at + len, ' ', item->value_len - len);
-		item->cas = ++s->cas;
-		c->answer = STORE_DONE;
-	} else {
-		const struct store_value longer = {
-			.how = STORE_SET, .at = digits, .len = len,
-			.flags = item->flags, .expires = item->expires };
-
-		c->value = &longer;
-		put(c);
-		c->value = NULL;
-	}
-}
-
-enum store_answer store_count(const struct store_key *k, int up, uint64_t by,
-			      uint64_t *ret_value)
-{
-	struct call c = { .up = up, .by = by };
-
-	run(&c, k, count);
-	*ret_value = c.sum;
 	return c.answer;
 }
 
