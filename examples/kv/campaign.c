@@ -22,8 +22,12 @@
 #define CANNOT		77
 #define WORK		40	/* things that are done between two losses */
 #define LOOK		20	/* losses between two looks at every key */
+#ifdef __SANITIZE_ADDRESS__
+#define RSS_MORE	(1u << 20)	/* it keeps what was freed */
+#else
 #define RSS_MORE	1024	/* KiB that the server may need later: stacks,
 				 * buffers */
+#endif
 #define MAPS_MORE	16
 
 static const char help[] =
@@ -250,6 +254,7 @@ static void run(struct server *s, struct result *r, const struct options *o)
 	r->evictions = client_stat(&c, "evictions");
 	r->pid = client_stat(&c, "pid");
 	r->broken_off |= c.broken || r->hammered.broken;
+	client_close(&c);
 	r->ended_well = server_stop(s);
 }
 

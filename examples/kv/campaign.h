@@ -56,6 +56,7 @@ struct value {
 };
 
 void client_open(struct client *c, int fd, const char *name);
+void client_close(struct client *c);	/* the socket stays open */
 /* One line of answer, without its end; NULL: broken. */
 char *client_ask(struct client *c, const char *line);
 /* The answer to a command with a value. */

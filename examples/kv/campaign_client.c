@@ -25,6 +25,12 @@ void client_open(struct client *c, int fd, const char *name)
 			       sizeof(patience));
 }
 
+void client_close(struct client *c)
+{
+	free(c->buffer);
+	c->buffer = NULL;
+}
+
 static void broken(struct client *c, const char *what)
 {
 	if (!c->broken)

@@ -151,6 +151,7 @@ struct hammered hammers_stop(void)
 		sum.answers += h->answers;
 		sum.wrong += h->wrong;
 		sum.broken |= h->client.broken;
+		client_close(&h->client);
 		for (k = 0; k < HAMMER_KEYS; k++) {
 			sum.misses += h->misses[k];
 			if (h->misses[k] > h->lost[k])
