@@ -39,6 +39,9 @@ static const struct bench_question *const all[] = {
 	&bench_scope,
 	&bench_lost_in,
 	&bench_hunt,
+#ifdef BENCH_KV
+	&bench_kv,
+#endif
 #ifdef BENCH_HAVE_VMM
 	&bench_vm_deliver,
 	&bench_vm_translate_4k_slots,

@@ -24,6 +24,9 @@ extern const struct bench_question bench_unwind;
 extern const struct bench_question bench_scope;
 extern const struct bench_question bench_lost_in;
 extern const struct bench_question bench_hunt;
+#ifdef BENCH_KV
+extern const struct bench_question bench_kv;
+#endif
 #ifdef BENCH_HAVE_VMM
 extern const struct bench_question bench_vm_deliver;
 extern const struct bench_question bench_vm_translate_4k_slots;
