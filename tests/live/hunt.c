@@ -248,6 +248,8 @@ static void meanwhile(void)
 #define ITS	64u			/* words of each */
 #define WRITES	400u
 
+static atomic_int met;		/* a word was changed between look and swap */
+
 struct writer {
 	pthread_t thread;
 	uint64_t *first;
@@ -267,7 +269,7 @@ static void *write_on(void *arg)
 	_Atomic uint64_t *word = (_Atomic uint64_t *)w->first;
 	size_t round, i;
 
-	for (round = 1; round <= WRITES; round++) {
+	for (round = 1; round <= WRITES || !atomic_load(&met); round++) {
 		for (i = 0; i < ITS; i++)
 			atomic_store(&word[i], target() + i);
 		sched_yield();
@@ -318,6 +320,8 @@ static void writers(void)
 		CHECK_EQ(result.found, result.replaced + result.changed);
 		told += result.replaced;
 		changed += result.changed;
+		if (changed)
+			atomic_store(&met, 1);
 	}
 	for (i = 0; i < WRITERS; i++) {
 		pthread_join(w[i].thread, NULL);
