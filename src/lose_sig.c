@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "core/core.h"
+#include "core/gate.h"
 #include "fault/fault.h"
 #include "ladder.h"
 #include "record/record.h"
@@ -107,7 +108,8 @@ enter(const struct said *s, struct bz_walk *w, const struct bz_fault *fault,
 
 	if (bz_lost_take(loss->x, &at))
 		return BEZ_OUTCOME_REFUSED_INVENTORY;
-	if (loss->memory.kind == BZ_MEMORY_ANON)
+	/* no child in between: it would inherit a page that is empty */
+	if (loss->memory.kind == BZ_MEMORY_ANON && !bz_gate_enter(s->mm, w))
 		why = bz_mark(s->mm, loss->x);
 	if (why == BEZ_OUTCOME_REFUSED_KIND) {
 		why = bz_cover(loss->x, hit->share && !hit->share->disk,

@@ -89,7 +89,9 @@ int bez_write_around(int fd, const void *addr, size_t len,
  * -EOPNOTSUPP: of a later version: nothing was changed. -EINVAL: the range wraps
  * around, an unknown flag, holes with room and without a place, or with
  * BEZ_BACK_LOSE a hole that is not of whole pages at @addr; nothing was changed.
- * -ESTALE: the file has changed between the two readings. -EFAULT: memory of this
+ * -ESTALE: the file has changed between the two readings; then, as with all that is
+ * said below, some of the bytes may have been written, and what was opened is lost
+ * again. -EFAULT: memory of this
  * call's own was lost. -E2BIG, -ENOMEM, -ESRCH (not started), or what read(2) or
  * bez_lost_add() said. Of several holes those before the one that failed are lost.
  * Context: as above.

@@ -50,7 +50,8 @@ extern "C" {
 #define BEZ_HUNT_THREADS	0x4u	/* registers of all threads, and their
 					 * stacks from the stack pointer on */
 #define BEZ_HUNT_REPLACE	0x8u	/* store @tombstone in each word that is
-					 * found, if it is still what it was */
+					 * found, if it is still that, or another
+					 * one that points there by now */
 
 /* What became of a word. The numbers are pinned. */
 enum bez_hunt_what {
@@ -153,6 +154,13 @@ struct bez_hunt_result {
  * all who have it. With BEZ_HUNT_MAPPINGS or BEZ_HUNT_THREADS, where the word may
  * be unmapped before it is replaced, it needs BEZ_START_SEGV_DOOR; without these a
  * region must not lose its access during the call.
+ *
+ * Of a memory file all is read, and so its holes take memory (BEZ_HUNT_REGIONS, and
+ * private mappings of one). With BEZ_HUNT_THREADS a stack goes to the end of the mapping
+ * that it lies in, whatever else is there; sleeps and polls of other threads end with
+ * EINTR, as with any signal; and no thread may call execve(2) meanwhile: the signal would
+ * end the new program. Up to 16 KiB below the caller's frame are the call's own, and left
+ * out. bez_stop() may not run meanwhile. It is no point of cancellation.
  *
  * -EINVAL: unknown flags, nowhere to look, an empty extent or one that @mask cuts
  * off, a tombstone that would be found, a bad signal. -ESRCH: not started.

@@ -11,8 +11,11 @@
 #include <bezoar/bezoar.h>
 
 #include "core/core.h"
+#include "core/own.h"
 #include "hunt/around_form.h"
 #include "sys/sys.h"
+
+#define OPENS	32768u			/* what the inventory has room for */
 
 struct back {
 	struct bz_around a;		/* its holes are those told in the end */
@@ -24,6 +27,9 @@ struct back {
 	unsigned char *to;
 	size_t len;
 	uint64_t digest;		/* that the good bytes must have */
+	struct bez_range *opened;	/* what was lost, and is open */
+	size_t opens;
+	uint32_t own;			/* bz_own_add() of aside */
 };
 
 static int read_at(struct back *b, uint64_t offset, void *to, size_t len)
@@ -45,6 +51,7 @@ static int keep_aside(struct back *b)
 	if (at < 0)
 		return -ENOMEM;
 	b->aside = (unsigned char *)at;
+	b->own = bz_own_add(b->aside, b->len);
 	bz_madvise((uint64_t)at, b->len, MADV_DONTDUMP);
 	bz_madvise((uint64_t)at, b->len, MADV_WIPEONFORK);
 	return read_at(b, 0, b->aside, b->len);
@@ -162,7 +169,7 @@ static int is_there(const struct back *b, uint64_t at, uint64_t len)
 }
 
 /* What cannot be opened stays lost, and is told as such. */
-static void open_lost(const struct back *b)
+static void open_lost(struct back *b)
 {
 	struct bez_lost lost;
 	uint64_t walk = 0;
@@ -170,10 +177,21 @@ static void open_lost(const struct back *b)
 	while (!bez_lost_next(&walk, &lost)) {
 		uint64_t at = (uint64_t)lost.addr - (uint64_t)b->to;
 
-		if (at < b->len && lost.width <= b->len - at &&
-		    is_there(b, at, lost.width))
-			bez_lost_clear(lost.addr, lost.width);
+		if (b->opens < OPENS && at < b->len &&
+		    lost.width <= b->len - at &&
+		    is_there(b, at, lost.width) &&
+		    !bez_lost_clear(lost.addr, lost.width))
+			b->opened[b->opens++] = (struct bez_range){
+				lost.addr, lost.width };
 	}
+}
+
+/* What is in there may be nothing, or from another file. */
+static void close_opened(struct back *b)
+{
+	while (b->opens--)
+		bez_lost_add(b->opened[b->opens].addr,
+			     b->opened[b->opens].len);
 }
 
 static int put(struct back *b, uint64_t offset, const unsigned char *from,
@@ -211,13 +229,25 @@ static int bring(struct back *b, uint32_t flags)
 {
 	size_t size = bz_around_size(b->file.count);
 	int r = 0;
+	long at;
 
 	if (flags & BEZ_BACK_LOSE)
 		r = whole_pages(b) ? lose(b) : -EINVAL;
 	if (r)
 		return r;
+	at = bz_mmap(0, OPENS * sizeof(*b->opened), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	if (at < 0)
+		return -ENOMEM;
+	b->opened = (void *)at;
 	open_lost(b);
 	r = each_piece(b, put, skip);
+	if (r)
+		close_opened(b);
+	bz_munmap((uint64_t)at, OPENS * sizeof(*b->opened));
+	/* it is another file than the one that was looked at */
+	if (r == -EBADMSG)
+		r = -ESTALE;
 	if (!r && b->is_file) {
 		long to = (long)(b->base + b->len + size);
 
@@ -249,6 +279,7 @@ int bez_read_back(int fd, void *addr, size_t len, uint32_t flags,
 		r = bring(&b, flags);
 	if (!r)
 		bz_around_tell(&b.a, ret_holes);
+	bz_own_drop(b.own);
 	if (b.aside)
 		bz_munmap((uint64_t)b.aside, len);
 	if (b.file.buf)

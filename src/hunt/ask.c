@@ -266,7 +266,7 @@ static int collect(struct asker *a)
 
 static int ask_all(struct asker *a)
 {
-	struct bz_mm *mm = atomic_load(&bz_core.mm);
+	int worker = atomic_load(&a->h->mm->worker_tid);
 	int self = bz_gettid(), sig = a->h->o.signal, r;
 	struct bz_pieces tids = { 0 };
 	size_t i;
@@ -275,7 +275,7 @@ static int ask_all(struct asker *a)
 	for (i = 0; !r && i < tids.count; i++) {
 		int tid = (int)tids.at[i].start;
 
-		if (tid == self || tid == atomic_load(&mm->worker_tid))
+		if (tid == self || tid == worker)
 			continue;
 		switch (state_of(a, tid, sig)) {
 		case LISTENS:
@@ -313,7 +313,6 @@ static void note_caller(struct bz_hunt *h)
 int bz_ask_threads(struct bz_hunt *h, struct bz_pieces *ret_stacks)
 {
 	int32_t pid = (int32_t)bz_sys0(SYS_getpid), was = 0;
-	struct bz_mm *mm = atomic_load(&bz_core.mm);
 	struct asker *a;
 	uint32_t own;
 	int r;
@@ -336,7 +335,7 @@ int bz_ask_threads(struct bz_hunt *h, struct bz_pieces *ret_stacks)
 		r = ask_all(a);
 	}
 	/* the worker's stack is ours */
-	if (!r && bz_gettid() != atomic_load(&mm->worker_tid)) {
+	if (!r && bz_gettid() != atomic_load(&h->mm->worker_tid)) {
 		note_caller(h);
 		r = bz_pieces_add(ret_stacks, h->high, h->high + 1, 0);
 	}

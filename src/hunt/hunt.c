@@ -15,6 +15,11 @@
 static __thread volatile int hunting
 	__attribute__((tls_model("initial-exec")));
 
+void bz_hunt_helps(void)
+{
+	hunting = 1;
+}
+
 static int options_from_user(const struct bez_hunt_options *options,
 			     struct bez_hunt_options *o)
 {
@@ -166,14 +171,16 @@ enter(const struct bez_hunt_options *options,
 	uint64_t kept = (uint64_t)__builtin_dwarf_cfa();
 	struct bez_hunt_options o;
 	struct bz_hunt *h;
+	struct bz_mm *mm;
 	uint32_t own;
-	int r = options_from_user(options, &o);
+	int cancel, r = options_from_user(options, &o);
 
 	if (r)
 		return r;
 	if (ret_result && ret_result->size < sizeof(uint32_t))
 		return -EINVAL;
-	if (!atomic_load(&bz_core.mm))
+	mm = atomic_load(&bz_core.mm);
+	if (!mm)
 		return -ESRCH;
 	if (bz_inside() || hunting)
 		return -EDEADLK;
@@ -181,14 +188,18 @@ enter(const struct bez_hunt_options *options,
 	h = bz_hunt_get(sizeof(*h), &own);
 	if (!h)
 		return -ENOMEM;
+	/* helpers would go on without us */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	hunting = 1;
 	h->o = o;
+	h->mm = mm;
 	h->kept = kept;
 	h->high = high;
 	h->low = high - FRAMES;
 	r = hunt(h, options, ret_result);
 	hunting = 0;
 	bz_hunt_put(h, sizeof(*h), own);
+	pthread_setcancelstate(cancel, NULL);
 	return r;
 }
 

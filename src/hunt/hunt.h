@@ -157,6 +157,8 @@ long bz_hunt_fetch(void *dst, const void *src, size_t len);
 
 /* Can bz_hunt_swap() live through what is unmapped? */
 int bz_hunt_has_door(void);
+/* This thread is one of a hunt's: it begins none. */
+void bz_hunt_helps(void);
 
 /* --------------------------------------------------------------- pages there */
 
@@ -184,6 +186,7 @@ struct bz_bag {
 
 struct bz_hunt {
 	struct bez_hunt_options o;
+	struct bz_mm *mm;		/* stays when the library is stopped */
 	struct bz_quarry quarry;
 	struct bz_pieces spans;		/* what to look at */
 	struct bz_pieces maps;

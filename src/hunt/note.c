@@ -11,10 +11,11 @@
  * Whatever is stored is the tombstone, over a value that points into what is lost:
  * if somebody has written another such value, over that.
  */
-static uint16_t replace(const struct bz_hunt *h, uint64_t *at, uint64_t value,
-			uint32_t flags)
+static uint16_t replace(const struct bz_hunt *h, uint64_t *at,
+			struct bez_hunt_found *found, uint32_t flags)
 {
-	uint64_t is = value;
+	const struct bz_piece *x = NULL;
+	uint64_t is = found->value;
 	uint32_t i;
 	int r;
 
@@ -22,11 +23,17 @@ static uint16_t replace(const struct bz_hunt *h, uint64_t *at, uint64_t value,
 		return BEZ_HUNT_READ_ONLY;
 	for (i = 0; i < TRIES; i++) {
 		r = bz_hunt_swap(at, &is, h->o.tombstone);
+		if (!r && x) {
+			found->value = is;
+			found->extent = (void *)x->start;
+			found->width = x->end - x->start;
+		}
 		if (!r)
 			return BEZ_HUNT_REPLACED;
 		if (r != -EAGAIN)
 			return BEZ_HUNT_GONE;
-		if (!bz_quarry_has(&h->quarry, is))
+		x = bz_quarry_has(&h->quarry, is);
+		if (!x)
 			break;
 	}
 	return BEZ_HUNT_CHANGED;
@@ -48,7 +55,7 @@ static void take(struct bz_hunt *h, struct bz_bag *bag,
 
 	found->what = BEZ_HUNT_FOUND;
 	if (found->at && (h->o.flags & BEZ_HUNT_REPLACE))
-		found->what = replace(h, found->at, found->value, flags);
+		found->what = replace(h, found->at, found, flags);
 	count(bag, found->what);
 	if (!h->o.found)
 		return;

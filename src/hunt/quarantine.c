@@ -208,11 +208,14 @@ int bez_quarantine_remove(bez_quarantine_t quarantine)
 {
 	struct bz_quarantine *q;
 	struct bz_mm *mm;
-	int r = enter(&mm), itself = 0;
+	int r = enter(&mm), itself = 0, other = 0;
 
 	if (r)
 		return r;
 	q = by_id(quarantine);
+	/* in its function, which has not returned yet: the worker gives it back */
+	other = q && atomic_load(&q->removes_itself) &&
+		atomic_load(&mm->worker_tid) != bz_gettid();
 	if (q && !atomic_load(&q->removes_itself)) {
 		itself = atomic_load(&mm->worker_tid) == bz_gettid() &&
 			 atomic_load(&bz_quarantines.in) == place(q);
@@ -222,6 +225,8 @@ int bez_quarantine_remove(bez_quarantine_t quarantine)
 		r = -ENOENT;
 	}
 	leave(mm);
+	if (other && wait_for_out(place(q)))
+		return -EBUSY;
 	if (r || itself)
 		return r;
 	r = wait_for_out(place(q));

@@ -114,6 +114,11 @@ static int losses(struct bz_quarantine *q, int *all)
 		not_retiring(q, &lost);
 		if (!bz_quarantine_wants(q, (uint64_t)lost.addr, lost.width))
 			continue;
+		/* it may be lost once more, in another slot: that it was back
+		 * comes first */
+		did |= losses_back(q);
+		if (!alive(q))
+			break;
 		if (slot >= q->top)
 			q->top = slot + 1;
 		did |= tell(q, &q->told[slot], lost.seq, &what);

@@ -255,6 +255,7 @@ static void hunt(struct hunter *me)
 static void *helper(void *arg)
 {
 	prctl(PR_SET_NAME, "bezoar-hunt", 0, 0, 0);
+	bz_hunt_helps();
 	hunt(arg);
 	return NULL;
 }

@@ -176,6 +176,37 @@ static void mended(void)
 	CHECK_EQ(wrong_pages(), 0);
 }
 
+/* It is another file all at once, in the middle of it. */
+static int cuts(void *dst, size_t bytes, uint64_t offset, void *arg)
+{
+	(void)arg;
+	(void)offset;
+	memset(dst, 1, bytes);
+	return ftruncate(fd, (off_t)page);
+}
+
+/* What had been opened for its bytes is lost again, and no zeros. */
+static void cut_meanwhile(void)
+{
+	struct bez_source source = bez_source_callback(cuts, NULL);
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	bez_region_t r;
+
+	begin();
+	CHECK_EQ(bez_region_at(to, &r), 0);
+	CHECK_EQ(bez_region_remove(r), 0);
+	policy.source = &source;
+	policy.actions[0] = BEZ_ACTION_REPLACE;
+	policy.actions[1] = BEZ_ACTION_DEGRADE;
+	CHECK_EQ(bez_region_add(to, len, &policy, &r), 0);
+	CHECK_EQ(bez_lost_add(to + 2 * page, page), 0);
+	CHECK_EQ(bez_lost_add(to + 90 * page, page), 0);
+	live_poison(to + 20 * page);
+	CHECK_EQ(bez_read_back(fd, to, len, 0, &holes), -ESTALE);
+	CHECK_EQ(bez_lost_in(to + 2 * page, 1), 1);
+	CHECK_EQ(bez_lost_in(to + 90 * page, 1), 1);
+}
+
 /* ------------------------------------------------------------------ streams */
 
 static int ends[2];
@@ -297,6 +328,7 @@ static const struct tap_case cases[] = {
 	{ .name = "holes are lost again", .run = lost_again },
 	{ .name = "holes that are not of whole pages", .run = not_whole },
 	{ .name = "another part is lost there", .run = mended },
+	{ .name = "cut meanwhile", .run = cut_meanwhile },
 	{ .name = "from a pipe", .run = piped },
 	{ .name = "damaged, cut off, of another length", .run = damaged },
 	{ .name = "the same from a pipe", .run = damaged_stream },

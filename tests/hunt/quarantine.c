@@ -144,6 +144,36 @@ static void may_clear(void)
 	CHECK_EQ(bez_lost_in(at, PAGES * page), 0);
 }
 
+static void loses_again(struct ear *ear, const struct bez_quarantined *what)
+{
+	(void)ear;
+	if (what->kind != BACK || what->addr != at + 7 * page)
+		return;
+	CHECK_EQ(bez_lost_clear(at + 5 * page, page), 0);
+	lose(5);
+}
+
+/* It is lost once more while others are told of, and lies elsewhere in the inventory:
+ * that it was back comes before that. */
+static void again_elsewhere(void)
+{
+	begin();
+	all.then = loses_again;
+	lose(1);
+	lose(5);
+	lose(7);
+	add_all();
+	wait_for(&all, 3);
+	CHECK_EQ(bez_lost_clear(at + page, page), 0);
+	wait_for(&all, 4);
+	was(&all, 3, BACK, 1, 1);
+	CHECK_EQ(bez_lost_clear(at + 7 * page, page), 0);
+	wait_for(&all, 7);
+	was(&all, 4, BACK, 7, 1);
+	was(&all, 5, BACK, 5, 1);
+	was(&all, 6, LOST, 5, 1);
+}
+
 /* Many at once: losses in their order, and each that is back was told. */
 static void of_threads(void)
 {
@@ -278,6 +308,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what comes back", .run = comes_back },
 	{ .name = "the place of one that is back", .run = place_again },
 	{ .name = "it may clear", .run = may_clear },
+	{ .name = "lost again, elsewhere", .run = again_elsewhere },
 	{ .name = "losses of threads", .run = of_threads },
 	{ .name = "what is retiring", .run = retires },
 	{ .name = "many that are retiring", .run = retires_many },

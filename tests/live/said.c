@@ -157,6 +157,51 @@ static void poison(void)
 	CHECK_EQ(errno, EHWPOISON);
 }
 
+#define CHILDREN	300
+
+static void *says(void *arg)
+{
+	size_t i;
+
+	(void)arg;
+	for (i = 0; i < after.len; i += after_page)
+		CHECK_EQ(bez_lost_add(after.at + i, after_page), 0);
+	return NULL;
+}
+
+/* A page of it is lost, or has its bytes; nothing else. */
+static int is_sound(void)
+{
+	size_t i;
+
+	for (i = 0; i < after.len; i += after_page)
+		if (!bez_lost_in(after.at + i, 1) &&
+		    after.at[i] != live_byte(i, 0))
+			return 0;
+	return 1;
+}
+
+/* Children that are made just then do not find the page empty. */
+static void forked(void)
+{
+	pthread_t thread;
+	int n, status;
+	pid_t child;
+
+	after_begin(2000, 0);
+	after_add();
+	CHECK_EQ(pthread_create(&thread, NULL, says, NULL), 0);
+	for (n = 0; n < CHILDREN && (uint32_t)bez_lost_generation() < 1990; n++) {
+		child = fork();
+		if (!child)
+			_exit(!is_sound());
+		CHECK_EQ(waitpid(child, &status, 0), child);
+		CHECK_EQ(status, 0);
+	}
+	CHECK(n > 3);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
 /* What the kernel calls lost itself. */
 static void poisoned(void)
 {
@@ -447,6 +492,7 @@ static const struct tap_case cases[] = {
 	{ .name = "covered, huge", .run = covered, .data = &kinds_huge,
 	  .timeout_s = 120 },
 	{ .name = "it is poison", .run = poison },
+	{ .name = "children meanwhile", .run = forked, .timeout_s = 120 },
 };
 
 TAP_MAIN(cases)
