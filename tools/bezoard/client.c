@@ -9,7 +9,7 @@
 
 #define SECOND		1000000000u
 #define TURN		16		/* packets */
-#define ANSWERS		16384		/* bytes in the kernel for each who does not
+#define ANSWERS		65536		/* bytes in the kernel for each who does not
 					 * read them */
 
 void clients_init(struct clients *c, int epoll, struct batch *batch,
@@ -78,13 +78,10 @@ static void come(struct clients *c, int fd)
 	struct ucred peer = { 0, (uid_t)-1, (gid_t)-1 };
 	socklen_t len = sizeof(peer);
 	struct epoll_event event = { .events = EPOLLIN };
-	int on = 1, room = ANSWERS;
+	int room = ANSWERS;
 	struct client *new = place(c);
 
-	/* of each packet the kernel tells who has sent it: a child may use the
-	 * connection of its parent */
-	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
 		close(fd);
 		return;
 	}

@@ -84,18 +84,34 @@ static int at(int fd, const char *path)
 	return chmod(path, 0666) || listen(fd, WAITING) ? -1 : 0;
 }
 
+/*
+ * Of each packet the kernel tells who has sent it: a child may use the connection
+ * of its parent. Connections have that from who listens: a packet that came between
+ * accept(2) and a setsockopt(2) of theirs would be nobody's.
+ */
+static int tell_senders(int fd)
+{
+	int on = 1;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+}
+
 int listening_open(struct listening *l, const char *path)
 {
 	l->made = NULL;
 	l->fd = handed_over();
 	if (l->fd < 0)
 		return -1;
+	if (l->fd && (fcntl(l->fd, F_SETFL, fcntl(l->fd, F_GETFL) |
+			    O_NONBLOCK) < 0 || tell_senders(l->fd))) {
+		say("the socket that was handed over: %s", strerror(errno));
+		return -1;
+	}
 	if (l->fd)
-		return fcntl(l->fd, F_SETFL, fcntl(l->fd, F_GETFL) |
-			     O_NONBLOCK) < 0 ? -1 : 0;
+		return 0;
 	l->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 		       0);
-	if (l->fd < 0 || at(l->fd, path)) {
+	if (l->fd < 0 || tell_senders(l->fd) || at(l->fd, path)) {
 		say("%s: %s%s", path, strerror(errno), errno == EADDRINUSE ?
 		    ": another bezoard listens there, or it is no socket" : "");
 		return -1;
