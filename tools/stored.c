@@ -7,8 +7,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
-#include <limits.h>
-#include <poll.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,14 +143,14 @@ static void counts(struct stored *s)
 		failed(s);
 }
 
-/* Each commit changes the log beside the store, and somebody tells. */
+/* After each commit the daemon touches a file beside the store. */
 static void follow(struct stored *s, const char *path)
 {
 	char events[4096], *copy = strdup(path);
 	int fd = inotify_init1(IN_CLOEXEC);
 
 	if (fd < 0 || !copy ||
-	    inotify_add_watch(fd, dirname(copy), IN_MODIFY) < 0) {
+	    inotify_add_watch(fd, dirname(copy), IN_ATTRIB) < 0) {
 		tool_say("%s: it cannot be followed: %s", s->name,
 			 strerror(errno));
 		s->status = TOOL_FAILED;

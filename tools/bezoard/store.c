@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "store_in.h"
 
@@ -148,6 +149,9 @@ enum store_answer store_put(struct store *s, const struct item *items,
 	enum store_answer answer;
 
 	if (!bad) {
+		/* SQLite writes first and makes it visible then: who follows
+		 * (bezoar log --follow) is told now */
+		futimens(s->lock, NULL);
 		store_well(s);
 		return STORE_OK;
 	}
