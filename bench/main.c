@@ -38,6 +38,9 @@ static const struct bench_question *const all[] = {
 	&bench_unwind,
 	&bench_scope,
 	&bench_lost_in,
+#ifdef BENCH_HAVE_KIN
+	&bench_kin_rate,
+#endif
 #ifdef BENCH_HAVE_VMM
 	&bench_vm_deliver,
 	&bench_vm_translate_4k_slots,

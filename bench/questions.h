@@ -23,6 +23,9 @@ extern const struct bench_question bench_copy_fault;
 extern const struct bench_question bench_unwind;
 extern const struct bench_question bench_scope;
 extern const struct bench_question bench_lost_in;
+#ifdef BENCH_HAVE_KIN
+extern const struct bench_question bench_kin_rate;
+#endif
 #ifdef BENCH_HAVE_VMM
 extern const struct bench_question bench_vm_deliver;
 extern const struct bench_question bench_vm_translate_4k_slots;
