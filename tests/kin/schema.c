@@ -8,8 +8,8 @@
 #include "tap.h"
 
 static const char *const steps[] = {
-	"CREATE TABLE meta (key TEXT PRIMARY KEY, value);"
-	"CREATE TABLE a (n); INSERT INTO a VALUES (1)",
+	("CREATE TABLE meta (key TEXT PRIMARY KEY, value);"
+	 "CREATE TABLE a (n); INSERT INTO a VALUES (1)"),
 	"ALTER TABLE a ADD COLUMN m; UPDATE a SET m = n + 1",
 	"CREATE TABLE b AS SELECT m FROM a; INSERT INTO b VALUES (9)",
 	"CREATE TABLE c (n); INSERT INTO nowhere VALUES (1)",

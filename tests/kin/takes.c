@@ -4,6 +4,7 @@
 #include <bezoar/bezoar.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -257,6 +258,37 @@ static void deaf(void)
 	kin_end(&k);
 }
 
+/* An answer that was not read makes an error of the kernel's, in front of what was
+ * sent besides. */
+static void unread_end(void)
+{
+	struct pollfd answer = { .events = POLLIN };
+	struct bez_record r;
+	uint64_t i;
+
+	kin_make(&k);
+	kin_start(&k, "--delay", "0", NULL);
+	answer.fd = kin_connect(&k);
+	for (i = 1; i <= 6; i++) {
+		r = kin_record(i);
+		CHECK_EQ(kin_send(answer.fd, &r, sizeof(r)), 0);
+		if (i > 1)
+			continue;
+		CHECK_EQ(poll(&answer, 1, -1), 1);
+		CHECK_EQ(kill(k.pid, SIGSTOP), 0);
+	}
+	close(answer.fd);
+	CHECK_EQ(kill(k.pid, SIGCONT), 0);
+	/* who comes later is served later */
+	answer.fd = kin_connect(&k);
+	r = kin_record(7);
+	CHECK_EQ(kin_send(answer.fd, &r, sizeof(r)), 0);
+	kin_acks(answer.fd, 1);
+	kin_stop(&k);
+	CHECK_EQ(kin_ask(&k, ROWS), 7);
+	kin_end(&k);
+}
+
 /* Nobody who waits for answers waits for one who does not read them. */
 static void unread(void)
 {
@@ -329,6 +361,7 @@ static const struct tap_case cases[] = {
 	{ .name = "a flood", .run = flood },
 	{ .name = "who ends without reading answers loses nothing",
 	  .run = deaf },
+	{ .name = "nor where an answer was there", .run = unread_end },
 	{ .name = "who reads no answers delays nobody", .run = unread },
 	{ .name = "too many connections", .run = crowd },
 };
