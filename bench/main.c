@@ -42,6 +42,9 @@ static const struct bench_question *const all[] = {
 #ifdef BENCH_KV
 	&bench_kv,
 #endif
+#ifdef BENCH_HAVE_KIN
+	&bench_kin_rate,
+#endif
 #ifdef BENCH_HAVE_VMM
 	&bench_vm_deliver,
 	&bench_vm_translate_4k_slots,

@@ -27,6 +27,9 @@ extern const struct bench_question bench_hunt;
 #ifdef BENCH_KV
 extern const struct bench_question bench_kv;
 #endif
+#ifdef BENCH_HAVE_KIN
+extern const struct bench_question bench_kin_rate;
+#endif
 #ifdef BENCH_HAVE_VMM
 extern const struct bench_question bench_vm_deliver;
 extern const struct bench_question bench_vm_translate_4k_slots;

@@ -12,12 +12,15 @@
 #include "escape.h"
 #include "read.h"
 #include "show.h"
+#include "stored.h"
 
 #define ROOM 65536
+#define STORE "/var/lib/bezoar/records.db"
 
 struct log {
 	const char *name;	/* escaped */
-	int fd, json, status;
+	const struct log_wishes *wishes;
+	int fd, status;
 	uint64_t at;		/* in the file, of bytes[0] */
 	uint64_t skipped, skipped_at; /* not said yet */
 	size_t len;
@@ -50,9 +53,12 @@ static void show(struct log *l, const struct piece *p, size_t len)
 		l->status = TOOL_FOUND;
 	switch (p->kind) {
 	case PIECE_RECORD:
-		if (!l->json)
-			show_text(&p->record);
-		else if (show_json(&p->record))
+		if (!filter_takes(&l->wishes->filter, &p->record,
+				  p->record.pid))
+			return;
+		if (!l->wishes->json)
+			show_text(&p->record, NULL);
+		else if (show_json(&p->record, NULL))
 			l->status = TOOL_FAILED;
 		return;
 	case PIECE_STRANGE:
@@ -112,29 +118,59 @@ static void all(struct log *l)
 	say_skipped(l);
 }
 
-int tool_log(const char *path, int json)
+static int log_file(const char *path, const char *name,
+		    const struct log_wishes *wishes)
 {
 	struct log *l = calloc(1, sizeof(*l));
-	char *name = malloc(ESCAPED(strlen(path)));
 	int status = TOOL_FAILED;
 
-	if (!l || !name) {
+	if (!l) {
 		tool_say("%s", strerror(ENOMEM));
-		goto out;
+		return TOOL_FAILED;
 	}
-	l->name = escape(name, path, strlen(path));
-	l->json = json;
+	l->name = name;
+	l->wishes = wishes;
 	l->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : 0;
 	if (l->fd < 0) {
 		tool_say("%s: %s", l->name, strerror(errno));
-		goto out;
+	} else {
+		all(l);
+		status = l->status;
+		if (l->fd)
+			close(l->fd);
 	}
-	all(l);
-	status = l->status;
-	if (l->fd)
-		close(l->fd);
-out:
-	free(name);
 	free(l);
+	return status;
+}
+
+int tool_log(const char *path, const struct log_wishes *wishes)
+{
+	char *name;
+	int status;
+
+	if (!path)
+		path = STORE;
+	name = malloc(ESCAPED(strlen(path)));
+	if (!name) {
+		tool_say("%s", strerror(ENOMEM));
+		return TOOL_FAILED;
+	}
+	escape(name, path, strlen(path));
+#ifdef HAVE_SQLITE
+	if (stored_is(path)) {
+		status = stored_log(path, name, wishes);
+		free(name);
+		return status;
+	}
+#endif
+	if (wishes->follow || wishes->counts) {
+		tool_say("%s: %s", name, access(path, R_OK) ? strerror(errno) :
+			 "it is no store of bezoard: --follow and --counts are "
+			 "about one");
+		status = TOOL_FAILED;
+	} else {
+		status = log_file(path, name, wishes);
+	}
+	free(name);
 	return status;
 }

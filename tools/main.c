@@ -18,12 +18,25 @@
 struct words {
 	const char *word[2];
 	unsigned int count;
-	int only_check;			/* an option of its was given */
+	int only_check, only_log;	/* an option of its was given */
 	struct check_options check;
+	struct log_wishes log;
 };
 
 static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "JSON, one object a line", 0 },
+	{ NULL, 0, NULL, 0, "Of log:", 2 },
+	{ "since", 'S', "TIME", 0, "from then on: 2026-11-27T18:30, or 90s, 15m, "
+	  "2h, 7d ago", 2 },
+	{ "id", 'i', "N", 0, "of this number in its process", 2 },
+	{ "digest", 'D', "HEX", 0, "the one with this digest", 2 },
+	{ "pid", 'p', "N", 0, "of this process", 2 },
+	{ "comm", 'c', "NAME", 0, "of processes of this name", 2 },
+	{ "region", 'R', "NAME", 0, "of regions of this name", 2 },
+	{ "outcome", 'o', "CODE", 0, "with this outcome, as explain has it", 2 },
+	{ "cause", 'C', "CODE", 0, "with this cause", 2 },
+	{ "follow", 'f', NULL, 0, "of a store: wait for more", 2 },
+	{ "counts", 'n', NULL, 0, "of a store: what was counted", 2 },
 	{ NULL, 0, NULL, 0, "Of check:", 1 },
 	{ "quiet", 'q', NULL, 0, "only what does not hold, and the sum", 1 },
 	{ "real", 'r', NULL, 0, "lose real pages; root", 1 },
@@ -44,6 +57,66 @@ static int seconds_of(const char *word, unsigned int *ret_seconds)
 	return 0;
 }
 
+static void number_of(struct argp_state *state, const char *word, int base,
+		      uint64_t most, uint64_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoull(word, &end, base);
+	if (*word == '-' || !*word || *end || errno || *ret > most || !*ret)
+		argp_error(state, "%s is no such number", word);
+}
+
+static error_t on_log_word(int key, char *arg, struct argp_state *state)
+{
+	struct log_wishes *l = &((struct words *)state->input)->log;
+	uint64_t n = 0;
+
+	switch (key) {
+	case 'S':
+		if (filter_since(&l->filter, arg))
+			argp_error(state, "%s is no time; see --help", arg);
+		break;
+	case 'i':
+		number_of(state, arg, 10, UINT64_MAX, &l->filter.id);
+		break;
+	case 'D':
+		number_of(state, arg, 16, UINT64_MAX, &l->filter.digest);
+		break;
+	case 'p':
+		number_of(state, arg, 10, INT32_MAX, &n);
+		l->filter.pid = (int32_t)n;
+		break;
+	case 'c':
+		l->filter.comm = arg;
+		break;
+	case 'R':
+		l->filter.region = arg;
+		break;
+	case 'o':
+		if (filter_code(&l->filter.outcome, 'O', arg))
+			argp_error(state, "%s is no outcome; see bezoar "
+				   "explain", arg);
+		break;
+	case 'C':
+		if (filter_code(&l->filter.cause, 'C', arg))
+			argp_error(state, "%s is no cause; see bezoar explain",
+				   arg);
+		break;
+	case 'f':
+		l->follow = 1;
+		break;
+	case 'n':
+		l->counts = 1;
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	((struct words *)state->input)->only_log = 1;
+	return 0;
+}
+
 static error_t on_word(int key, char *arg, struct argp_state *state)
 {
 	struct words *w = state->input;
@@ -52,7 +125,7 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 			 key == 'd';
 	switch (key) {
 	case 'j':
-		w->check.json = 1;
+		w->check.json = w->log.json = 1;
 		return 0;
 	case 'q':
 		w->check.quiet = 1;
@@ -81,7 +154,7 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 			argp_error(state, "which command?");
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return on_log_word(key, arg, state);
 	}
 }
 
@@ -104,6 +177,10 @@ void tool_say(const char *fmt, ...)
 
 static int run(const struct words *w)
 {
+	if (w->only_log && strcmp(w->word[0], "log")) {
+		tool_say("filters, --follow and --counts are for log");
+		return TOOL_FAILED;
+	}
 	if (!strcmp(w->word[0], "check") && w->check.yes && !w->check.real) {
 		tool_say("--yes is about --real");
 		return TOOL_FAILED;
@@ -119,12 +196,8 @@ static int run(const struct words *w)
 			 "for check");
 		return TOOL_FAILED;
 	}
-	if (!strcmp(w->word[0], "log") && w->count == 2)
-		return tool_log(w->word[1], w->check.json);
-	if (!strcmp(w->word[0], "log")) {
-		tool_say("log needs a file, or - for standard input");
-		return TOOL_FAILED;
-	}
+	if (!strcmp(w->word[0], "log"))
+		return tool_log(w->word[1], &w->log);
 	if (!strcmp(w->word[0], "explain"))
 		return tool_explain(w->word[1], w->check.json);
 	tool_say("there is no such command; see --help");
@@ -134,7 +207,7 @@ static int run(const struct words *w)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, on_word, "log FILE\nexplain [CODE]\ncheck",
+		options, on_word, "log [FILE]\nexplain [CODE]\ncheck",
 		"Read the records of lost pages, say what an outcome or a "
 		"cause means, or check what this machine can survive.\v"
 		"Exit status: 0; 1 if not all of FILE was a record, there is "

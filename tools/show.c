@@ -101,7 +101,20 @@ static void process(const struct bez_record *r)
 	putchar('\n');
 }
 
-void show_text(const struct bez_record *r)
+static void stored(const struct bez_record *r, const struct show_from *from)
+{
+	char text[64];
+
+	printf("  stored    as %" PRId64 " on %s, %s %" PRIu32, from->number,
+	       when(from->taken_ns, text),
+	       from->is_file ? "from a file of user" : "sent by user",
+	       from->uid);
+	if (from->pid != r->pid)
+		printf(", process %" PRId32 " here", from->pid);
+	putchar('\n');
+}
+
+void show_text(const struct bez_record *r, const struct show_from *from)
 {
 	char text[64];
 
@@ -120,6 +133,9 @@ void show_text(const struct bez_record *r)
 	       " replaced, %" PRIu64 " not, %" PRIu64 " foreign, %" PRIu64
 	       " records dropped\n", r->id, r->faults, r->replaced,
 	       r->not_replaced, r->foreign, r->dropped);
+	printf("  digest    %016" PRIx64 "\n", r->digest);
+	if (from)
+		stored(r, from);
 }
 
 /* ---------------------------------------------------------------------- JSON */
@@ -148,8 +164,19 @@ static json_t *name(const char *bytes, size_t len)
 	return json_string(escape(text, bytes, len));
 }
 
+static json_t *stored_as(const struct show_from *from)
+{
+	char text[64];
+
+	return json_pack("{s:I, s:s, s:i, s:I, s:s}",
+			 "number", (json_int_t)from->number,
+			 "taken", when(from->taken_ns, text),
+			 "pid", (int)from->pid, "uid", (json_int_t)from->uid,
+			 "from", from->is_file ? "file" : "socket");
+}
+
 /* json_object_set_new() takes NULL for what could not be made, and says so. */
-int show_json(const struct bez_record *r)
+int show_json(const struct bez_record *r, const struct show_from *from)
 {
 	json_t *o = json_object();
 	char text[64];
@@ -192,6 +219,9 @@ int show_json(const struct bez_record *r)
 	SET("not_replaced", count(r->not_replaced));
 	SET("foreign", count(r->foreign));
 	SET("dropped", count(r->dropped));
+	SET("digest", json_sprintf("%016" PRIx64, r->digest));
+	if (from)
+		SET("stored", stored_as(from));
 #undef SET
 	bad |= json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
 	json_decref(o);

@@ -4,9 +4,19 @@
 
 #include <bezoar/record.h>
 
+/* What a store knows of it. */
+struct show_from {
+	int64_t number;			/* of its row */
+	uint64_t taken_ns;
+	int32_t pid;			/* where the store is, as the kernel said */
+	uint32_t uid;
+	int is_file;			/* uid is whose it is, pid only what the record
+					 * says */
+};
+
 /* A record on standard output, for people; or as an object of JSON in one line:
- * then 0, or -1 if there was no memory. */
-void show_text(const struct bez_record *r);
-int show_json(const struct bez_record *r);
+ * then 0, or -1 if there was no memory. @from: NULL, it is of no store. */
+void show_text(const struct bez_record *r, const struct show_from *from);
+int show_json(const struct bez_record *r, const struct show_from *from);
 
 #endif

@@ -2,6 +2,8 @@
 #ifndef BEZOAR_TOOLS_TOOL_H
 #define BEZOAR_TOOLS_TOOL_H
 
+#include "filter.h"
+
 /* Exit statuses; bezoar(1). */
 enum {
 	TOOL_OK = 0,
@@ -14,7 +16,14 @@ enum {
 
 struct check_options;
 
-int tool_log(const char *path, int json);
+struct log_wishes {
+	struct filter filter;
+	int json;
+	int follow, counts;		/* of a store alone */
+};
+
+/* NULL: the store of the daemon of this machine. */
+int tool_log(const char *path, const struct log_wishes *wishes);
 
 /* NULL: all, a line each. */
 int tool_explain(const char *word, int json);

@@ -96,6 +96,7 @@ def golden_json():
         'name': 'a name of thirty-one bytes here', 'offset': 0x3718,
         'frame': '0x3132333435', 'faults': '10489608748473423768',
         'replaced': 161, 'not_replaced': 177, 'foreign': 193, 'dropped': 209,
+        'digest': 'c7825a335b08d034',
     }
     for got in as_json(r):
         yield from (f'{k}: {got.get(k)}, not {want.get(k)}'
@@ -127,6 +128,37 @@ def unknown_numbers():
     got = as_json(run('log', '--json', corpus('numbers.rec')))
     if got[0]['action']['name'] != 'unknown':
         yield f'{got[0]["action"]}'
+
+
+def filtered():
+    """Only what was asked for; what is no record is said all the same."""
+    with open(corpus('golden.rec'), 'rb') as file:
+        golden_record = file.read()
+    for words, shown in (
+            (('--pid', '1903326068'), 1), (('--pid', '5'), 0),
+            (('--comm', 'comm of fifteen'), 1), (('--comm', 'comm'), 0),
+            (('--region', 'a name of thirty-one bytes here'), 1),
+            (('--region', ''), 0), (('--outcome', 'O129'), 1),
+            (('--outcome', 'default'), 1), (('--outcome', 'O1'), 0),
+            (('--cause', 'C8'), 1), (('--cause', 'C1'), 0),
+            (('--id', '16276822575519557608'), 1), (('--id', '2'), 0),
+            (('--digest', 'c7825a335b08d034'), 1), (('--digest', '1'), 0),
+            (('--since', '2522-06-21T11:29'), 1),
+            (('--since', '2522-06-21T11:29:01Z'), 0),
+            (('--since', '2522-06-22'), 0), (('--since', '2h'), 1)):
+        r = run('log', '--json', '-', *words, data=golden_record + b'x')
+        yield from expect(r, 1, err='1 bytes that are no record')
+        if len(as_json(r)) != shown:
+            yield f'{words}: {len(as_json(r))} records'
+    for words, why in ((('--since', 'today'), 'no time'),
+                       (('--since', '99999999d'), 'no time'),
+                       (('--outcome', 'O9999'), 'no outcome'),
+                       (('--id', '-1'), 'no such number'),
+                       (('--pid', '4294967297'), 'no such number'),
+                       (('--follow',), 'no store'),
+                       (('--counts',), 'no store')):
+        yield from expect(run('log', corpus('golden.rec'), *words), 2, '', why)
+    yield from expect(run('explain', '--pid', '1'), 2, '', 'are for log')
 
 
 def skipped():
@@ -179,13 +211,12 @@ def statuses():
         yield from plain(r)
         yield from expect(run('log', folder), 2, '', 'Is a directory')
     yield from expect(run(), 2, '', 'which command')
-    yield from expect(run('log'), 2, '', 'needs a file')
     yield from expect(run('sing'), 2, '', 'no such command')
     yield from expect(run('log', 'a', 'b'), 2, '', 'too many')
     yield from expect(run('--nonsense'), 2, '', 'unrecognized')
     yield from expect(run('explain', 'O9999'), 1, '', 'no such code')
     yield from expect(run('--version'), 0, r'^bezoar \d+\.\d+\.\d+\n$', '')
-    yield from expect(run('--help'), 0, 'log FILE', '')
+    yield from expect(run('--help'), 0, r'log \[FILE\]', '')
     with open('/dev/full', 'wb') as full:
         r = subprocess.run([PROGRAM, 'explain'], stdout=full, env=ENV,
                            stderr=subprocess.PIPE, check=False)
@@ -223,8 +254,8 @@ def explained():
 
 def main():
     tap = Tap()
-    for check in (golden, golden_json, strangers, unknown_numbers, skipped,
-                  one_notice, many, statuses, explained):
+    for check in (golden, golden_json, strangers, unknown_numbers, filtered,
+                  skipped, one_notice, many, statuses, explained):
         tap.case(check.__name__, list(check()))
     tap.end()
 

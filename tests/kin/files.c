@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* What processes have left in files is taken, each record once. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kin.h"
+
+#define ROWS "SELECT count(*) FROM records"
+
+static struct kin k;
+static char folder[96];
+
+static void begin(void)
+{
+	kin_make(&k);
+	snprintf(folder, sizeof(folder), "%s/left", k.folder);
+	CHECK_EQ(mkdir(folder, 0755), 0);
+}
+
+static void append(const char *name, const void *bytes, size_t len)
+{
+	char path[160];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
+	CHECK(fd >= 0);
+	CHECK_EQ(write(fd, bytes, len), len);
+	close(fd);
+}
+
+/* Of a process that has died, whatever its number. */
+static struct bez_record left(uint64_t id)
+{
+	struct bez_record r = kin_record(id);
+
+	r.pid = 4000000 + (int)id / 1000;
+	kin_close_record(&r);
+	return r;
+}
+
+static void append_records(const char *name, uint64_t from, uint64_t to)
+{
+	struct bez_record r;
+
+	for (; from <= to; from++) {
+		r = left(from);
+		append(name, &r, sizeof(r));
+	}
+}
+
+static void once(void)
+{
+	char path[160], other[160];
+
+	begin();
+	append_records("a", 1, 700);
+	append_records("b\n\033", 701, 710);
+	kin_start(&k, "--files", folder, NULL);
+	kin_wait(&k, ROWS, 710);
+	kin_stop(&k);
+	kin_start(&k, "--files", folder, NULL);
+	/* what is appended while it runs */
+	append_records("a", 711, 720);
+	kin_wait(&k, ROWS, 720);
+	kin_kill(&k);
+	append_records("c", 721, 721);
+	kin_start(&k, "--files", folder, NULL);
+	kin_wait(&k, ROWS, 721);
+	CHECK_EQ(kin_count(&k, "taken"), 721);
+	CHECK_EQ(kin_count(&k, "again"), 0);
+	CHECK_EQ(kin_ask(&k, ROWS " WHERE origin = 1"), 721);
+	/* the same under another name */
+	snprintf(path, sizeof(path), "%s/a", folder);
+	snprintf(other, sizeof(other), "%s/a.1", folder);
+	CHECK_EQ(rename(path, other), 0);
+	kin_wait(&k, "SELECT n FROM counts WHERE name = 'again'", 710);
+	CHECK_EQ(kin_ask(&k, ROWS), 721);
+	kin_end(&k);
+}
+
+static void torn(void)
+{
+	struct bez_record r = left(2);
+
+	begin();
+	append_records("a", 1, 1);
+	append("a", &r, 100);
+	kin_start(&k, "--files", folder, NULL);
+	kin_will_say(&k, "the last 100 bytes are no whole record");
+	kin_wait(&k, "SELECT n FROM counts WHERE name = 'torn'", 1);
+	CHECK_EQ(kin_ask(&k, ROWS), 1);
+	kin_stop(&k);
+	/* it is not said again; and who comes behind it is found */
+	kin_start(&k, "--files", folder, NULL);
+	append_records("b", 5, 5);
+	kin_wait(&k, ROWS, 2);
+	CHECK_EQ(kin_count(&k, "torn"), 1);
+	append_records("a", 3, 3);
+	kin_wait(&k, ROWS, 3);
+	CHECK_EQ(kin_count(&k, "skipped"), 1);
+	kin_end(&k);
+}
+
+/* Its writer had not come to the end yet. */
+static void late(void)
+{
+	struct bez_record r = left(1);
+
+	begin();
+	append("a", &r, 100);
+	kin_start(&k, "--files", folder, NULL);
+	kin_will_say(&k, "the last 100 bytes");
+	append("a", (char *)&r + 100, sizeof(r) - 100);
+	kin_wait(&k, ROWS, 1);
+	kin_end(&k);
+}
+
+/* Whatever somebody puts there: nothing hangs, and the rest is taken. */
+static void strange(void)
+{
+	char path[160], text[3000];
+
+	begin();
+	memset(text, 'x', sizeof(text));
+	snprintf(path, sizeof(path), "%s/fifo", folder);
+	CHECK_EQ(mkfifo(path, 0644), 0);
+	snprintf(path, sizeof(path), "%s/link", folder);
+	CHECK_EQ(symlink("/dev/zero", path), 0);
+	snprintf(path, sizeof(path), "%s/dir", folder);
+	CHECK_EQ(mkdir(path, 0755), 0);
+	append("text", text, sizeof(text));
+	append_records("text", 1, 1);
+	kin_start(&k, "--files", folder, NULL);
+	kin_wait(&k, ROWS, 1);
+	CHECK(kin_count(&k, "skipped") >= 1);
+	kin_end(&k);
+}
+
+static void missing(void)
+{
+	kin_make(&k);
+	kin_refuses(&k, 1, "--files", "/nowhere/at/all", NULL);
+	CHECK(kin_has_said(&k, "/nowhere/at/all: No such file"));
+	kin_end(&k);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "each record of each file, once", .run = once },
+	{ .name = "a torn end is said, and passed over", .run = torn },
+	{ .name = "an end that was not there yet", .run = late },
+	{ .name = "what is no file of records", .run = strange },
+	{ .name = "no such folder", .run = missing },
+};
+TAP_MAIN(cases)

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* Who has nothing to do does nothing, and takes little room. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kin.h"
+
+#define LIMIT_KIB 10240
+
+static struct kin k;
+
+/* The number behind @key in a file of /proc/PID. */
+static long of_daemon(const char *file, const char *key)
+{
+	char path[64], line[256];
+	long n = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", k.pid, file);
+	f = fopen(path, "r");
+	CHECK(f);
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key)))
+			n = strtol(line + strlen(key), NULL, 10);
+	fclose(f);
+	CHECKF(n >= 0, "%s has no %s", path, key);
+	return n;
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	CHECK_EQ(clock_getcpuclockid(k.pid, &clock), 0);
+	CHECK_EQ(clock_gettime(clock, &ts), 0);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Until it sleeps for good: it has not been on a processor for a while. */
+static long settled(void)
+{
+	static const struct timespec while_ = { 0, 200000000 };
+	long was, now = -1;
+
+	do {
+		was = now;
+		nanosleep(&while_, NULL);
+		now = of_daemon("status", "voluntary_ctxt_switches:");
+	} while (now != was);
+	return now;
+}
+
+static void idle(void)
+{
+	static const struct timespec time = { 3, 0 };
+	struct bez_record r;
+	uint64_t i, cpu;
+	char left[96];
+	long switches;
+	int fd[64];
+
+	kin_make(&k);
+	snprintf(left, sizeof(left), "%s/left", k.folder);
+	CHECK_EQ(mkdir(left, 0755), 0);
+	kin_start(&k, "--files", left, NULL);
+	for (i = 0; i < 64; i++) {
+		fd[i] = kin_connect(&k);
+		r = kin_record(i + 1);
+		CHECK_EQ(kin_send(fd[i], &r, sizeof(r)), 0);
+		kin_acks(fd[i], 1);
+	}
+	switches = settled();
+	cpu = cpu_ns();
+	/* what it does in this time is what is measured */
+	nanosleep(&time, NULL);
+	CHECK_EQ(of_daemon("status", "voluntary_ctxt_switches:"), switches);
+	CHECK(cpu_ns() == cpu);
+	kin_end(&k);
+}
+
+static void small(void)
+{
+	struct bez_record r;
+	long idle_kib, kib;
+	uint64_t i;
+	int fd;
+
+	kin_make(&k);
+	kin_start(&k, "--rate", "1000000", NULL);
+	idle_kib = of_daemon("status", "VmRSS:");
+	fd = kin_connect(&k);
+	for (i = 1; i <= 20000; i++) {
+		r = kin_record(i);
+		CHECK_EQ(send(fd, &r, sizeof(r), 0), sizeof(r));
+	}
+	kin_wait(&k, "SELECT max(id) FROM records", 20000);
+	kib = of_daemon("status", "VmHWM:");
+	tap_diag("%ld KiB when it has begun, %ld at most", idle_kib, kib);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	CHECKF(idle_kib < LIMIT_KIB && kib < LIMIT_KIB, "%ld, %ld KiB",
+	       idle_kib, kib);
+#endif
+	CHECK(kib > 0);
+	kin_end(&k);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "no processor and no wakeup while nothing happens",
+	  .run = idle },
+	{ .name = "less than 10 MiB, also after 20,000 records",
+	  .run = small },
+};
+TAP_MAIN(cases)

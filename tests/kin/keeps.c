@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/* The store: what becomes of it when it is old, newer, damaged, or when there is no
+ * room; and what goes by age and size. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kin.h"
+
+#define ROWS "SELECT count(*) FROM records"
+#define NOBODY 65534
+#define HOUR "3600000000000"
+
+static struct kin k;
+
+static void put(int fd, uint64_t from, uint64_t to)
+{
+	struct bez_record r;
+	uint64_t i;
+
+	for (i = from; i <= to; i++) {
+		r = kin_record(i);
+		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		kin_acks(fd, 1);
+	}
+}
+
+static void made_with(uint64_t rows)
+{
+	int fd;
+
+	kin_make(&k);
+	kin_start(&k, "--delay", "0", NULL);
+	fd = kin_connect(&k);
+	put(fd, 1, rows);
+	close(fd);
+	kin_stop(&k);
+	CHECK_EQ(kin_ask(&k, ROWS), rows);
+}
+
+static void newer(void)
+{
+	made_with(1);
+	kin_change(&k, "UPDATE meta SET value = 999 WHERE key = 'schema'");
+	kin_refuses(&k, 1, NULL);
+	CHECK(kin_has_said(&k, "is a store of version 999"));
+	CHECK_EQ(kin_ask(&k, ROWS), 1);
+	kin_end(&k);
+}
+
+static void foreign(void)
+{
+	kin_make(&k);
+	kin_change(&k, "CREATE TABLE guests (name)");
+	kin_refuses(&k, 1, NULL);
+	CHECK(kin_has_said(&k, "a database of something else"));
+	CHECK_EQ(kin_ask(&k, "SELECT count(*) FROM guests"), 0);
+	kin_end(&k);
+}
+
+/* An empty file is a store of version 0. */
+static void empty(void)
+{
+	kin_make(&k);
+	close(open(k.store, O_WRONLY | O_CREAT, 0640));
+	kin_start(&k, NULL);
+	CHECK_EQ(kin_ask(&k, "SELECT value FROM meta WHERE key = 'schema'"), 1);
+	kin_end(&k);
+}
+
+static int asides(void)
+{
+	char line[160];
+	FILE *f;
+	int n = -1;
+
+	snprintf(line, sizeof(line), "ls %s | grep -c 'db.aside-.*Z$'",
+		 k.folder);
+	f = popen(line, "r");
+	CHECK(f);
+	CHECK_EQ(fscanf(f, "%d", &n), 1);
+	pclose(f);
+	return n;
+}
+
+/* Bytes of another kind over the whole file, or a page of it. */
+static void damage(size_t from, size_t len)
+{
+	int fd = open(k.store, O_WRONLY);
+	char bytes[4096];
+	size_t at;
+
+	memset(bytes, 0x55, sizeof(bytes));
+	CHECK(fd >= 0);
+	for (at = from; at < from + len; at += sizeof(bytes))
+		CHECK_EQ(pwrite(fd, bytes, sizeof(bytes), (off_t)at),
+			 sizeof(bytes));
+	close(fd);
+}
+
+static const size_t at_its_head = 0, in_the_middle = 3;
+
+static void corrupt(void)
+{
+	size_t page = *(const size_t *)tap_data();
+	int fd;
+
+	made_with(40);
+	kin_change(&k, "PRAGMA wal_checkpoint(TRUNCATE)");
+	damage(page * 4096, 2 * 4096);
+	kin_start(&k, NULL);
+	CHECK(kin_has_said(&k, "CANNOT BE USED"));
+	CHECK_EQ(asides(), 1);
+	CHECK_EQ(kin_ask(&k, ROWS), 0);
+	fd = kin_connect(&k);
+	put(fd, 1, 1);
+	CHECK_EQ(kin_ask(&k, ROWS), 1);
+	kin_end(&k);
+}
+
+/* It goes bad while it is used. */
+static void corrupt_later(void)
+{
+	struct bez_record r;
+	uint64_t i;
+	int fd;
+
+	made_with(40);
+	kin_change(&k, "PRAGMA wal_checkpoint(TRUNCATE)");
+	kin_start(&k, "--delay", "0", NULL);
+	/* another index than the rows want is found when they are put */
+	damage(4096, 11 * 4096);
+	fd = kin_connect(&k);
+	for (i = 1000; !kin_has_said(&k, "CANNOT BE USED"); i++) {
+		r = kin_record(i);
+		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		CHECK(kin_acks(fd, 1) == r.digest);
+	}
+	CHECK_EQ(asides(), 1);
+	/* that one was put into the new one */
+	CHECK_EQ(kin_ask(&k, "SELECT max(id) FROM records"), i - 1);
+	kin_end(&k);
+}
+
+static void read_only(void)
+{
+	/* root may write to everything */
+	if (!getuid() && (setgid(NOBODY) || setuid(NOBODY)))
+		tap_skip("another user is not to be had here");
+	if (access(BEZOARD, X_OK))
+		tap_skip("another user than root may not run %s", BEZOARD);
+	made_with(2);
+	CHECK_EQ(chmod(k.store, 0440), 0);
+	kin_start(&k, NULL);
+	CHECK(kin_has_said(&k, "CANNOT BE USED"));
+	CHECK_EQ(asides(), 1);
+	CHECK_EQ(kin_ask(&k, ROWS), 0);
+	kin_end(&k);
+}
+
+static void two(void)
+{
+	struct kin other;
+
+	kin_make(&k);
+	kin_start(&k, NULL);
+	other = k;
+	snprintf(other.socket, sizeof(other.socket), "%s/other", k.folder);
+	kin_refuses(&other, 1, NULL);
+	CHECK(kin_has_said(&k, "another bezoard writes to it"));
+	snprintf(other.socket, sizeof(other.socket), "%s", k.socket);
+	snprintf(other.store, sizeof(other.store), "%s/other.db", k.folder);
+	kin_refuses(&other, 1, NULL);
+	CHECK(kin_has_said(&k, "another bezoard listens there"));
+	kin_end(&k);
+}
+
+/* The disk is full: it is said, counted, and it goes on when there is room. */
+static void full(void)
+{
+	enum { MANY = 3000 };
+	struct rlimit small = { 262144, RLIM_INFINITY },
+		      large = { RLIM_INFINITY, RLIM_INFINITY };
+	struct bez_record r;
+	long long lost, taken;
+	uint64_t i, sent = 0;
+	int fd;
+
+	kin_make(&k);
+	kin_start(&k, "--delay", "1", NULL);
+	CHECK_EQ(prlimit(k.pid, RLIMIT_FSIZE, &small, NULL), 0);
+	fd = kin_connect(&k);
+	for (i = 1; i <= MANY; i++) {
+		r = kin_record(i);
+		CHECK_EQ(send(fd, &r, sizeof(r), 0), sizeof(r));
+		sent++;
+	}
+	kin_will_say(&k, "tried again each second");
+	CHECK_EQ(prlimit(k.pid, RLIMIT_FSIZE, &large, NULL), 0);
+	kin_will_say(&k, "there is room again");
+	r = kin_record(MANY + 1);
+	CHECK_EQ(send(fd, &r, sizeof(r), 0), sizeof(r));
+	kin_wait(&k, ROWS " WHERE id = 3001", 1);
+	kin_stop(&k);
+	lost = kin_count(&k, "no room");
+	taken = kin_count(&k, "taken");
+	CHECK(lost > 0);
+	CHECK_EQ(taken + lost, sent + 1);
+	CHECK_EQ(kin_ask(&k, ROWS), taken);
+	kin_end(&k);
+}
+
+static void by_size(void)
+{
+	struct bez_record r;
+	uint64_t i;
+	int fd;
+
+	kin_make(&k);
+	kin_start(&k, "--max-size", "1", NULL);
+	fd = kin_connect(&k);
+	for (i = 1; i <= 5000; i++) {
+		r = kin_record(i);
+		CHECK_EQ(send(fd, &r, sizeof(r), 0), sizeof(r));
+	}
+	kin_wait(&k, "SELECT max(id) FROM records", 5000);
+	kin_stop(&k);
+	CHECK(kin_count(&k, "retired") > 0);
+	CHECK_EQ(kin_ask(&k, ROWS) + kin_count(&k, "retired"), 5000);
+	CHECK(kin_ask(&k, ROWS) > 1000);
+	CHECK_EQ(kin_ask(&k, "SELECT min(id) FROM records"),
+		 kin_count(&k, "retired") + 1);
+	CHECK(kin_ask(&k, "PRAGMA page_count") * 4096 < 3 << 20);
+	kin_end(&k);
+}
+
+static void by_age(void)
+{
+	made_with(10);
+	kin_change(&k, "UPDATE records SET taken = taken - 25 * " HOUR
+		       " WHERE number <= 4");
+	kin_start(&k, "--max-age", "1", NULL);
+	kin_wait(&k, ROWS, 6);
+	CHECK_EQ(kin_ask(&k, "SELECT min(number) FROM records"), 5);
+	CHECK_EQ(kin_count(&k, "retired"), 4);
+	kin_end(&k);
+}
+
+/* As if the clock had been put forward by two days: nothing is older for that. */
+static void clock_set(void)
+{
+	made_with(10);
+	kin_change(&k, "UPDATE meta SET value = value - 48 * " HOUR
+		       " WHERE key = 'offset';"
+		       "UPDATE records SET taken = taken - 48 * " HOUR);
+	kin_start(&k, "--max-age", "1", NULL);
+	kin_will_say(&k, "the clock was set by 172");
+	kin_stop(&k);
+	CHECK_EQ(kin_ask(&k, ROWS), 10);
+	CHECK_EQ(kin_ask(&k, "SELECT max(abs(taken / 1000000000 - "
+			     "strftime('%s'))) < 60 FROM records"), 1);
+	kin_end(&k);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "a newer store is refused, and not touched", .run = newer },
+	{ .name = "so is a database of something else", .run = foreign },
+	{ .name = "an empty file becomes a store", .run = empty },
+	{ .name = "damaged at its head: kept aside", .run = corrupt,
+	  .data = &at_its_head },
+	{ .name = "damaged in the middle: kept aside", .run = corrupt,
+	  .data = &in_the_middle },
+	{ .name = "damaged while it is used", .run = corrupt_later },
+	{ .name = "read-only: kept aside", .run = read_only },
+	{ .name = "there is one daemon for a store and a socket", .run = two },
+	{ .name = "no room on the disk", .run = full },
+	{ .name = "the oldest go by size", .run = by_size },
+	{ .name = "the oldest go by age", .run = by_age },
+	{ .name = "a clock that is set makes nothing older",
+	  .run = clock_set },
+};
+TAP_MAIN(cases)

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+#include "client.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SECOND		1000000000u
+#define TURN		16		/* packets */
+#define ANSWERS		65536		/* bytes in the kernel for each who does not
+					 * read them */
+
+void clients_init(struct clients *c, int epoll, struct batch *batch,
+		  uint32_t rate, uint32_t most)
+{
+	uint32_t i;
+
+	c->epoll = epoll;
+	c->batch = batch;
+	c->rate = rate;
+	c->most = most;
+	c->generations = 0;
+	for (i = 0; i < CLIENTS_MOST; i++)
+		c->client[i] = (struct client){ .fd = -1 };
+}
+
+static void drop(struct client *client)
+{
+	close(client->fd);		/* and leaves the epoll by that */
+	client->fd = -1;
+}
+
+static uint32_t of_user(const struct clients *c, uid_t uid)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < c->most; i++)
+		n += c->client[i].fd >= 0 && c->client[i].uid == uid;
+	return n;
+}
+
+/* All places are taken. */
+static void make_room(struct clients *c)
+{
+	struct client *victim = &c->client[0];
+	uint32_t most = of_user(c, victim->uid), i;
+
+	for (i = 1; i < c->most; i++) {
+		struct client *other = &c->client[i];
+		uint32_t n = other->uid == victim->uid ? most :
+							 of_user(c, other->uid);
+
+		if (n > most || (n == most && other->uid == victim->uid &&
+				 other->last_ns < victim->last_ns)) {
+			victim = other;
+			most = n;
+		}
+	}
+	drop(victim);
+	batch_count(c->batch, COUNT_CLOSED, 1);
+}
+
+static struct client *place(struct clients *c)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->most; i++)
+		if (c->client[i].fd < 0)
+			return &c->client[i];
+	make_room(c);
+	return place(c);
+}
+
+static void come(struct clients *c, int fd)
+{
+	struct ucred peer = { 0, (uid_t)-1, (gid_t)-1 };
+	socklen_t len = sizeof(peer);
+	struct epoll_event event = { .events = EPOLLIN };
+	int room = ANSWERS;
+	struct client *new = place(c);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
+		close(fd);
+		return;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	*new = (struct client){
+		.fd = fd, .uid = peer.uid, .generation = ++c->generations,
+		.last_ns = clock_now(),
+		.sender = { .pid = peer.pid, .uid = peer.uid },
+	};
+	judge_know(&new->sender);
+	event.data.u32 = (uint32_t)(new - c->client);
+	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event))
+		drop(new);
+}
+
+void clients_accept(struct clients *c, int listener)
+{
+	int fd, n;
+
+	for (n = 0; n < TURN; n++) {
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
+		come(c, fd);
+	}
+}
+
+/* What the kernel says of it. 0: there is nothing, which is an end. */
+static int sender_of(struct msghdr *msg, struct sender *sender)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	struct ucred who;
+
+	if (!c || c->cmsg_level != SOL_SOCKET ||
+	    c->cmsg_type != SCM_CREDENTIALS)
+		return 0;
+	memcpy(&who, CMSG_DATA(c), sizeof(who));
+	sender->pid = who.pid;
+	sender->uid = who.uid;
+	return 1;
+}
+
+static int is_flood(struct clients *c, struct client *client, uint64_t now)
+{
+	if (client->second != now / SECOND) {
+		client->second = now / SECOND;
+		client->in_second = 0;
+	}
+	return client->in_second++ >= c->rate;
+}
+
+static void take(struct clients *c, struct client *client,
+		 const unsigned char *bytes, size_t len, int cut, uint64_t now)
+{
+	enum count what;
+	struct item *item;
+
+	if (is_flood(c, client, now)) {
+		batch_count(c->batch, COUNT_FLOOD, 1);
+		return;
+	}
+	item = batch_room(c->batch);
+	if (!item)
+		return;
+	if (!judge(bytes, len, cut, &client->sender, item, &what)) {
+		batch_count(c->batch, what, 1);
+		return;
+	}
+	item->client = (uint32_t)(client - c->client);
+	item->generation = client->generation;
+	batch_add(c->batch);
+}
+
+void client_turn(struct clients *c, uint32_t i)
+{
+	unsigned char bytes[BEZ_RECORD_MOST];
+	char control[CMSG_SPACE(sizeof(struct ucred))];
+	struct client *client = &c->client[i];
+	uint64_t now = clock_now();
+	ssize_t len;
+	int n;
+
+	for (n = 0; n < TURN && client->fd >= 0; n++) {
+		struct iovec iov = { bytes, sizeof(bytes) };
+		struct msghdr msg = {
+			.msg_iov = &iov, .msg_iovlen = 1,
+			.msg_control = control,
+			.msg_controllen = sizeof(control),
+		};
+
+		len = recvmsg(client->fd, &msg, MSG_CMSG_CLOEXEC);
+		if (len < 0 && errno == EAGAIN)
+			return;
+		/* it has ended without reading its answers: what it has sent
+		 * before is still there, behind this error */
+		if (len < 0 && (errno == EINTR || errno == ECONNRESET))
+			continue;
+		if (len < 0 || !sender_of(&msg, &client->sender)) {
+			drop(client);
+			return;
+		}
+		client->last_ns = now;
+		take(c, client, bytes, (size_t)len,
+		     !!(msg.msg_flags & MSG_TRUNC), now);
+	}
+}
+
+int client_tell(struct clients *c, uint32_t i, uint64_t generation,
+		const void *bytes, size_t len)
+{
+	const struct client *client = &c->client[i];
+
+	if (client->fd < 0 || client->generation != generation)
+		return 0;
+	if (send(client->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	return errno == EAGAIN || errno == ENOBUFS ? -1 : 0;
+}
+
+void clients_close(struct clients *c)
+{
+	uint32_t i;
+
+	for (i = 0; i < CLIENTS_MOST; i++)
+		if (c->client[i].fd >= 0)
+			drop(&c->client[i]);
+}

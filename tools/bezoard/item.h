@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What travels from the sockets and files to the store, and what is counted on
+ * the way.
+ */
+#ifndef BEZOAR_TOOLS_BEZOARD_ITEM_H
+#define BEZOAR_TOOLS_BEZOARD_ITEM_H
+
+#include <bezoar/record.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum item_kind {
+	ITEM_RECORD,		/* a row of the table records */
+	ITEM_STRANGE,		/* whole, of another version: apart, raw */
+	ITEM_FORGED		/* whole, of another process than its sender: apart */
+};
+
+enum item_origin {
+	ORIGIN_SOCKET = 0,	/* the kernel has told who sent it */
+	ORIGIN_FILE = 1		/* nobody has; the file's owner is known */
+};
+
+struct item {
+	enum item_kind kind;
+	enum item_origin origin;
+	int32_t pid;		/* of who sent it, as it is here; of a file: as
+				 * the record says */
+	uint32_t uid;		/* of who sent it, or whose the file is */
+	uint32_t client;	/* who waits for an answer; CLIENT_NONE */
+	uint64_t generation;	/* of that one */
+	uint16_t bytes;
+	unsigned char raw[BEZ_RECORD_MOST];
+};
+
+#define CLIENT_NONE UINT32_MAX
+
+/* The digest of any version, which is its identity: the last eight bytes. */
+#define ITEM_DIGEST 8
+
+/* Numbers in the table counts, by name. They only grow. */
+enum count {
+	COUNT_TAKEN,		/* became a row of records */
+	COUNT_AGAIN,		/* had been taken before, acknowledged again */
+	COUNT_STRANGE,		/* another version: kept apart */
+	COUNT_FORGED,		/* not of its sender: kept apart */
+	COUNT_DAMAGED,		/* wrong digest, or no record at all */
+	COUNT_SHORT,		/* a packet shorter than a record */
+	COUNT_LONG,		/* one with more than a record in it */
+	COUNT_FLOOD,		/* over what one client may send in a second */
+	COUNT_NO_ROOM,		/* could not be stored, and there were too many */
+	COUNT_ACKS_DROPPED,	/* acknowledgements that nobody read */
+	COUNT_CLOSED,		/* connections closed to make room for others */
+	COUNT_RETIRED,		/* rows deleted by age or size */
+	COUNT_APART_RETIRED,	/* the same of what was kept apart */
+	COUNT_TORN,		/* torn ends of files */
+	COUNT_SKIPPED,		/* damaged pieces of files */
+	COUNTS
+};
+
+extern const char *const count_names[COUNTS];
+
+/* "bezoard: ..." on standard error: for the journal, or whoever started it. */
+void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

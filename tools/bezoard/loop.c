@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "listen.h"
+
+#define EVENTS		64
+#define KEEP_EVERY	1024		/* items, for the size */
+
+/* What is no client's number. */
+enum { EVENT_LISTENER = CLIENTS_MOST, EVENT_SIGNAL, EVENT_FILES };
+
+static struct loop {
+	int epoll, signals, ended;
+	struct listening listening;
+	struct store store;
+	struct batch batch;
+	struct clients clients;
+	struct files files;
+	uint64_t keep_due_ns;		/* 0: nothing will be too old */
+	uint64_t kept_at;		/* batch.put at that time */
+} loop = { .store.lock = -1 };
+
+static int watch(int fd, uint32_t what)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u32 = what };
+
+	return epoll_ctl(loop.epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	loop.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return loop.signals < 0 ? -1 : watch(loop.signals, EVENT_SIGNAL);
+}
+
+/* In the order in which others see it: who can connect will be served. */
+static int begin(const struct wishes *w)
+{
+	loop.epoll = epoll_create1(EPOLL_CLOEXEC);
+	loop.store.max_age_ns = w->max_age_ns;
+	loop.store.max_bytes = w->max_bytes;
+	loop.batch.store = &loop.store;
+	loop.batch.clients = &loop.clients;
+	loop.batch.delay_ns = w->delay_ns;
+	if (loop.epoll < 0 || open_signals()) {
+		say("%s", strerror(errno));
+		return -1;
+	}
+	if (store_open(&loop.store, w->store) ||
+	    files_open(&loop.files, w->files))
+		return -1;
+	clients_init(&loop.clients, loop.epoll, &loop.batch, w->rate,
+		     w->clients);
+	if (listening_open(&loop.listening, w->socket))
+		return -1;
+	if (watch(loop.listening.fd, EVENT_LISTENER) ||
+	    (loop.files.notify >= 0 &&
+	     watch(loop.files.notify, EVENT_FILES))) {
+		say("%s", strerror(errno));
+		return -1;
+	}
+	loop.keep_due_ns = clock_now();
+	manager_tell("READY=1");
+	return 0;
+}
+
+static void on_signal(void)
+{
+	struct signalfd_siginfo info;
+
+	while (read(loop.signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo != SIGHUP)
+			loop.ended = 1;
+		else if (loop.files.path)
+			loop.files.due_ns = clock_now();
+	}
+}
+
+static void on_event(uint32_t what)
+{
+	if (what == EVENT_LISTENER)
+		clients_accept(&loop.clients, loop.listening.fd);
+	else if (what == EVENT_SIGNAL)
+		on_signal();
+	else if (what == EVENT_FILES)
+		files_changed(&loop.files);
+	else
+		client_turn(&loop.clients, what);
+}
+
+static void keep(uint64_t now)
+{
+	uint64_t next;
+
+	store_keep(&loop.store, &next);
+	loop.keep_due_ns = next ? now + next : 0;
+	loop.kept_at = loop.batch.put;
+}
+
+static int is_due(uint64_t at, uint64_t now)
+{
+	return at && at <= now;
+}
+
+static void on_time(void)
+{
+	uint64_t now = clock_now();
+
+	if (is_due(loop.batch.due_ns, now))
+		batch_put(&loop.batch);
+	if (is_due(loop.files.due_ns, now))
+		files_turn(&loop.files, &loop.batch);
+	/* the first row after none: from now on one grows old */
+	if (!loop.keep_due_ns && loop.store.max_age_ns &&
+	    loop.batch.put != loop.kept_at)
+		loop.keep_due_ns = now + loop.store.max_age_ns;
+	if (is_due(loop.keep_due_ns, now) ||
+	    loop.batch.put - loop.kept_at >= KEEP_EVERY)
+		keep(now);
+}
+
+/* Milliseconds, rounded up: who comes too early comes twice. */
+static int patience(void)
+{
+	uint64_t dues[] = { loop.batch.due_ns, loop.files.due_ns,
+			    loop.keep_due_ns }, first = 0, now, ms;
+	size_t i;
+
+	for (i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
+		if (dues[i] && (!first || dues[i] < first))
+			first = dues[i];
+	if (!first)
+		return -1;
+	now = clock_now();
+	ms = first > now ? (first - now + 999999) / 1000000 : 0;
+	return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+/* What is still in the sockets was not acknowledged; what is here is put. */
+static void end(void)
+{
+	manager_tell("STOPPING=1");
+	listening_close(&loop.listening);
+	if ((loop.batch.n || loop.batch.due_ns) && batch_put(&loop.batch))
+		say("%zu records could not be stored, and are lost",
+		    loop.batch.n);
+	clients_close(&loop.clients);
+	files_close(&loop.files);
+	store_close(&loop.store);
+}
+
+int loop_run(const struct wishes *w)
+{
+	struct epoll_event events[EVENTS];
+	int i, n;
+
+	if (begin(w)) {
+		store_close(&loop.store);
+		return -1;
+	}
+	while (!loop.ended) {
+		n = epoll_wait(loop.epoll, events, EVENTS, patience());
+		for (i = 0; i < n; i++)
+			on_event(events[i].data.u32);
+		on_time();
+	}
+	end();
+	return 0;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* The transactions: a batch, and where a file was read up to. */
+#include "store.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store_in.h"
+
+int store_run(struct store *s, int which)
+{
+	int r = sqlite3_step(s->sql[which]);
+
+	sqlite3_reset(s->sql[which]);
+	return r == SQLITE_DONE || r == SQLITE_ROW ? SQLITE_OK : r;
+}
+
+int store_ask(struct store *s, int which, int64_t *ret_n)
+{
+	int r = sqlite3_step(s->sql[which]);
+
+	if (r == SQLITE_ROW)
+		*ret_n = sqlite3_column_int64(s->sql[which], 0);
+	sqlite3_reset(s->sql[which]);
+	return r == SQLITE_DONE || r == SQLITE_ROW ? SQLITE_OK : r;
+}
+
+static int64_t number(const unsigned char *little_endian)
+{
+	int64_t n;
+
+	memcpy(&n, little_endian, sizeof(n));
+	return n;
+}
+
+static void bind_name(sqlite3_stmt *sql, int at, const char *name, size_t most)
+{
+	sqlite3_bind_blob(sql, at, name, (int)strnlen(name, most),
+			  SQLITE_STATIC);
+}
+
+static int put_record(struct store *s, const struct item *item, int64_t now)
+{
+	sqlite3_stmt *sql = s->sql[SQL_RECORD];
+	struct bez_record r;
+	int i = 1;
+
+	memcpy(&r, item->raw, sizeof(r));
+	sqlite3_bind_int64(sql, i++, (int64_t)r.digest);
+	sqlite3_bind_int64(sql, i++, (int64_t)r.id);
+	sqlite3_bind_int64(sql, i++, now);
+	sqlite3_bind_int64(sql, i++, r.wall_ns > INT64_MAX ?
+			   INT64_MAX : (int64_t)r.wall_ns);
+	sqlite3_bind_int(sql, i++, item->pid);
+	sqlite3_bind_int(sql, i++, r.pid);
+	sqlite3_bind_int64(sql, i++, item->uid);
+	sqlite3_bind_int(sql, i++, item->origin);
+	bind_name(sql, i++, r.comm, sizeof(r.comm));
+	bind_name(sql, i++, r.name, sizeof(r.name));
+	sqlite3_bind_int(sql, i++, r.outcome);
+	sqlite3_bind_int(sql, i++, r.action);
+	sqlite3_bind_int(sql, i++, r.cause);
+	sqlite3_bind_blob(sql, i, item->raw, item->bytes, SQLITE_STATIC);
+	return store_run(s, SQL_RECORD);
+}
+
+static int put_apart(struct store *s, const struct item *item, int64_t now,
+		     uint64_t *counts)
+{
+	sqlite3_stmt *sql = s->sql[SQL_APART];
+	int bad;
+
+	sqlite3_bind_int64(sql, 1, number(item->raw + item->bytes -
+					  ITEM_DIGEST));
+	sqlite3_bind_int64(sql, 2, now);
+	sqlite3_bind_int(sql, 3, item->pid);
+	sqlite3_bind_int64(sql, 4, item->uid);
+	sqlite3_bind_int(sql, 5, item->origin);
+	sqlite3_bind_text(sql, 6, item->kind == ITEM_STRANGE ? "version" :
+			  "forged", -1, SQLITE_STATIC);
+	sqlite3_bind_blob(sql, 7, item->raw, item->bytes, SQLITE_STATIC);
+	bad = store_run(s, SQL_APART);
+	if (!bad && sqlite3_changes(s->db)) {
+		sqlite3_bind_int64(s->sql[SQL_KEEP_APART], 1,
+				   STORE_APART_MOST);
+		bad = store_run(s, SQL_KEEP_APART);
+		counts[COUNT_APART_RETIRED] += (uint64_t)sqlite3_changes(s->db);
+	}
+	return bad;
+}
+
+static int put_item(struct store *s, const struct item *item, int64_t now,
+		    uint64_t *counts)
+{
+	int bad;
+
+	if (item->kind == ITEM_RECORD) {
+		bad = put_record(s, item, now);
+		counts[sqlite3_changes(s->db) ? COUNT_TAKEN : COUNT_AGAIN]++;
+		return bad;
+	}
+	counts[item->kind == ITEM_STRANGE ? COUNT_STRANGE : COUNT_FORGED]++;
+	return put_apart(s, item, now, counts);
+}
+
+static int put_counts(struct store *s, const uint64_t *counts)
+{
+	sqlite3_stmt *sql = s->sql[SQL_COUNT];
+	int bad = SQLITE_OK, i;
+
+	for (i = 0; i < COUNTS && !bad; i++) {
+		if (!counts[i])
+			continue;
+		sqlite3_bind_text(sql, 1, count_names[i], -1, SQLITE_STATIC);
+		sqlite3_bind_int64(sql, 2, (int64_t)counts[i]);
+		bad = store_run(s, SQL_COUNT);
+	}
+	return bad;
+}
+
+static int put_all(struct store *s, const struct item *items, size_t n)
+{
+	uint64_t counts[COUNTS];
+	int bad = store_run(s, SQL_BEGIN);
+	int64_t now = store_now(), offset = s->offset;
+	size_t i;
+
+	memcpy(counts, s->counts, sizeof(counts));
+	if (!bad)
+		bad = store_clock(s);
+	for (i = 0; i < n && !bad; i++)
+		bad = put_item(s, &items[i], now, counts);
+	if (!bad)
+		bad = put_counts(s, counts);
+	if (!bad)
+		bad = store_run(s, SQL_COMMIT);
+	if (!bad)
+		memset(s->counts, 0, sizeof(s->counts));
+	else
+		s->offset = offset;
+	return bad;
+}
+
+enum store_answer store_put(struct store *s, const struct item *items,
+			    size_t n)
+{
+	int bad = s->db ? put_all(s, items, n) : SQLITE_CANTOPEN;
+	enum store_answer answer;
+
+	if (!bad) {
+		/* SQLite writes first and makes it visible then: who follows
+		 * (bezoar log --follow) is told now */
+		futimens(s->lock, NULL);
+		store_well(s);
+		return STORE_OK;
+	}
+	answer = store_trouble(s, bad);
+	/* a new one was begun */
+	if (answer == STORE_OK && put_all(s, items, n))
+		answer = STORE_LATER;
+	return answer;
+}
+
+static void bind_file(sqlite3_stmt *sql, const struct store_file *file)
+{
+	bind_name(sql, 1, file->name, strlen(file->name));
+	sqlite3_bind_int64(sql, 2, (int64_t)file->dev);
+	sqlite3_bind_int64(sql, 3, (int64_t)file->ino);
+}
+
+void store_file_at(struct store *s, struct store_file *file)
+{
+	sqlite3_stmt *sql = s->sql[SQL_FILE_AT];
+
+	file->at = file->torn = 0;
+	if (!s->db)
+		return;
+	bind_file(sql, file);
+	if (sqlite3_step(sql) == SQLITE_ROW) {
+		file->at = (uint64_t)sqlite3_column_int64(sql, 0);
+		file->torn = (uint64_t)sqlite3_column_int64(sql, 1);
+	}
+	sqlite3_reset(sql);
+}
+
+enum store_answer store_file_note(struct store *s,
+				  const struct store_file *file)
+{
+	sqlite3_stmt *sql = s->sql[SQL_FILE_NOTE];
+	int bad;
+
+	if (!s->db)
+		return STORE_LATER;
+	bind_file(sql, file);
+	sqlite3_bind_int64(sql, 4, (int64_t)file->at);
+	sqlite3_bind_int64(sql, 5, (int64_t)file->torn);
+	bad = store_run(s, SQL_FILE_NOTE);
+	return bad ? store_trouble(s, bad) : STORE_OK;
+}

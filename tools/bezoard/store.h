@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store: one SQLite database in WAL mode, written by this process alone (a
+ * lock file sees to that), read by whoever may. What store_put() has put is on
+ * the disk, as far as the disk keeps its word (synchronous=FULL: the log is
+ * flushed by each commit).
+ */
+#ifndef BEZOAR_TOOLS_BEZOARD_STORE_H
+#define BEZOAR_TOOLS_BEZOARD_STORE_H
+
+#include <sqlite3.h>
+#include <sys/types.h>
+
+#include "item.h"
+
+#define STORE_APART_MOST 4096		/* rows of apart; the oldest go */
+
+enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
+       SQL_META, SQL_SHIFT, SQL_SHIFT_APART, SQL_FILE_AT, SQL_FILE_NOTE,
+       SQL_KEEP_AGE, SQL_KEEP_SIZE, SQL_KEEP_APART, SQL_OLDEST, SQL_USED,
+       SQLS };
+
+struct store {
+	const char *path;
+	sqlite3 *db;			/* NULL: closed */
+	sqlite3_stmt *sql[SQLS];
+	int lock;			/* descriptor; -1 */
+	int64_t offset;			/* CLOCK_REALTIME - CLOCK_BOOTTIME */
+	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
+	uint64_t counts[COUNTS];	/* not in the table yet */
+};
+
+enum store_answer {
+	STORE_OK,
+	STORE_LATER,		/* no room, or the disk fails: nothing was put */
+	STORE_FAILED		/* neither now nor later; it was said */
+};
+
+/*
+ * Open or make it. One that is damaged or cannot be written is kept aside and
+ * a new one begun, which is said. -1: there is none, it was said why.
+ */
+int store_open(struct store *s, const char *path);
+void store_close(struct store *s);
+
+/*
+ * Put @n items and s->counts in one transaction; all or nothing. A database that
+ * turns out to be damaged is replaced as above.
+ */
+enum store_answer store_put(struct store *s, const struct item *items,
+			    size_t n);
+
+/* A file that records are read from, as far as it was read. */
+struct store_file {
+	const char *name;
+	dev_t dev;
+	ino_t ino;
+	uint64_t at;			/* what is before is done with */
+	uint64_t torn;			/* bytes that it had when its end was said to
+					 * be torn; 0: it was not */
+};
+
+/* Fill at and torn: 0 if it is not known, or another file of that name. */
+void store_file_at(struct store *s, struct store_file *file);
+enum store_answer store_file_note(struct store *s,
+				  const struct store_file *file);
+
+/*
+ * Delete what is too old, or too much. *@ret_next_ns: how long from now until the
+ * next row will be too old; 0: none will.
+ */
+enum store_answer store_keep(struct store *s, uint64_t *ret_next_ns);
+
+#endif

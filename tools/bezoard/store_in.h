@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the files of the store. */
+#ifndef BEZOAR_TOOLS_BEZOARD_STORE_IN_H
+#define BEZOAR_TOOLS_BEZOARD_STORE_IN_H
+
+#include "store.h"
+
+/* One statement that returns no row, and is ready for the next time. Returns
+ * SQLITE_OK or an extended code. */
+int store_run(struct store *s, int which);
+/* The one number that it asks for; *@ret_n is not touched if there is none. */
+int store_ask(struct store *s, int which, int64_t *ret_n);
+
+/* In a transaction: what was taken by a clock that was set since counts as taken
+ * by the new one. Returns like store_run(). */
+int store_clock(struct store *s);
+/* The same when it is opened, out of the table meta. */
+void store_clock_load(struct store *s);
+int64_t store_now(void);
+
+/* Out of the way, with a name that says when. -1: it was said why not. */
+int store_aside(const char *path, const char *why);
+
+/* Roll back, and say what is to be thought of the code @bad, once for each
+ * trouble. */
+enum store_answer store_trouble(struct store *s, int bad);
+void store_well(struct store *s);
+
+#endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening the store, and what is done with one that cannot be used: it is kept
+ * aside under another name and a new one begun. What comes next is more than
+ * what was, and what was may still be read by who has the tools.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "schema.h"
+#include "store_in.h"
+
+#define NAME_ROOM	4096
+#define READERS		"bezoar"	/* group */
+#define PATIENCE_MS	2000		/* with a reader that restores the log */
+
+static const char *const sqls[SQLS] = {
+	[SQL_BEGIN] = "BEGIN IMMEDIATE",
+	[SQL_COMMIT] = "COMMIT",
+	[SQL_ROLLBACK] = "ROLLBACK",
+	[SQL_RECORD] = "INSERT INTO records (digest, id, taken, wall_ns, pid, "
+		"own_pid, uid, origin, comm, region, outcome, action, cause, "
+		"raw) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+		"ON CONFLICT (digest, id) DO NOTHING",
+	[SQL_APART] = "INSERT INTO apart (digest, taken, pid, uid, origin, "
+		"why, raw) VALUES (?,?,?,?,?,?,?) "
+		"ON CONFLICT (digest, pid, why) DO NOTHING",
+	[SQL_COUNT] = "INSERT INTO counts VALUES (?1, ?2) "
+		"ON CONFLICT (name) DO UPDATE SET n = n + ?2",
+	[SQL_META] = "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+	[SQL_SHIFT] = "UPDATE records SET taken = taken + ?",
+	[SQL_SHIFT_APART] = "UPDATE apart SET taken = taken + ?",
+	[SQL_FILE_AT] = "SELECT at, torn FROM files WHERE name = ? AND dev = ? AND "
+		"ino = ?",
+	[SQL_FILE_NOTE] = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
+	/* by the numbers, which are older the smaller they are */
+	[SQL_KEEP_AGE] = "DELETE FROM records WHERE number < ifnull("
+		"(SELECT number FROM records WHERE taken >= ? ORDER BY number "
+		"LIMIT 1), 9223372036854775807)",
+	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number <= "
+		"(SELECT number FROM records ORDER BY number LIMIT 1 OFFSET "
+		"(SELECT count(*) / 8 FROM records))",
+	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number <= "
+		"(SELECT max(number) FROM apart) - ?",
+	[SQL_OLDEST] = "SELECT taken FROM records ORDER BY number LIMIT 1",
+	[SQL_USED] = "SELECT (page_count - freelist_count) * page_size FROM "
+		"pragma_page_count, pragma_freelist_count, pragma_page_size",
+};
+
+static void beside(char ret[NAME_ROOM], const char *path, const char *end)
+{
+	snprintf(ret, NAME_ROOM, "%s%s", path, end);
+}
+
+int store_aside(const char *path, const char *why)
+{
+	static const char *const ends[] = { "", "-wal" };
+	char from[NAME_ROOM], to[NAME_ROOM], when[64];
+	time_t now = time(NULL);
+	unsigned int i, n = 0;
+	struct tm tm;
+
+	memset(&tm, 0, sizeof(tm));
+	gmtime_r(&now, &tm);
+	strftime(when, 32, ".aside-%Y%m%dT%H%M%SZ", &tm);
+	do {
+		if (n)
+			snprintf(when + strcspn(when, "Z"), 16, "Z-%u", n);
+		beside(to, path, when);
+	} while (!access(to, F_OK) && ++n < 1000);
+	beside(from, path, "-shm");
+	unlink(from);
+	for (i = 0; i < 2; i++) {
+		beside(from, path, ends[i]);
+		snprintf(to, sizeof(to), "%s%s%s", path, when, ends[i]);
+		if (rename(from, to) && (!i || errno != ENOENT)) {
+			say("%s cannot be used (%s), and cannot be kept aside "
+			    "either: %s. Make its folder writable, or name "
+			    "another by --store", path, why, strerror(errno));
+			return -1;
+		}
+	}
+	say("%s CANNOT BE USED: %s. It is kept as %s%s, and a new, empty store "
+	    "was begun", path, why, path, when);
+	return 0;
+}
+
+/* SQLite makes its log and index with the mode and group of the database. */
+static int make(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	struct group *readers;
+
+	if (fd < 0)
+		return errno == EEXIST ? 0 : -errno;
+	readers = getgrnam(READERS);
+	if (readers && fchown(fd, (uid_t)-1, readers->gr_gid))
+		say("%s: group %s may not read it: %s", path, READERS,
+		    strerror(errno));
+	close(fd);
+	return 0;
+}
+
+static int lock(struct store *s)
+{
+	char name[NAME_ROOM];
+
+	if (s->lock >= 0)
+		return 0;
+	beside(name, s->path, ".lock");
+	s->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (s->lock < 0) {
+		say("%s: %s", name, strerror(errno));
+		return -1;
+	}
+	if (flock(s->lock, LOCK_EX | LOCK_NB)) {
+		say("%s: another bezoard writes to it", s->path);
+		return -1;
+	}
+	return 0;
+}
+
+static void drop(struct store *s)
+{
+	int i;
+
+	for (i = 0; i < SQLS; i++) {
+		sqlite3_finalize(s->sql[i]);
+		s->sql[i] = NULL;
+	}
+	sqlite3_close(s->db);
+	s->db = NULL;
+}
+
+static int check_row(void *ret_ok, int n, char **values, char **names)
+{
+	(void)names;
+	*(int *)ret_ok = n == 1 && values[0] && !strcmp(values[0], "ok");
+	return 0;
+}
+
+/* NULL: all is well. Else what is wrong with it. */
+static const char *begin(struct store *s)
+{
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, on = 1, ok = 0;
+
+	if (sqlite3_open_v2(s->path, &s->db, flags, NULL) ||
+	    sqlite3_extended_result_codes(s->db, 1))
+		return sqlite3_errmsg(s->db);
+	if (sqlite3_db_readonly(s->db, "main") == 1)
+		return "it may not be written to";
+	sqlite3_busy_timeout(s->db, PATIENCE_MS);
+	/* readers that may not write to the folder need log and index there */
+	sqlite3_file_control(s->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+	if (sqlite3_exec(s->db, "PRAGMA trusted_schema = OFF;"
+			 "PRAGMA cell_size_check = ON;"
+			 "PRAGMA journal_mode = WAL;"
+			 "PRAGMA synchronous = FULL;"
+			 "PRAGMA cache_size = -1024;"
+			 "PRAGMA journal_size_limit = 8388608", NULL, NULL,
+			 NULL) ||
+	    sqlite3_exec(s->db, "PRAGMA quick_check(1)", check_row, &ok, NULL))
+		return sqlite3_errmsg(s->db);
+	return ok ? NULL : "it is damaged";
+}
+
+/* 0; 1: it is to be kept aside, *@ret_why; -1: said. */
+static int bring(struct store *s, char ret_why[256])
+{
+	int from, i;
+
+	switch (schema_bring(s->db, schema_steps, schema_version, &from)) {
+	case SCHEMA_NEWER:
+		say("%s is a store of version %d, and this bezoard knows %d: it "
+		    "was not touched. Run a newer bezoard, or name another by "
+		    "--store", s->path, from, schema_version);
+		return -1;
+	case SCHEMA_FOREIGN:
+		say("%s is a database of something else: it was not touched. "
+		    "Name another by --store", s->path);
+		return -1;
+	case SCHEMA_FAILED:
+		snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
+		/* no reason to throw it away */
+		i = sqlite3_errcode(s->db) & 0xff;
+		if (i != SQLITE_FULL && i != SQLITE_IOERR && i != SQLITE_BUSY)
+			return 1;
+		say("%s: %s", s->path, ret_why);
+		return -1;
+	case SCHEMA_OK:
+	default:
+		break;
+	}
+	if (from && from < schema_version)
+		say("%s was of version %d and is of version %d now", s->path,
+		    from, schema_version);
+	for (i = 0; i < SQLS; i++)
+		if (sqlite3_prepare_v3(s->db, sqls[i], -1,
+				       SQLITE_PREPARE_PERSISTENT, &s->sql[i],
+				       NULL)) {
+			snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
+			return 1;
+		}
+	store_clock_load(s);
+	return 0;
+}
+
+static int open_once(struct store *s, char ret_why[256])
+{
+	const char *wrong;
+	int r = make(s->path), code;
+
+	if (r) {
+		say("%s: %s", s->path, strerror(-r));
+		return -1;
+	}
+	wrong = begin(s);
+	if (!wrong)
+		return bring(s, ret_why);
+	snprintf(ret_why, 256, "%s", wrong);
+	code = s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_NOMEM;
+	if (code != SQLITE_FULL && code != SQLITE_NOMEM && code != SQLITE_BUSY)
+		return 1;
+	say("%s: %s", s->path, ret_why);
+	return -1;
+}
+
+int store_open(struct store *s, const char *path)
+{
+	char why[256];
+	int r;
+
+	s->path = path;
+	if (lock(s))
+		return -1;
+	r = open_once(s, why);
+	if (r == 1) {
+		drop(s);
+		r = store_aside(path, why) ? -1 : open_once(s, why);
+		if (r == 1)
+			say("%s: %s", path, why);
+	}
+	if (r)
+		drop(s);
+	return r ? -1 : 0;
+}
+
+void store_close(struct store *s)
+{
+	drop(s);
+	if (s->lock >= 0)
+		close(s->lock);
+	s->lock = -1;
+}
+
+/* ---------------------------------------------------------------- trouble */
+
+static int troubled;			/* it was said */
+
+void store_well(struct store *s)
+{
+	if (troubled)
+		say("%s: there is room again", s->path);
+	troubled = 0;
+}
+
+enum store_answer store_trouble(struct store *s, int bad)
+{
+	char why[256] = "it could not be opened";
+	int code = bad & 0xff;
+
+	if (s->db) {
+		snprintf(why, sizeof(why), "%s", sqlite3_errmsg(s->db));
+		if (!sqlite3_get_autocommit(s->db))
+			store_run(s, SQL_ROLLBACK);
+	}
+	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
+	    code == SQLITE_READONLY || !s->db) {
+		drop(s);
+		/* what is there may be good by now, else it goes aside */
+		return store_open(s, s->path) ? STORE_LATER : STORE_OK;
+	}
+	if (!troubled)
+		say("%s: %s. Records are kept in memory as far as there is "
+		    "room, then dropped and counted; it is tried again each "
+		    "second", s->path, why);
+	troubled = 1;
+	return STORE_LATER;
+}

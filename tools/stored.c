@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* bezoar log of a store of bezoard(8): by what SQLite lets everybody see who may read
+ * the file, while the daemon writes to it. */
+#include "stored.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "bezoard/schema.h"
+#include "read.h"
+#include "show.h"
+
+#define PATIENCE_MS 10000
+
+struct stored {
+	const char *name;
+	const struct log_wishes *wishes;
+	sqlite3 *db;
+	sqlite3_stmt *rows;
+	int64_t last;			/* number of the last that was read */
+	int status;
+};
+
+int stored_is(const char *path)
+{
+	static const char magic[] = "SQLite format 3";
+	char head[sizeof(magic)];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), is;
+
+	if (fd < 0)
+		return 0;
+	is = pread(fd, head, sizeof(head), 0) == sizeof(head) &&
+	     !memcmp(head, magic, sizeof(head));
+	close(fd);
+	return is;
+}
+
+static void failed(struct stored *s)
+{
+	tool_say("%s: %s", s->name, sqlite3_errmsg(s->db));
+	s->status = TOOL_FAILED;
+}
+
+static int open_it(struct stored *s, const char *path)
+{
+	/* the number puts in order what was taken at different times */
+	static const char sql[] =
+		"SELECT number, raw, taken, pid, uid, origin FROM records "
+		"WHERE number > ?1 AND wall_ns >= ?2 ORDER BY number";
+	int version;
+
+	if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READONLY, NULL)) {
+		failed(s);
+		return -1;
+	}
+	sqlite3_busy_timeout(s->db, PATIENCE_MS);
+	version = schema_of(s->db);
+	if (version < 0) {
+		failed(s);
+		return -1;
+	}
+	if (!version || version > schema_version) {
+		tool_say("%s: a database that is no store of bezoard, or one of "
+			 "a newer version", s->name);
+		s->status = TOOL_FAILED;
+		return -1;
+	}
+	if (!sqlite3_prepare_v2(s->db, sql, -1, &s->rows, NULL))
+		return 0;
+	failed(s);
+	return -1;
+}
+
+static void row(struct stored *s)
+{
+	struct show_from from = {
+		.number = sqlite3_column_int64(s->rows, 0),
+		.taken_ns = (uint64_t)sqlite3_column_int64(s->rows, 2),
+		.pid = sqlite3_column_int(s->rows, 3),
+		.uid = (uint32_t)sqlite3_column_int64(s->rows, 4),
+		.is_file = sqlite3_column_int(s->rows, 5),
+	};
+	const unsigned char *raw = sqlite3_column_blob(s->rows, 1);
+	size_t len = (size_t)sqlite3_column_bytes(s->rows, 1);
+	struct piece p = { .kind = PIECE_OTHER };
+
+	s->last = from.number;
+	if (piece_first(raw, len, 1, &p) != len || p.kind != PIECE_RECORD) {
+		tool_say("%s: row %" PRId64 " is no whole record", s->name,
+			 s->last);
+		if (!s->status)
+			s->status = TOOL_FOUND;
+		return;
+	}
+	if (!filter_takes(&s->wishes->filter, &p.record, from.pid))
+		return;
+	if (!s->wishes->json)
+		show_text(&p.record, &from);
+	else if (show_json(&p.record, &from))
+		s->status = TOOL_FAILED;
+}
+
+/* All from s->last on. */
+static void rows(struct stored *s)
+{
+	uint64_t since = s->wishes->filter.since_ns;
+	int r;
+
+	sqlite3_bind_int64(s->rows, 1, s->last);
+	sqlite3_bind_int64(s->rows, 2, since > INT64_MAX ? INT64_MAX :
+						       (int64_t)since);
+	while ((r = sqlite3_step(s->rows)) == SQLITE_ROW)
+		row(s);
+	sqlite3_reset(s->rows);
+	if (r != SQLITE_DONE)
+		failed(s);
+	fflush(stdout);
+}
+
+static void counts(struct stored *s)
+{
+	sqlite3_stmt *all = NULL;
+	int r = sqlite3_prepare_v2(s->db, "SELECT name, n FROM counts ORDER BY "
+				   "name", -1, &all, NULL);
+
+	while (!r && (r = sqlite3_step(all)) == SQLITE_ROW) {
+		printf(s->wishes->json ? "{\"count\":\"%s\",\"n\":%" PRId64 "}\n" :
+		       "%-26s %" PRId64 "\n",
+		       (const char *)sqlite3_column_text(all, 0),
+		       (int64_t)sqlite3_column_int64(all, 1));
+		r = SQLITE_OK;
+	}
+	sqlite3_finalize(all);
+	if (r != SQLITE_DONE)
+		failed(s);
+}
+
+/* After each commit the daemon touches a file beside the store. */
+static void follow(struct stored *s, const char *path)
+{
+	char events[4096], *copy = strdup(path);
+	int fd = inotify_init1(IN_CLOEXEC);
+
+	if (fd < 0 || !copy ||
+	    inotify_add_watch(fd, dirname(copy), IN_ATTRIB) < 0) {
+		tool_say("%s: it cannot be followed: %s", s->name,
+			 strerror(errno));
+		s->status = TOOL_FAILED;
+	}
+	while (s->status != TOOL_FAILED && !ferror(stdout)) {
+		rows(s);
+		if (read(fd, events, sizeof(events)) < 0 && errno != EINTR)
+			break;
+	}
+	free(copy);
+	if (fd >= 0)
+		close(fd);
+}
+
+int stored_log(const char *path, const char *name,
+	       const struct log_wishes *wishes)
+{
+	struct stored s = { .name = name, .wishes = wishes };
+
+	if (!open_it(&s, path)) {
+		if (wishes->counts)
+			counts(&s);
+		else if (wishes->follow)
+			follow(&s, path);
+		else
+			rows(&s);
+	}
+	sqlite3_finalize(s.rows);
+	sqlite3_close(s.db);
+	return s.status;
+}
