@@ -242,12 +242,18 @@ enum store_answer store_put(const struct store_key *k,
 			    const struct store_value *v)
 {
 	struct call c = { .value = v };
+	bool again;
 
 	call_run(&c, k, call_put);
-	if (c.answer == STORE_FULL && c.s->unmended) {
-		pthread_mutex_lock(&c.s->lock);
+	if (c.answer != STORE_FULL)
+		return c.answer;
+	/* a page that could not be made good may be by now */
+	pthread_mutex_lock(&c.s->lock);
+	again = c.s->unmended;
+	if (again)
 		mend(c.s);
-		pthread_mutex_unlock(&c.s->lock);
+	pthread_mutex_unlock(&c.s->lock);
+	if (again) {
 		c.done = false;
 		call_run(&c, k, call_put);
 	}
