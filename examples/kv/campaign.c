@@ -273,8 +273,10 @@ static bool report(const struct result *r, const struct options *o, int pid)
 	const struct check checks[] = {
 		{ "pages of items lost", r->lost, NULL, r->lost > 0 },
 		{ "pages of the index lost", r->lost_index, NULL, true },
-		{ "index made anew", r->rebuilt, "if a page of it was lost",
-		  !r->rebuilt == !r->lost_index },
+		/* of a few pages it may be that no key was looked up by them */
+		{ "index made anew", r->rebuilt, "if pages of it were lost",
+		  r->lost_index ? r->rebuilt || r->lost_index < 10 :
+				  !r->rebuilt },
 		{ "keys on lost pages", r->reported, NULL, true },
 		{ "keys lost, the server says", r->keys,
 		  "those, but for what was overwritten first",
