@@ -24,7 +24,8 @@
 #include <unistd.h>
 
 #define SLOTS	4096u
-#define ASKS	1000u
+#define ASKS	1000u		/* of a sample; not the same in the next */
+#define ALL_ASKS 65536u
 #define LEAVES	100u
 #define PAGE	4096ul
 
@@ -206,18 +207,29 @@ static void delivers(bool quick, struct bench_result *result)
 
 struct many {
 	struct ref_slot slot[SLOTS];
-	uint64_t ask[ASKS];
+	uint64_t ask[ALL_ASKS];
 };
+
+/* A processor learns by heart how each step of a search goes that it has seen before:
+ * a guest asks for another address each time. */
+static const uint64_t *next_asks(const struct many *many)
+{
+	static unsigned int at;
+
+	at = (at + ASKS) % (ALL_ASKS - ASKS);
+	return &many->ask[at];
+}
 
 static int by_bez_vm_gpa(void *arg, double *samples, size_t n)
 {
 	const struct many *many = arg;
 
 	for (size_t i = 0; i < n; i++) {
+		const uint64_t *ask = next_asks(many);
 		uint64_t from = bench_now(), sum = 0, gpa;
 
 		for (unsigned int k = 0; k < ASKS; k++)
-			if (!bez_vm_gpa(vm, (void *)many->ask[k], &gpa))
+			if (!bez_vm_gpa(vm, (void *)ask[k], &gpa))
 				sum += gpa;
 		samples[i] = bench_span(from, bench_now()) / ASKS;
 		if (!sum)
@@ -231,10 +243,11 @@ static int by_search(void *arg, double *samples, size_t n)
 	const struct many *many = arg;
 
 	for (size_t i = 0; i < n; i++) {
+		const uint64_t *ask = next_asks(many);
 		uint64_t from = bench_now(), sum = 0;
 
 		for (unsigned int k = 0; k < ASKS; k++)
-			sum += ref_gpa(many->slot, SLOTS, many->ask[k]);
+			sum += ref_gpa(many->slot, SLOTS, ask[k]);
 		samples[i] = bench_span(from, bench_now()) / ASKS;
 		if (!sum)
 			return -ENODATA;
@@ -258,7 +271,7 @@ static int add_many(struct many *many)
 		err = bez_vm_map(vm, gpa, PAGE, hva, 0, NULL);
 	}
 	srandom(1);
-	for (i = 0; i < ASKS; i++) {
+	for (i = 0; i < ALL_ASKS; i++) {
 		uint64_t gpa, hva = (uint64_t)at +
 				    2 * ((uint64_t)random() % SLOTS) * PAGE + 77;
 
