@@ -325,6 +325,11 @@ int bez_quarantine_back(void *addr, size_t len)
 	return r;
 }
 
+int bz_quarantine_any(void)
+{
+	return atomic_load(&bz_quarantines.count) != 0;
+}
+
 /* Nobody asks who is not there yet: a notice is worth little later. */
 void bz_quarantine_announced(uint64_t addr, uint64_t len)
 {
@@ -332,7 +337,7 @@ void bz_quarantine_announced(uint64_t addr, uint64_t len)
 	uint32_t i;
 	int wanted = 0;
 
-	if (!atomic_load(&bz_quarantines.count) || enter(&mm))
+	if (enter(&mm))
 		return;
 	for (i = 0; i < BEZ_QUARANTINES_MAX; i++)
 		wanted |= atomic_load(&bz_quarantines.one[i].state) ==

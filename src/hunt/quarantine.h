@@ -8,6 +8,9 @@
 /* Worker: tell what is to be told, 1 if there was something. */
 int bz_quarantine_tell(void);
 
+/* Is anybody told? */
+int bz_quarantine_any(void);
+
 /* Worker: an early notice that the kernel does not confirm. */
 void bz_quarantine_announced(uint64_t addr, uint64_t len);
 

@@ -181,7 +181,8 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 		bz_ladder_record(mm, me, &fault, BEZ_OUTCOME_STALE);
 	leave(mm, me);
 	/* it may be about a page that could not be unmapped */
-	if (r == -ENOENT && bz_probe(x, 1) != BZ_PROBE_LOST)
+	if (r == -ENOENT && bz_quarantine_any() &&
+	    bz_probe(x, 1) != BZ_PROBE_LOST)
 		bz_quarantine_announced(fault.addr, x.width);
 }
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "fake_kvm.h"
 
 #include "vmm/sys.h"
+#include "vmm/vmm.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <ucontext.h>
 
 #define VAL	(1ull << 63)
 #define OVER	(1ull << 62)
@@ -258,4 +261,21 @@ long bzv_sys_run(int vcpu_fd)
 int bzv_sys_linux(void)
 {
 	return fake.linux_major;
+}
+
+int fake_meet(struct bez_vm *vm, int fd, void *page)
+{
+	static const unsigned char code[] = { 0x0f, 0x05, 0x90 };
+	struct bez_lost lost = {
+		.addr = page, .width = 4096,
+		.touched = (char *)page + 8,
+	};
+	ucontext_t uc;
+
+	memset(&uc, 0, sizeof(uc));
+	uc.uc_mcontext.gregs[REG_RIP] = (greg_t)(code + 2);
+	uc.uc_mcontext.gregs[REG_RSI] = KVM_RUN;
+	uc.uc_mcontext.gregs[REG_RDI] = fd;
+	uc.uc_mcontext.gregs[REG_RAX] = -EINTR;
+	return bzv_relay(&lost, &uc, vm);
 }

@@ -8,6 +8,7 @@
 #ifndef BEZOAR_TESTS_VMM_FAKE_KVM_H
 #define BEZOAR_TESTS_VMM_FAKE_KVM_H
 
+#include <bezoar/vmm.h>
 #include <linux/kvm.h>
 #include <stdint.h>
 
@@ -59,5 +60,9 @@ struct fake_kvm {
 extern struct fake_kvm fake;
 
 void fake_reset(void);
+
+/* As if KVM_RUN of the vCPU @fd had been left by the kernel's signal for this page: what
+ * the relay says. */
+int fake_meet(struct bez_vm *vm, int fd, void *page);
 
 #endif

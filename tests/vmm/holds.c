@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <ucontext.h>
 
 #define PAGES	8
 #define GPA	0x100000ull
@@ -57,19 +56,7 @@ static void make(int vcpus, uint64_t patience_ns)
 
 static int meet(unsigned int page)
 {
-	static const unsigned char code[] = { 0x0f, 0x05, 0x90 };
-	struct bez_lost lost = {
-		.addr = mem + page * 4096, .width = 4096,
-		.touched = mem + page * 4096 + 8,
-	};
-	ucontext_t uc;
-
-	memset(&uc, 0, sizeof(uc));
-	uc.uc_mcontext.gregs[REG_RIP] = (greg_t)(code + 2);
-	uc.uc_mcontext.gregs[REG_RSI] = KVM_RUN;
-	uc.uc_mcontext.gregs[REG_RDI] = FAKE_VCPU;
-	uc.uc_mcontext.gregs[REG_RAX] = -EINTR;
-	CHECK_EQ(bzv_relay(&lost, &uc, vm), 1);
+	CHECK_EQ(fake_meet(vm, FAKE_VCPU, mem + page * 4096), 1);
 	return bez_vcpu_deliver(vcpu[0], -EINTR);
 }
 

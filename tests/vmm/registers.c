@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #define PAGES	8
 #define GPA	0x100000ull
@@ -60,22 +59,9 @@ static void unmake(void)
 	munmap(run, 4096);
 }
 
-/* As if KVM_RUN had been left by the kernel's signal. */
 static void meet(void)
 {
-	static const unsigned char code[] = { 0x0f, 0x05, 0x90 };
-	struct bez_lost lost = {
-		.addr = mem + LOST * 4096, .width = 4096,
-		.touched = mem + LOST * 4096 + 8,
-	};
-	ucontext_t uc;
-
-	memset(&uc, 0, sizeof(uc));
-	uc.uc_mcontext.gregs[REG_RIP] = (greg_t)(code + 2);
-	uc.uc_mcontext.gregs[REG_RSI] = KVM_RUN;
-	uc.uc_mcontext.gregs[REG_RDI] = FAKE_VCPU;
-	uc.uc_mcontext.gregs[REG_RAX] = -EINTR;
-	CHECK_EQ(bzv_relay(&lost, &uc, vm), 1);
+	CHECK_EQ(fake_meet(vm, FAKE_VCPU, mem + LOST * 4096), 1);
 }
 
 /* ------------------------------------------------------------------- fetched */
