@@ -182,8 +182,15 @@ static void registers_in_the_run(void)
 	run = m.toy.run[0];
 	run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS |
 			      KVM_SYNC_X86_EVENTS;
+	/* it serves a machine check: nothing is told, nobody asks for registers */
+	toy_set_msr(&m.toy, 0, 0x17a, 4);
 	toy_begin(&m.toy, 0, TOY_LOAD, AT, 0, 0);
 	CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
+	CHECK_EQ(run->s.regs.sregs.cr3, 0x1000);
+	CHECK_EQ(run->s.regs.regs.rip, toy_rip(TOY_LOAD));
+	toy_set_msr(&m.toy, 0, 0x17a, 0);
+	while (!machine_count(&m, BEZ_VM_OUTCOME_DELIVERED))
+		CHECK_EQ(bez_vcpu_run(m.vcpu[0]), -EINTR);
 	CHECK_EQ(run->s.regs.sregs.cr3, 0x1000);
 	CHECK_EQ(run->s.regs.regs.rip, toy_rip(TOY_LOAD));
 	CHECK(run->s.regs.events.exception.pending ||
