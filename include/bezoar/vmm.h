@@ -90,8 +90,9 @@ typedef void (*bez_vm_event_fn)(const struct bez_vm_event *event, void *arg);
 typedef void (*bez_vm_kick_fn)(struct bez_vcpu *vcpu, void *arg);
 
 /* [@gpa, @gpa + @len) was just written by the library for the monitor (bez_vm_write()) or
- * for the guest (a store that KVM left to it): mark it dirty. On the thread that wrote,
- * with no lock held, before the call returns or the guest goes on. */
+ * for the guest (a store that KVM left to it), or made zeros (bez_vm_reset()): mark it
+ * dirty. On the thread that wrote, with no lock held, before the call returns or the
+ * guest goes on. */
 typedef void (*bez_vm_wrote_fn)(struct bez_vm *vm, uint64_t gpa, uint64_t len,
 				void *arg);
 

@@ -81,6 +81,18 @@ static void refresh(struct bez_vcpu *vcpu)
 			      &run->s.regs.events);
 }
 
+/* One memory may be in several slots: the one that KVM has named, if it is there still.
+ * 0: none. */
+static uint64_t named(const struct bez_vm *vm, const struct bzv_item *item)
+{
+	struct bzv_piece p;
+
+	if (!item->gpa || bzv_order_find(&vm->slots.by_gpa, item->gpa, &p) ||
+	    p.other + (item->gpa - p.start) != item->hva)
+		return 0;
+	return item->gpa;
+}
+
 /* Where the guest has it, and whether there is still something to tell. */
 static enum bez_vm_outcome locate(struct telling *t)
 {
@@ -93,7 +105,7 @@ static enum bez_vm_outcome locate(struct telling *t)
 		  bzv_order_find(&vm->slots.by_gpa, gpa, &p))
 		return BEZ_VM_OUTCOME_GONE;
 	if (hva)
-		gpa = p.other + (hva - p.start);
+		gpa = named(vm, item) ? item->gpa : p.other + (hva - p.start);
 	else
 		hva = p.other + (gpa - p.start);
 	t->event.gpa = gpa & -(uint64_t)BZV_PAGE;

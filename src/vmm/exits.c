@@ -47,6 +47,12 @@ static uint64_t host(const struct bez_vcpu *vcpu, uint64_t gpa,
 	return ret_slot->other + (gpa - ret_slot->start);
 }
 
+static void at(struct bzv_item *item, uint64_t hva, uint64_t gpa)
+{
+	item->hva = hva;
+	item->gpa = gpa;
+}
+
 /* ---------------------------------------------------------------- stores */
 
 /* Of a store that KVM has cut: this piece. 0: it is the monitor's. */
@@ -61,13 +67,13 @@ static int store_piece(struct bez_vcpu *vcpu, struct bzv_item *item)
 	if (is_lost((void *)hva) ||
 	    bez_copy((void *)hva, run->mmio.data, run->mmio.len)) {
 		if (item->error == BEZ_VM_ERROR_NONE)
-			item->hva = hva;
+			at(item, hva, run->mmio.phys_addr);
 		if (!bez_lost_in((void *)hva, 1))
 			item->undone = -EHWPOISON;
 		item->error = BEZ_VM_ERROR_SRAR;
 	} else {
 		if (item->error == BEZ_VM_ERROR_NONE)
-			item->hva = hva;
+			at(item, hva, run->mmio.phys_addr);
 		bzv_wrote(vcpu->vm, run->mmio.phys_addr, run->mmio.len);
 	}
 	return 1;
@@ -101,7 +107,7 @@ static enum bzv_exit store(struct bez_vcpu *vcpu, struct bzv_item *item)
 static enum bzv_exit load(struct bez_vcpu *vcpu, struct bzv_item *item)
 {
 	const struct kvm_run *run = vcpu->run;
-	uint64_t gpa = run->mmio.phys_addr, hva, at = 0;
+	uint64_t gpa = run->mmio.phys_addr, hva, lost = 0;
 	struct bzv_piece slot;
 	uint32_t i;
 
@@ -109,16 +115,16 @@ static enum bzv_exit load(struct bez_vcpu *vcpu, struct bzv_item *item)
 	if (!hva)
 		return BZV_EXIT_YOURS;
 	for (i = 0; i < run->mmio.len; i += run->mmio.len - 1) {
-		at = host(vcpu, gpa + i, &slot);
-		if (at && is_lost((void *)at))
+		lost = host(vcpu, gpa + i, &slot);
+		if (lost && is_lost((void *)lost))
 			break;
-		at = 0;
+		lost = 0;
 		if (run->mmio.len == 1 || i)
 			break;
 	}
-	if (at) {
+	if (lost) {
 		item->error = BEZ_VM_ERROR_SRAR;
-		item->hva = at;
+		at(item, lost, gpa + i);
 	} else if (bez_recover((void *)hva, 1)) {
 		return BZV_EXIT_YOURS;	/* closed by the monitor itself */
 	}
@@ -136,7 +142,7 @@ static enum bzv_exit memory_fault(struct bez_vcpu *vcpu, struct bzv_item *item)
 	memcpy(&fault, &vcpu->run->hw, sizeof(fault));
 	if (fault.flags & BZV_MEMORY_FAULT_PRIVATE)
 		return BZV_EXIT_YOURS;
-	item->hva = host(vcpu, fault.gpa, &slot);
+	at(item, host(vcpu, fault.gpa, &slot), fault.gpa);
 	if (!item->hva || !is_lost((void *)item->hva))
 		return BZV_EXIT_YOURS;
 	item->error = BEZ_VM_ERROR_SRAR;
@@ -147,14 +153,14 @@ static enum bzv_exit memory_fault(struct bez_vcpu *vcpu, struct bzv_item *item)
 static int is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
 			  struct bzv_item *item)
 {
-	struct kvm_translation at;
+	struct kvm_translation t;
 	struct bzv_piece slot;
 
-	memset(&at, 0, sizeof(at));
-	at.linear_address = linear;
-	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &at) || !at.valid)
+	memset(&t, 0, sizeof(t));
+	t.linear_address = linear;
+	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &t) || !t.valid)
 		return 0;
-	item->hva = host(vcpu, at.physical_address, &slot);
+	at(item, host(vcpu, t.physical_address, &slot), t.physical_address);
 	return item->hva && is_lost((void *)item->hva);
 }
 
@@ -184,14 +190,14 @@ static enum bzv_exit fetch(struct bez_vcpu *vcpu, struct bzv_item *item)
  */
 int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t ip, uint64_t hva)
 {
-	struct kvm_translation at;
+	struct kvm_translation t;
 	struct bzv_piece slot;
 
-	memset(&at, 0, sizeof(at));
-	at.linear_address = ip;
-	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &at) || !at.valid)
+	memset(&t, 0, sizeof(t));
+	t.linear_address = ip;
+	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &t) || !t.valid)
 		return 0;
-	return host(vcpu, at.physical_address, &slot) / BZV_PAGE ==
+	return host(vcpu, t.physical_address, &slot) / BZV_PAGE ==
 	       hva / BZV_PAGE;
 }
 

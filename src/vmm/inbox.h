@@ -15,7 +15,8 @@
 struct bzv_item {
 	uint64_t time_ns;		/* CLOCK_MONOTONIC */
 	uint64_t hva;			/* what was touched; 0: see gpa */
-	uint64_t gpa;			/* of a report */
+	uint64_t gpa;			/* of a report; or where KVM says that hva is,
+					 * 0: it has not said */
 	uint64_t width;			/* of the extent; 0: a page */
 	uint8_t error;			/* enum bez_vm_error */
 	uint8_t restart;		/* RIPV: it may run again */

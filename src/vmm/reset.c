@@ -51,6 +51,33 @@ static void forget(struct bez_vcpu *vcpu)
 	atomic_store(&vcpu->holds, 0);
 }
 
+/* Each slot that shows some of it. Reads what is lock-free. */
+static void tell(struct bez_vm *vm, const struct bez_lost *lost)
+{
+	struct bez_vm_lost one;
+	struct bzv_piece slot;
+	uint64_t gpa = 0;
+
+	while (vm->o.wrote && !bzv_order_next(&vm->slots.by_gpa, gpa, &slot)) {
+		if (bzv_shows(&slot, lost, &one))
+			bzv_wrote(vm, one.gpa, one.len);
+		gpa = slot.end;
+	}
+}
+
+/* 1: it is none of this guest's. 0 or -errno. */
+static int heal_one(struct bez_vm *vm, const struct bez_lost *lost)
+{
+	int r = 1;
+
+	pthread_mutex_lock(&vm->lock);
+	if (is_ours(vm, lost))
+		r = is_read_only(vm, lost) ?
+		    -EROFS : bez_lost_clear(lost->addr, lost->width);
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
 /* All that can be. Returns the first refusal. */
 static int heal(struct bez_vm *vm, uint64_t *ret_left)
 {
@@ -60,10 +87,11 @@ static int heal(struct bez_vm *vm, uint64_t *ret_left)
 
 	*ret_left = 0;
 	while (!bez_lost_next(&at, &lost)) {
-		if (!is_ours(vm, &lost))
+		r = heal_one(vm, &lost);
+		if (r > 0)
 			continue;
-		r = is_read_only(vm, &lost) ?
-		    -EROFS : bez_lost_clear(lost.addr, lost.width);
+		if (!r)
+			tell(vm, &lost);
 		if (r)
 			*ret_left += lost.width;
 		if (r && !ret)
@@ -89,8 +117,8 @@ int bez_vm_reset(struct bez_vm *vm, uint64_t *ret_left)
 	for (i = 0; i < n; i++)
 		if (bzv_vcpu(vm, i))
 			forget(bzv_vcpu(vm, i));
-	r = heal(vm, &left);
 	pthread_mutex_unlock(&vm->lock);
+	r = heal(vm, &left);
 	if (ret_left)
 		*ret_left = left;
 	return r;

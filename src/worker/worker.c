@@ -152,6 +152,8 @@ static int run_hooks(struct bz_mm *mm)
 
 /* ---------------------------------------------------------- early notices */
 
+#define NOTICE_TRIES	8u		/* while others change what it is about */
+
 /* The notice may be late, or about memory that was given up: only what the
  * kernel confirms is replaced. What is lost already may be covered, and its owner
  * is told anew. */
@@ -165,17 +167,20 @@ static void look_after(struct bz_mm *mm, uint64_t word)
 	};
 	struct bz_result result;
 	struct bz_extent x = { .start = fault.addr, .width = bz_core.page };
-	uint32_t keys = bz_keys_get();
+	uint32_t keys = bz_keys_get(), tries = NOTICE_TRIES;
 	struct bz_walk *me;
-	int r = -ENOENT;
+	int r;
 
 	me = enter(mm);
 	if (!me)
 		return;
 	bz_keys_set(BZ_KEYS_OPEN);
-	if (bez_lost_in((void *)fault.addr, x.width) ||
-	    bz_probe(x, 1) == BZ_PROBE_LOST)
-		r = bz_ladder(mm, me, &fault, &result);
+	/* once more: who had the claim before us may have entered it as lost */
+	do {
+		r = bez_lost_in((void *)fault.addr, x.width) ||
+		    bz_probe(x, 1) == BZ_PROBE_LOST ?
+		    bz_ladder(mm, me, &fault, &result) : -ENOENT;
+	} while (r == -EAGAIN && --tries);
 	bz_keys_set(keys);
 	if (r && r != -EFAULT)
 		bz_ladder_record(mm, me, &fault, BEZ_OUTCOME_STALE);
