@@ -86,6 +86,19 @@ static void note_frame(const void *at)
 	close(fd);
 }
 
+/* Does the kernel fail to read it? */
+static int cannot_be_read(const void *at)
+{
+	int end[2], is;
+
+	if (pipe2(end, O_CLOEXEC))
+		return 0;
+	is = write(end[1], at, 1) < 0 && errno == EFAULT;
+	close(end[0]);
+	close(end[1]);
+	return is;
+}
+
 /*
  * bez_inject() has to see to it that a page has been written to, and cannot
  * before Linux 5.14. Ours have been.
@@ -99,6 +112,9 @@ static int inject(void *at, size_t width, uint32_t backend)
 		bez_inject_forget(token);
 	else if (r == -EOPNOTSUPP && backend == BEZ_INJECT_MADV)
 		r = madvise(at, width, MADV_HWPOISON) ? -errno : 0;
+	/* it is marked, and may be lost all the same */
+	if (r == -EBUSY && cannot_be_read(at))
+		r = 0;
 	return r;
 }
 
@@ -109,7 +125,7 @@ static void lose(void *at, size_t width, uint32_t backend)
 	if (backend != BEZ_INJECT_UFFD)
 		note_frame(at);
 	r = inject(at, width, backend);
-	if (r && backend != BEZ_INJECT_UFFD)
+	if (r && r != -EBUSY && backend != BEZ_INJECT_UFFD)
 		report->lost--;
 	if (r && bez_inject_available(backend))
 		probe_untested("%s", bez_inject_why(backend));
