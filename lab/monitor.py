@@ -16,7 +16,8 @@ and "ok", or "no" and the reason:
 raises a machine check of that KIND (see KINDS) on a processor, about a physical
 address, while the instruction pointer is in LO to HI: in user mode, or in the
 kernel if LO is there. With FROM and TO, RSI has to be there too: what a copy is
-reading. LO and HI of 0 are anywhere, which is for what requires no action: in
+reading; and in the kernel the instruction has to be one that reads there, as a kernel
+lives on only at those. LO and HI of 0 are anywhere, which is for what requires no action: in
 the wrong place the guest would panic. The NUMBER is the asker's, who may be killed
 while this still tries: the next one has to know its own answer by it. Where there
 is none it is "-".
@@ -43,6 +44,9 @@ KINDS = {
     'ucna': (0xbc00000000000090, 0xd, False),   # deferred: told by polling
     'corrected': (0x9c00000000000090, 0x0, False),  # nothing is lost
 }
+# REP MOVSB, MOVSL and MOVSQ; MOV from (%rsi) to a register.
+READS = tuple(map(bytes.fromhex, ('f3a4', 'f3a5', 'f348a5', '488b06', '4c8b06',
+                                  '8a06')))
 ANYWHERE = ('optional', 'ucna', 'corrected')
 BANK, MISC = 9, 0x8c
 
@@ -89,6 +93,12 @@ class Monitor:
             raise Refused('info registers: not understood')
         return [int(f.group(1), 16) for f in found]
 
+    def reads(self, cpu, at):
+        """Does the instruction there read what RSI says?"""
+        text = self.human(f'x /3xb {at:#x}', cpu)
+        found = re.findall(r'\b0x([0-9a-f]{2})\b', text.partition(':')[2])
+        return bytes.fromhex(''.join(found)).startswith(READS)
+
 
 def is_number(word):
     return re.fullmatch('[0-9a-f]{1,16}', word)
@@ -119,10 +129,13 @@ class Request:
         if len(words) == 9 and self.from_ >= self.to:
             raise Refused('an empty range')
 
+    def in_kernel(self):
+        return self.low >= KERNEL
+
     def is_there(self, level, rip, rsi):
         if not self.high:
             return True
-        return (level == (0 if self.low >= KERNEL else 3) and
+        return (level == (0 if self.in_kernel() else 3) and
                 self.low <= rip < self.high and
                 (not self.to or self.from_ <= rsi < self.to))
 
@@ -140,7 +153,9 @@ def serve(monitor, request):
         monitor.run('stop')
         try:
             seen = monitor.registers(request.cpu)
-            if request.is_there(*seen):
+            if request.is_there(*seen) and (
+                    not request.in_kernel() or
+                    monitor.reads(request.cpu, seen[1])):
                 said = monitor.human(request.command(), request.cpu).strip()
                 if said:
                     raise Refused(' '.join(said.split()))
