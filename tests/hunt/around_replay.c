@@ -25,7 +25,9 @@ static const struct {
 	{ "later", -EOPNOTSUPP }, { "touching", -EBADMSG },
 	{ "behind", -EBADMSG }, { "wraps", -EBADMSG }, { "empty", -EBADMSG },
 	{ "count-huge", -EBADMSG }, { "torn", -EBADMSG },
-	{ "damaged", -EBADMSG },
+	{ "damaged", -EBADMSG }, { "magic", -EBADMSG },
+	{ "version-0", -EBADMSG }, { "not-zero", -EBADMSG },
+	{ "head", -EBADMSG }, { "starts-behind", -EBADMSG },
 };
 
 static void corpus(void)
