@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <jemalloc/jemalloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +21,69 @@ static __thread unsigned int cache;
 static __thread int flags;
 
 /* -------------------------------------------------------------------- regions */
+
+/*
+ * What was mapped and is not unmapped yet: an array in a mapping of its own, of as
+ * many bytes as @room. Whoever asks by address who has some memory may be told of
+ * another's, once it is unmapped; who is in here knows that it is the heap's.
+ */
+static struct extent { void *at; size_t size; bez_region_t region; } *own;
+static size_t owns, room;		/* under the lock, like own */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int grow(void)
+{
+	size_t more = room ? 2 * room : 16 * page;
+	void *at = room ? mremap(own, room, more, MREMAP_MAYMOVE) :
+			  mmap(NULL, more, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		return -ENOMEM;
+	own = at;
+	room = more;
+	return 0;
+}
+
+static int own_add(const struct extent *extent)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&lock);
+	if ((owns + 1) * sizeof(*own) > room)
+		r = grow();
+	if (!r)
+		own[owns++] = *extent;
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+static void own_drop(bez_region_t region)
+{
+	size_t i;
+
+	pthread_mutex_lock(&lock);
+	for (i = 0; i < owns && own[i].region != region; i++)
+		continue;
+	if (i < owns)
+		own[i] = own[--owns];
+	pthread_mutex_unlock(&lock);
+}
+
+/* Nobody uses the heap any more. */
+static int own_give_back(void)
+{
+	for (; owns; owns--) {
+		const struct extent *last = &own[owns - 1];
+		int r = bez_region_remove(last->region);
+
+		if (r)
+			return r;
+		munmap(last->at, last->size);
+		atomic_fetch_sub(&mapped, last->size);
+	}
+	return 0;
+}
 
 /* The region that [@at, @at + @size) is a part of: 1 if it is all of it. */
 static int whole_region(void *at, size_t size, bez_region_t *ret)
@@ -52,27 +116,31 @@ static void *hook_alloc(extent_hooks_t *hooks, void *new_addr, size_t size,
 			unsigned int arena_index)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
-	bez_region_t region;
-	void *at;
+	struct extent extent = { .size = size };
 
 	(void)hooks;
 	(void)arena_index;
 	if (new_addr)
 		return NULL;
-	at = map_aligned(size, alignment);
-	if (!at)
+	extent.at = map_aligned(size, alignment);
+	if (!extent.at)
 		return NULL;
 	policy.name = "heap";
 	policy.flags = BEZ_POLICY_IS_MAPPED;
 	policy.actions[0] = BEZ_ACTION_DEGRADE;
-	if (bez_region_add(at, size, &policy, &region)) {
-		munmap(at, size);
-		return NULL;
+	if (bez_region_add(extent.at, size, &policy, &extent.region))
+		goto unmap;
+	if (own_add(&extent)) {
+		bez_region_remove(extent.region);
+		goto unmap;
 	}
 	atomic_fetch_add(&mapped, size);
 	*zero = true;
 	*commit = true;
-	return at;
+	return extent.at;
+unmap:
+	munmap(extent.at, size);
+	return NULL;
 }
 
 /* What is around the lost pages goes back to the system. */
@@ -103,6 +171,7 @@ static bool hook_dalloc(extent_hooks_t *hooks, void *addr, size_t size,
 	if (whole_region(addr, size, &region)) {
 		if (bez_region_remove(region))
 			return true;
+		own_drop(region);
 		munmap(addr, size);
 		atomic_fetch_sub(&mapped, size);
 		return false;
@@ -113,22 +182,16 @@ static bool hook_dalloc(extent_hooks_t *hooks, void *addr, size_t size,
 	return false;
 }
 
-/* The arena goes as a whole: the first part of a region takes all of it along. */
+/* The arena goes, and this is a part of a region of which others may have gone
+ * already, or never will: heap_stop() takes all of it. */
 static void hook_destroy(extent_hooks_t *hooks, void *addr, size_t size,
 			 bool committed, unsigned int arena_index)
 {
-	struct bez_region_info info = { .size = sizeof(info) };
-	bez_region_t region;
-
 	(void)hooks;
+	(void)addr;
 	(void)size;
 	(void)committed;
 	(void)arena_index;
-	if (bez_region_at(addr, &region) || bez_region_info(region, &info) ||
-	    bez_region_remove(region))
-		return;
-	munmap(info.addr, info.len);
-	atomic_fetch_sub(&mapped, info.len);
 }
 
 /* true: it was not done. Then it is not zeros, which of a lost page nobody could
@@ -275,7 +338,15 @@ int heap_stop(void)
 	int r = bez_quarantine_remove(quarantine);
 
 	heap_thread_stop();
-	return r ? r : of_arena("destroy");
+	if (!r)
+		r = of_arena("destroy");
+	if (!r)
+		r = own_give_back();
+	if (!r) {
+		atomic_store(&closed, 0);
+		atomic_store(&kept, 0);
+	}
+	return r;
 }
 
 int heap_thread_start(void)

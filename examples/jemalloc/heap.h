@@ -13,8 +13,9 @@
  *  - Told of a loss (bez_quarantine_add()), the arena gives all that is free back
  *    to the hooks, so that a lost page in there goes at once.
  *
- * What jemalloc writes about its blocks lies apart from them, in memory that is in
- * no region: a page of that is lost as it is without bezoar, with the process.
+ * What jemalloc writes about its blocks, and this about its regions, lies apart from
+ * them, in memory that is in no region: a page of that is lost as it is without
+ * bezoar, with the process.
  */
 #ifndef BEZOAR_EXAMPLE_HEAP_H
 #define BEZOAR_EXAMPLE_HEAP_H

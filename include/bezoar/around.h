@@ -11,7 +11,7 @@
  *
  *	bez_write_around(fd, table, sizeof(table), &holes);
  *	if (holes.count)
- *		warn("%zu holes, %llu bytes", holes.count, holes.bytes);
+ *		warnx("%zu places are lost", holes.count);
  *	...
  *	bez_read_back(fd, table, sizeof(table), BEZ_BACK_LOSE, NULL);
  *

@@ -155,8 +155,8 @@ struct bez_hunt_result {
  * be unmapped before it is replaced, it needs BEZ_START_SEGV_DOOR; without these a
  * region must not lose its access during the call.
  *
- * Of a memory file all is read, and so its holes take memory (BEZ_HUNT_REGIONS, and
- * private mappings of one). With BEZ_HUNT_THREADS a stack goes to the end of the mapping
+ * Of a memory file all is read, and so its holes take memory; bez_hunt(3) has a way
+ * around that. With BEZ_HUNT_THREADS a stack goes to the end of the mapping
  * that it lies in, whatever else is there; sleeps and polls of other threads end with
  * EINTR, as with any signal; and no thread may call execve(2) meanwhile: the signal would
  * end the new program. Up to 16 KiB below the caller's frame are the call's own, and left

@@ -24,6 +24,7 @@ static const struct tap_case cases[] = {
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <bezoar/bezoar.h>
@@ -133,6 +134,79 @@ static void large(void)
 	/* the blocks that are still in use, and tables */
 	CHECK(see_kb("VmRSS:") - kb < CYCLES * LARGE / 2 / 1024 + 16384);
 	CHECK_EQ(heap_stop(), 0);
+	CHECK_EQ(bez_stop(), 0);
+}
+
+/* ------------------------------------------------------------------------ the end */
+
+#define OTHERS	256
+
+static struct other { unsigned char *at; size_t len; bez_region_t region; }
+	other[OTHERS];
+static size_t others;
+static int taking;
+
+int __real_munmap(void *addr, size_t len);
+int __wrap_munmap(void *addr, size_t len);
+
+/* As another thread would, that is as quick as can be: what has just been unmapped
+ * is a region of somebody else's. */
+int __wrap_munmap(void *addr, size_t len)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct other *o = &other[others];
+	int r = __real_munmap(addr, len);
+
+	if (r || !taking || len < LARGE)
+		return r;
+	CHECK(others < OTHERS);
+	o->at = mmap(addr, len, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		     MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+		     0);
+	CHECK(o->at == addr);
+	o->len = len;
+	o->at[0] = 0x55;
+	policy.actions[0] = BEZ_ACTION_DEGRADE;
+	CHECK_EQ(bez_region_add(o->at, len, &policy, &o->region), 0);
+	others++;
+	return 0;
+}
+
+/* Regions that have lost something in the middle end in several parts. */
+static void ends(void)
+{
+	struct bez_region_info info = { .size = sizeof(info) };
+	struct heap_stats stats;
+	unsigned char *p[24];
+	size_t i;
+
+	begin();
+	for (i = 0; i < 24; i++)
+		p[i] = block_of(LARGE);
+	for (i = 1; i < 24; i += 3) {
+		CHECK_EQ(bez_lost_add(page_of(p[i]) + 7 * page, page), 0);
+		heap_free(p[i]);
+	}
+	for (i = 0; i < 24; i++)
+		if (i % 3 != 1)
+			heap_free(p[i]);
+	heap_stats(&stats);
+	CHECK(stats.closed > 0 && stats.closed < stats.mapped);
+	taking = 1;
+	CHECK_EQ(heap_stop(), 0);
+	taking = 0;
+	tap_diag("%zu regions", others);
+	CHECK(others > 1);
+	for (i = 0; i < others; i++) {
+		CHECKF(!bez_region_info(other[i].region, &info),
+		       "region %zu of somebody else is gone", i);
+		CHECK_EQ(other[i].at[0], 0x55);
+		CHECK_EQ(bez_region_remove(other[i].region), 0);
+		munmap(other[i].at, other[i].len);
+	}
+	heap_stats(&stats);
+	CHECK_EQ(stats.mapped, 0);
+	CHECK_EQ(stats.closed, 0);
 	CHECK_EQ(bez_stop(), 0);
 }
 
@@ -353,6 +427,7 @@ static void storm(void)
 static const struct tap_case cases[] = {
 	{ .name = "a block that waits in a cache", .run = cached },
 	{ .name = "large blocks", .run = large },
+	{ .name = "its end, and who comes where it was", .run = ends },
 	{ .name = "threads, sizes, losses", .run = storm, .timeout_s = 120 },
 };
 

@@ -90,6 +90,56 @@ static void from_inside(void)
 	CHECK_EQ(add(&some, NULL, 0), -ENOSPC);
 }
 
+static _Atomic int second = 1;
+static _Atomic uint32_t told_then;	/* when that came back */
+
+static void removes_itself_late(struct ear *ear,
+				const struct bez_quarantined *what)
+{
+	(void)what;
+	CHECK_EQ(bez_quarantine_remove(ear->id), 0);
+	sem_post(&entered);
+	sem_wait(&may_go);
+}
+
+static void *removes_too(void *arg)
+{
+	int r;
+
+	atomic_store(&remover, gettid());
+	r = bez_quarantine_remove(all.id);
+	atomic_store(&told_then, atomic_load(&all.count));
+	atomic_store(&second, r);
+	return arg;
+}
+
+/* It is gone, but not out: what it uses may be freed by who has waited, only. */
+static void twice_at_once(void)
+{
+	pthread_t t;
+
+	begin();
+	sem_init(&entered, 0, 0);
+	sem_init(&may_go, 0, 0);
+	all.then = removes_itself_late;
+	add_all();
+	lose(1);
+	sem_wait(&entered);
+	CHECK_EQ(pthread_create(&t, NULL, removes_too, NULL), 0);
+	while (!live_sleeps(atomic_load(&remover))) {
+		CHECK_EQ(atomic_load(&second), 1);
+		sched_yield();
+	}
+	CHECK_EQ(pthread_tryjoin_np(t, NULL), EBUSY);
+	sem_post(&may_go);
+	CHECK_EQ(pthread_join(t, NULL), 0);
+	CHECK_EQ(second, -ENOENT);
+	CHECK_EQ(told_then, 1);
+	/* its place is another's */
+	CHECK_EQ(add(&late, NULL, 0), 0);
+	wait_for(&late, 1);
+}
+
 static _Atomic int stop;
 
 static void *comes_and_goes(void *arg)
@@ -222,6 +272,7 @@ static void forked(void)
 static const struct tap_case cases[] = {
 	{ .name = "removal waits", .run = waits },
 	{ .name = "removal from inside", .run = from_inside },
+	{ .name = "the same, and by another meanwhile", .run = twice_at_once },
 	{ .name = "coming and going among losses", .run = storm },
 	{ .name = "refused", .run = refused },
 	{ .name = "stopped, and started again", .run = stopped },

@@ -3,12 +3,9 @@
  * The reader of records on all that a fuzzer has found worth keeping, and on what
  * a seed makes of that. "make fuzz" looks for more, with clang.
  */
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "corpus.h"
 #include "reader_target.h"
 #include "tap.h"
 
@@ -16,48 +13,20 @@
 #include <bezoar/record.h>
 
 #define MOST	65536
-#define FILES	512
 #define ROUNDS	200000
 
-static struct { uint8_t *bytes; size_t len; char name[64]; } file[FILES];
-static size_t files;
+static struct corpus all;
 
 static void load(void)
 {
-	DIR *dir = opendir(CORPUS);
-	struct dirent *entry;
-
-	CHECKF(dir, "%s", CORPUS);
-	while ((entry = readdir(dir)) && files < FILES) {
-		char path[4096];
-		FILE *f;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", CORPUS, entry->d_name);
-		f = fopen(path, "r");
-		CHECKF(f, "%s", path);
-		snprintf(file[files].name, sizeof(file[files].name), "%.63s",
-			 entry->d_name);
-		file[files].bytes = malloc(MOST);
-		CHECK(file[files].bytes);
-		file[files].len = fread(file[files].bytes, 1, MOST, f);
-		fclose(f);
-		files++;
-	}
-	closedir(dir);
-	CHECKF(files >= 10, "%zu files", files);
+	corpus_load(&all, CORPUS, 10, MOST);
 }
 
 static size_t records_of(const char *name)
 {
-	size_t i;
+	const struct corpus_file *f = corpus_find(&all, name);
 
-	for (i = 0; i < files; i++)
-		if (!strcmp(file[i].name, name))
-			return reader_records(file[i].bytes, file[i].len);
-	CHECKF(0, "%s is not in the corpus", name);
-	return 0;
+	return reader_records(f->bytes, f->len);
 }
 
 static void corpus(void)
@@ -65,8 +34,8 @@ static void corpus(void)
 	size_t i;
 
 	load();
-	for (i = 0; i < files; i++)
-		LLVMFuzzerTestOneInput(file[i].bytes, file[i].len);
+	for (i = 0; i < all.count; i++)
+		LLVMFuzzerTestOneInput(all.file[i].bytes, all.file[i].len);
 	/* the corpus is what its names say */
 	CHECK_EQ(records_of("golden.rec"), 1);
 	CHECK_EQ(records_of("three.rec"), 3);
@@ -78,17 +47,6 @@ static void corpus(void)
 	CHECK_EQ(records_of("magic-twice.rec"), 1);
 	CHECK_EQ(records_of("torn-end.rec"), 1);
 	CHECK_EQ(records_of("empty.rec"), 0);
-}
-
-/* xorshift; TAP_SEED names another. */
-static uint64_t random_state = 88172645463325252u;
-
-static uint64_t draw(uint64_t below)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state % below;
 }
 
 /* The digest of the record that begins at @at, if one does. */
@@ -108,30 +66,31 @@ static void mend(uint8_t *bytes, size_t len, size_t at)
 
 static size_t mutate(uint8_t *bytes, size_t len)
 {
-	size_t at = len ? draw(len) : 0, other, n;
+	const struct corpus_file *other;
+	size_t at = corpus_draw(len), n;
 
-	switch (draw(7)) {
+	switch (corpus_draw(7)) {
 	case 0:
 		if (len)
-			bytes[at] = (uint8_t)draw(256);
+			bytes[at] = (uint8_t)corpus_draw(256);
 		return len;
 	case 1:
 		if (len)
-			bytes[at] ^= (uint8_t)(1u << draw(8));
+			bytes[at] ^= (uint8_t)(1u << corpus_draw(8));
 		return len;
 	case 2:				/* cut off */
 		return at;
 	case 3:				/* a piece out of it */
-		n = draw(len - at + 1);
+		n = corpus_draw(len - at + 1);
 		memmove(bytes + at, bytes + at + n, len - at - n);
 		return len - n;
 	case 4:				/* a piece of another in between */
-		other = draw(files);
-		n = draw(file[other].len + 1);
+		other = &all.file[corpus_draw(all.count)];
+		n = corpus_draw(other->len + 1);
 		if (len + n > MOST)
 			return len;
 		memmove(bytes + at + n, bytes + at, len - at);
-		memcpy(bytes + at, file[other].bytes, n);
+		memcpy(bytes + at, other->bytes, n);
 		return len + n;
 	case 5:				/* a magic */
 		if (len >= at + 8)
@@ -147,19 +106,18 @@ static size_t mutate(uint8_t *bytes, size_t len)
 static void mutated(void)
 {
 	static uint8_t bytes[MOST];
-	const char *seed = getenv("TAP_SEED");
 	size_t round, len, found = 0;
 
 	load();
-	if (seed)
-		random_state = strtoull(seed, NULL, 0) | 1;
 	for (round = 0; round < ROUNDS; round++) {
-		size_t from = draw(files), times = draw(8);
+		const struct corpus_file *from =
+			&all.file[corpus_draw(all.count)];
+		size_t times = corpus_draw(8);
 
-		if (file[from].len > 2048)
+		if (from->len > 2048)
 			continue;
-		len = file[from].len;
-		memcpy(bytes, file[from].bytes, len);
+		len = from->len;
+		memcpy(bytes, from->bytes, len);
 		while (times--)
 			len = mutate(bytes, len < 4096 ? len : 4096);
 		LLVMFuzzerTestOneInput(bytes, len);
