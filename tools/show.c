@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "color.h"
 #include "escape.h"
 #include "when.h"
 #include "words.h"
@@ -90,10 +91,12 @@ static void stored(const struct bez_record *r, const struct show_from *from)
 
 void show_text(const struct bez_record *r, const struct show_from *from)
 {
+	enum fate fate = fate_of(r->outcome);
 	char text[WHEN_ROOM];
 
-	printf("%s  %s (O%u)\n", when_ns(r->wall_ns, text), outcome(r->outcome),
-	       r->outcome);
+	printf("%s  %s%s (O%u)%s\n", when_ns(r->wall_ns, text), color_of(fate),
+	       outcome(r->outcome), r->outcome,
+	       *color_of(fate) ? color_off() : "");
 	printf("  cause     %s (C%u), code %" PRId32 "\n", cause(r->cause),
 	       r->cause, r->si_code);
 	if (r->why)
@@ -150,7 +153,7 @@ static json_t *stored_as(const struct show_from *from)
 }
 
 /* json_object_set_new() takes NULL for what could not be made, and says so. */
-int show_json(const struct bez_record *r, const struct show_from *from)
+json_t *show_object(const struct bez_record *r, const struct show_from *from)
 {
 	json_t *o = json_object();
 	char text[WHEN_ROOM];
@@ -197,7 +200,17 @@ int show_json(const struct bez_record *r, const struct show_from *from)
 	if (from)
 		SET("stored", stored_as(from));
 #undef SET
-	bad |= json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+	if (!bad)
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+int show_line(json_t *o)
+{
+	int bad = o ? json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) :
+		      -1;
+
 	json_decref(o);
 	putchar('\n');
 	return bad ? -1 : 0;
