@@ -226,12 +226,31 @@ static int run(const struct words *w)
 	return TOOL_FAILED;
 }
 
-int main(int argc, char **argv)
+#ifndef HAVE_SQLITE
+int report_main(int argc, char **argv)
+{
+	(void)argc;
+	tool_say("%s: this program was built without SQLite, and can read no "
+		 "store", argv[0]);
+	return TOOL_FAILED;
+}
+#endif
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);	/* argv[0]: the name */
+} own_words[] = {
+	{ "report", report_main },
+};
+
+static int by_words(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, on_word, "log [FILE]\nexplain [CODE | ID [FILE]]\ncheck",
+		options, on_word, "log [FILE]\nexplain [CODE | ID [FILE]]\n"
+		"report -o FILE.html\ncheck",
 		"Read the records of lost pages, say what an outcome or a "
-		"cause means, or check what this machine can survive.\v"
+		"cause means, draw what became of them (report --help), or "
+		"check what this machine can survive.\v"
 		"Exit status: 0; 1 if not all of FILE was a record, there is "
 		"no such CODE or ID, or this machine breaks a clause "
 		"(--strict: or one cannot be tested); 2 if it could not be "
@@ -239,13 +258,24 @@ int main(int argc, char **argv)
 		NULL, NULL, NULL
 	};
 	struct words w = { .check = { .seconds = SECONDS } };
+
+	if (argp_parse(&argp, argc, argv, 0, NULL, &w))
+		return TOOL_FAILED;
+	return run(&w);
+}
+
+int main(int argc, char **argv)
+{
+	int (*own)(int argc, char **argv) = NULL;
 	int status;
+	size_t i;
 
 	argp_err_exit_status = TOOL_FAILED;
 	argp_program_version_hook = print_version;
-	if (argp_parse(&argp, argc, argv, 0, NULL, &w))
-		return TOOL_FAILED;
-	status = run(&w);
+	for (i = 0; i < sizeof(own_words) / sizeof(own_words[0]); i++)
+		if (argc > 1 && !strcmp(argv[1], own_words[i].name))
+			own = own_words[i].run;
+	status = own ? own(argc - 1, argv + 1) : by_words(argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
 		tool_say("standard output: %s", strerror(errno));
 		return TOOL_FAILED;

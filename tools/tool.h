@@ -9,7 +9,7 @@ struct show_from;
 /* Exit statuses; bezoar(1). */
 enum {
 	TOOL_OK = 0,
-	TOOL_FOUND = 1,		/* log: not all was a record; explain: no
+	TOOL_FOUND = 1,		/* log, report: not all was a record; explain: no
 				 * such code; check: some clause is broken
 				 * or, if strict, not tested */
 	TOOL_FAILED = 2,	/* nothing could be said, or not all of it */
@@ -39,6 +39,9 @@ int log_record(const struct log_wishes *wishes, const struct bez_record *r,
 int tool_explain(const char *word, const char *path, int json);
 /* One of the catalogue, or that there is none of this number. */
 int explain_code(char kind, unsigned int number, int json);
+
+/* Subcommands with options of their own; argv[0] is the name. */
+int report_main(int argc, char **argv);
 
 int tool_check(const struct check_options *options);
 

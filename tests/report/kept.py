@@ -151,14 +151,16 @@ def colour():
 # ------------------------------------------------------------------ locales
 
 def said(place, env):
-    """All forms of output."""
+    """All forms of output; the page but for when it was made."""
     for words in (('log', place.store), ('log', '-j', place.store),
                   ('log', '--apart', place.store), ('explain', 'R1', place.store),
                   ('explain', 'source_digest'), ('explain', 'o67'),
                   ('log', '-o', 'bez_outcome_default', place.store),
-                  ('log', '--since', '2026-11-18T11:06', place.store)):
+                  ('log', '--since', '2026-11-18T11:06', place.store),
+                  ('report', '--store', place.store, '-o', '-')):
         r = bezoar(*words, env=env)
-        yield words, r.returncode, r.stdout, r.stderr
+        yield (words, r.returncode, re.sub(rb'Made by .*', b'', r.stdout),
+               r.stderr)
 
 
 def turkish(folder):
