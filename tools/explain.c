@@ -2,8 +2,11 @@
 #include "catalogue.h"
 #include "tool.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Text is folded, so that a terminal need not cut words. */
 #define COLUMNS	76
@@ -60,11 +63,64 @@ static void as_text(const struct entry *e)
 	folded("do later", e->later);
 }
 
-int tool_explain(const char *word, int json)
+int explain_code(char kind, unsigned int number, int json)
 {
+	const struct entry *e = entry_of(kind, number);
+
+	if (e && json)
+		return as_json(e) ? -1 : 0;
+	if (e)
+		as_text(e);
+	else if (!json)
+		printf("%c%u\n  it is of a later version than this program\n",
+		       kind, number);
+	return 0;
+}
+
+/* "R12", a row of a store; or all sixteen digits of a digest. */
+static int is_record(const char *word, struct filter *f)
+{
+	const int row = *word == 'R' || *word == 'r';
+	char *end;
+
+	if (row ? word[strspn(word + 1, "0123456789") + 1] :
+		  strspn(word, "0123456789abcdefABCDEF") != 16 || word[16])
+		return 0;
+	errno = 0;
+	if (row)
+		f->number = strtoll(word + 1, &end, 10);
+	else
+		f->digest = strtoull(word, &end, 16);
+	return !errno && (f->number > 0 || f->digest);
+}
+
+static int of_record(const char *path, struct log_wishes *wishes)
+{
+	uint64_t shown = 0;
+	int status;
+
+	wishes->shown = &shown;
+	wishes->explain = 1;
+	status = tool_log(path, wishes);
+	if (shown || status == TOOL_FAILED)
+		return status;
+	tool_say("there is no such record");
+	return TOOL_FOUND;
+}
+
+int tool_explain(const char *word, const char *path, int json)
+{
+	struct log_wishes wishes = { .json = json };
 	int status = word ? TOOL_FOUND : TOOL_OK;
 	size_t i;
 
+	if (word && is_record(word, &wishes.filter))
+		return of_record(path, &wishes);
+	if (path) {
+		tool_say("a file is looked into for a record: name it by its "
+			 "digest, of sixteen digits, or row, as in R12");
+		return TOOL_FAILED;
+	}
 	for (i = 0; i < catalogue_entries; i++) {
 		const struct entry *e = &catalogue[i];
 		char code[8];

@@ -8,6 +8,7 @@
 struct filter {
 	uint64_t since_ns;		/* 0: from the beginning */
 	uint64_t id, digest;		/* 0: any, as for all here */
+	int64_t number;			/* of the row, in a store */
 	int32_t pid;
 	const char *comm, *region;
 	unsigned int outcome, cause;

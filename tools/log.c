@@ -12,10 +12,11 @@
 #include "escape.h"
 #include "read.h"
 #include "show.h"
+#ifdef HAVE_SQLITE
 #include "stored.h"
+#endif
 
 #define ROOM 65536
-#define STORE "/var/lib/bezoar/records.db"
 
 struct log {
 	const char *name;	/* escaped */
@@ -26,6 +27,25 @@ struct log {
 	size_t len;
 	unsigned char bytes[ROOM];
 };
+
+int log_record(const struct log_wishes *wishes, const struct bez_record *r,
+	       const struct show_from *from)
+{
+	int bad = 0;
+
+	if (wishes->shown)
+		++*wishes->shown;
+	if (!wishes->json)
+		show_text(r, from);
+	else
+		bad = show_line(show_object(r, from));
+	if (!wishes->explain)
+		return bad;
+	bad |= explain_code('O', r->outcome, wishes->json);
+	if (r->why)
+		bad |= explain_code('O', r->why, wishes->json);
+	return bad | explain_code('C', r->cause, wishes->json);
+}
 
 /* What is no record may come in parts; it is said once. */
 static void say_skipped(struct log *l)
@@ -56,9 +76,7 @@ static void show(struct log *l, const struct piece *p, size_t len)
 		if (!filter_takes(&l->wishes->filter, &p->record,
 				  p->record.pid))
 			return;
-		if (!l->wishes->json)
-			show_text(&p->record, NULL);
-		else if (show_json(&p->record, NULL))
+		if (log_record(l->wishes, &p->record, NULL))
 			l->status = TOOL_FAILED;
 		return;
 	case PIECE_STRANGE:
@@ -149,7 +167,7 @@ int tool_log(const char *path, const struct log_wishes *wishes)
 	int status;
 
 	if (!path)
-		path = STORE;
+		path = TOOL_STORE;
 	name = malloc(ESCAPED(strlen(path)));
 	if (!name) {
 		tool_say("%s", strerror(ENOMEM));
@@ -163,10 +181,11 @@ int tool_log(const char *path, const struct log_wishes *wishes)
 		return status;
 	}
 #endif
-	if (wishes->follow || wishes->counts) {
+	if (wishes->follow || wishes->counts || wishes->apart ||
+	    wishes->filter.number) {
 		tool_say("%s: %s", name, access(path, R_OK) ? strerror(errno) :
-			 "it is no store of bezoard: --follow and --counts are "
-			 "about one");
+			 "it is no store of bezoard: --follow, --counts, --apart "
+			 "and numbers of rows are about one");
 		status = TOOL_FAILED;
 	} else {
 		status = log_file(path, name, wishes);

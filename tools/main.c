@@ -11,25 +11,32 @@
 #include <string.h>
 
 #include "check/check.h"
+#include "color.h"
 
 #define SECONDS		20		/* for each probe of check */
 #define MOST_SECONDS	3600
 
 struct words {
-	const char *word[2];
+	const char *word[3];
 	unsigned int count;
 	int only_check, only_log;	/* an option of its was given */
 	struct check_options check;
 	struct log_wishes log;
 };
 
+/* Without a letter. */
+enum { KEY_COLOR = 0x100 };
+
 static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "JSON, one object a line", 0 },
+	{ "color", KEY_COLOR, "WHEN", OPTION_ARG_OPTIONAL, "of outcomes: auto, "
+	  "always, never", 0 },
 	{ NULL, 0, NULL, 0, "Of log:", 2 },
 	{ "since", 'S', "TIME", 0, "from then on: 2026-11-27T18:30, or 90s, 15m, "
 	  "2h, 7d ago", 2 },
 	{ "id", 'i', "N", 0, "of this number in its process", 2 },
 	{ "digest", 'D', "HEX", 0, "the one with this digest", 2 },
+	{ "number", 'N', "N", 0, "of a store: the one in this row", 2 },
 	{ "pid", 'p', "N", 0, "of this process", 2 },
 	{ "comm", 'c', "NAME", 0, "of processes of this name", 2 },
 	{ "region", 'R', "NAME", 0, "of regions of this name", 2 },
@@ -37,6 +44,8 @@ static const struct argp_option options[] = {
 	{ "cause", 'C', "CODE", 0, "with this cause", 2 },
 	{ "follow", 'f', NULL, 0, "of a store: wait for more", 2 },
 	{ "counts", 'n', NULL, 0, "of a store: what was counted", 2 },
+	{ "apart", 'a', NULL, 0, "of a store: what was not believed, or is of "
+	  "another version", 2 },
 	{ NULL, 0, NULL, 0, "Of check:", 1 },
 	{ "quiet", 'q', NULL, 0, "only what does not hold, and the sum", 1 },
 	{ "real", 'r', NULL, 0, "lose real pages; root", 1 },
@@ -84,6 +93,10 @@ static error_t on_log_word(int key, char *arg, struct argp_state *state)
 	case 'D':
 		number_of(state, arg, 16, UINT64_MAX, &l->filter.digest);
 		break;
+	case 'N':
+		number_of(state, arg, 10, INT64_MAX, &n);
+		l->filter.number = (int64_t)n;
+		break;
 	case 'p':
 		number_of(state, arg, 10, INT32_MAX, &n);
 		l->filter.pid = (int32_t)n;
@@ -110,6 +123,9 @@ static error_t on_log_word(int key, char *arg, struct argp_state *state)
 	case 'n':
 		l->counts = 1;
 		break;
+	case 'a':
+		l->apart = 1;
+		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -126,6 +142,11 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case 'j':
 		w->check.json = w->log.json = 1;
+		return 0;
+	case KEY_COLOR:
+		if (color_wish(arg))
+			argp_error(state, "%s: it is auto, always or never",
+				   arg);
 		return 0;
 	case 'q':
 		w->check.quiet = 1;
@@ -144,7 +165,8 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 			argp_error(state, "the deadline is 1 to 3600 seconds");
 		return 0;
 	case ARGP_KEY_ARG:
-		if (w->count == 2)
+		if (w->count == 3 || (w->count == 2 &&
+				      strcmp(w->word[0], "explain")))
 			argp_error(state, "too many arguments");
 		else
 			w->word[w->count++] = arg;
@@ -178,7 +200,7 @@ void tool_say(const char *fmt, ...)
 static int run(const struct words *w)
 {
 	if (w->only_log && strcmp(w->word[0], "log")) {
-		tool_say("filters, --follow and --counts are for log");
+		tool_say("filters, --follow, --counts and --apart are for log");
 		return TOOL_FAILED;
 	}
 	if (!strcmp(w->word[0], "check") && w->check.yes && !w->check.real) {
@@ -199,31 +221,61 @@ static int run(const struct words *w)
 	if (!strcmp(w->word[0], "log"))
 		return tool_log(w->word[1], &w->log);
 	if (!strcmp(w->word[0], "explain"))
-		return tool_explain(w->word[1], w->check.json);
+		return tool_explain(w->word[1], w->word[2], w->check.json);
 	tool_say("there is no such command; see --help");
 	return TOOL_FAILED;
 }
 
-int main(int argc, char **argv)
+#ifndef HAVE_SQLITE
+int report_main(int argc, char **argv)
+{
+	(void)argc;
+	tool_say("%s: this program was built without SQLite, and can read no "
+		 "store", argv[0]);
+	return TOOL_FAILED;
+}
+#endif
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);	/* argv[0]: the name */
+} own_words[] = {
+	{ "report", report_main },
+};
+
+static int by_words(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, on_word, "log [FILE]\nexplain [CODE]\ncheck",
+		options, on_word, "log [FILE]\nexplain [CODE | ID [FILE]]\n"
+		"report -o FILE.html\ncheck",
 		"Read the records of lost pages, say what an outcome or a "
-		"cause means, or check what this machine can survive.\v"
+		"cause means, draw what became of them (report --help), or "
+		"check what this machine can survive.\v"
 		"Exit status: 0; 1 if not all of FILE was a record, there is "
-		"no such CODE, or this machine breaks a clause (--strict: or "
-		"one cannot be tested); 2 if it could not be done; 77 if "
-		"nothing could be tested.",
+		"no such CODE or ID, or this machine breaks a clause "
+		"(--strict: or one cannot be tested); 2 if it could not be "
+		"done; 77 if nothing could be tested.",
 		NULL, NULL, NULL
 	};
 	struct words w = { .check = { .seconds = SECONDS } };
+
+	if (argp_parse(&argp, argc, argv, 0, NULL, &w))
+		return TOOL_FAILED;
+	return run(&w);
+}
+
+int main(int argc, char **argv)
+{
+	int (*own)(int argc, char **argv) = NULL;
 	int status;
+	size_t i;
 
 	argp_err_exit_status = TOOL_FAILED;
 	argp_program_version_hook = print_version;
-	if (argp_parse(&argp, argc, argv, 0, NULL, &w))
-		return TOOL_FAILED;
-	status = run(&w);
+	for (i = 0; i < sizeof(own_words) / sizeof(own_words[0]); i++)
+		if (argc > 1 && !strcmp(argv[1], own_words[i].name))
+			own = own_words[i].run;
+	status = own ? own(argc - 1, argv + 1) : by_words(argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
 		tool_say("standard output: %s", strerror(errno));
 		return TOOL_FAILED;

@@ -6,22 +6,11 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "color.h"
 #include "escape.h"
-
-#define BILLION 1000000000u
-
-static const char *const actions[] = {
-	"none", "replace", "degrade", "shutdown", "default",
-};
-static const char *const sources[] = {
-	"none", "zero", "mirror", "file", "callback", "deferred", "first of",
-	"salvage",
-};
-
-#define NAME_OF(table, n) \
-	((n) < sizeof(table) / sizeof((table)[0]) ? (table)[n] : "unknown")
+#include "when.h"
+#include "words.h"
 
 static const char *outcome(uint16_t n)
 {
@@ -31,20 +20,6 @@ static const char *outcome(uint16_t n)
 static const char *cause(uint16_t n)
 {
 	return bez_cause_name((enum bez_cause)n);
-}
-
-/* 2026-11-26T18:16:13.123456789Z */
-static const char *when(uint64_t ns, char ret[64])
-{
-	time_t s = (time_t)(ns / BILLION);
-	struct tm tm;
-	size_t len;
-
-	memset(&tm, 0, sizeof(tm));
-	gmtime_r(&s, &tm);
-	len = strftime(ret, 40, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(ret + len, 64 - len, ".%09uZ", (unsigned int)(ns % BILLION));
-	return ret;
 }
 
 static const char *boot(const uint8_t id[16], char ret[40])
@@ -103,10 +78,10 @@ static void process(const struct bez_record *r)
 
 static void stored(const struct bez_record *r, const struct show_from *from)
 {
-	char text[64];
+	char text[WHEN_ROOM];
 
 	printf("  stored    as %" PRId64 " on %s, %s %" PRIu32, from->number,
-	       when(from->taken_ns, text),
+	       when_ns(from->taken_ns, text),
 	       from->is_file ? "from a file of user" : "sent by user",
 	       from->uid);
 	if (from->pid != r->pid)
@@ -116,18 +91,20 @@ static void stored(const struct bez_record *r, const struct show_from *from)
 
 void show_text(const struct bez_record *r, const struct show_from *from)
 {
-	char text[64];
+	enum fate fate = fate_of(r->outcome);
+	char text[WHEN_ROOM];
 
-	printf("%s  %s (O%u)\n", when(r->wall_ns, text), outcome(r->outcome),
-	       r->outcome);
+	printf("%s  %s%s (O%u)%s\n", when_ns(r->wall_ns, text), color_of(fate),
+	       outcome(r->outcome), r->outcome,
+	       *color_of(fate) ? color_off() : "");
 	printf("  cause     %s (C%u), code %" PRId32 "\n", cause(r->cause),
 	       r->cause, r->si_code);
 	if (r->why)
 		printf("  why       %s (O%u)\n", outcome(r->why), r->why);
 	place(r);
 	printf("  by        action %s, source %s, depth %u, in %" PRIu64
-	       " ns\n", NAME_OF(actions, r->action),
-	       NAME_OF(sources, r->source), r->depth, r->took_ns);
+	       " ns\n", word_action(r->action),
+	       word_source(r->source), r->depth, r->took_ns);
 	process(r);
 	printf("  number    %" PRIu64 "; up to then %" PRIu64 " faults, %" PRIu64
 	       " replaced, %" PRIu64 " not, %" PRIu64 " foreign, %" PRIu64
@@ -166,26 +143,26 @@ static json_t *name(const char *bytes, size_t len)
 
 static json_t *stored_as(const struct show_from *from)
 {
-	char text[64];
+	char text[WHEN_ROOM];
 
 	return json_pack("{s:I, s:s, s:i, s:I, s:s}",
 			 "number", (json_int_t)from->number,
-			 "taken", when(from->taken_ns, text),
+			 "taken", when_ns(from->taken_ns, text),
 			 "pid", (int)from->pid, "uid", (json_int_t)from->uid,
 			 "from", from->is_file ? "file" : "socket");
 }
 
 /* json_object_set_new() takes NULL for what could not be made, and says so. */
-int show_json(const struct bez_record *r, const struct show_from *from)
+json_t *show_object(const struct bez_record *r, const struct show_from *from)
 {
 	json_t *o = json_object();
-	char text[64];
+	char text[WHEN_ROOM];
 	int bad = 0;
 
 #define SET(key, value) (bad |= json_object_set_new(o, key, value))
 	SET("version", json_integer(r->version));
 	SET("id", count(r->id));
-	SET("wall", json_string(when(r->wall_ns, text)));
+	SET("wall", json_string(when_ns(r->wall_ns, text)));
 	SET("wall_ns", count(r->wall_ns));
 	SET("boot_ns", count(r->boot_ns));
 	SET("mono_ns", count(r->mono_ns));
@@ -203,8 +180,8 @@ int show_json(const struct bez_record *r, const struct show_from *from)
 	SET("si_code", json_integer(r->si_code));
 	SET("outcome", code(r->outcome, outcome(r->outcome)));
 	SET("why", r->why ? code(r->why, outcome(r->why)) : json_null());
-	SET("action", code(r->action, NAME_OF(actions, r->action)));
-	SET("source", code(r->source, NAME_OF(sources, r->source)));
+	SET("action", code(r->action, word_action(r->action)));
+	SET("source", code(r->source, word_source(r->source)));
 	SET("depth", json_integer(r->depth));
 	SET("addr", hex(r->addr));
 	SET("width", count(r->width));
@@ -223,7 +200,17 @@ int show_json(const struct bez_record *r, const struct show_from *from)
 	if (from)
 		SET("stored", stored_as(from));
 #undef SET
-	bad |= json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+	if (!bad)
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+int show_line(json_t *o)
+{
+	int bad = o ? json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) :
+		      -1;
+
 	json_decref(o);
 	putchar('\n');
 	return bad ? -1 : 0;

@@ -3,6 +3,7 @@
 #define BEZOAR_TOOLS_SHOW_H
 
 #include <bezoar/record.h>
+#include <jansson.h>
 
 /* What a store knows of it. */
 struct show_from {
@@ -14,9 +15,13 @@ struct show_from {
 					 * says */
 };
 
-/* A record on standard output, for people; or as an object of JSON in one line:
- * then 0, or -1 if there was no memory. @from: NULL, it is of no store. */
+/* A record on standard output, for people; or as an object of JSON; NULL: there was
+ * no memory. @from: NULL, it is of no store. */
 void show_text(const struct bez_record *r, const struct show_from *from);
-int show_json(const struct bez_record *r, const struct show_from *from);
+json_t *show_object(const struct bez_record *r, const struct show_from *from);
+
+/* An object in a line of standard output; it is given away. -1: it was NULL, or
+ * there was no memory. */
+int show_line(json_t *object);
 
 #endif

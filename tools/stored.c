@@ -49,34 +49,55 @@ static void failed(struct stored *s)
 	s->status = TOOL_FAILED;
 }
 
+int stored_open(const char *path, const char *name, sqlite3 **ret_db)
+{
+	int version = -1;
+
+	if (!sqlite3_open_v2(path, ret_db, SQLITE_OPEN_READONLY, NULL)) {
+		sqlite3_busy_timeout(*ret_db, PATIENCE_MS);
+		version = schema_of(*ret_db);
+	}
+	if (version < 0)
+		tool_say("%s: %s", name, sqlite3_errmsg(*ret_db));
+	else if (!version || version > schema_version)
+		tool_say("%s: a database that is no store of bezoard, or one of "
+			 "a newer version", name);
+	else
+		return 0;
+	sqlite3_close(*ret_db);
+	*ret_db = NULL;
+	return -1;
+}
+
 static int open_it(struct stored *s, const char *path)
 {
 	/* the number puts in order what was taken at different times */
-	static const char sql[] =
+	static const char all[] =
 		"SELECT number, raw, taken, pid, uid, origin FROM records "
-		"WHERE number > ?1 AND wall_ns >= ?2 ORDER BY number";
-	int version;
+		"WHERE number > ?1 AND wall_ns >= ?2 AND number <= ?3 "
+		"ORDER BY number";
+	/* there is an index for it */
+	static const char one[] =
+		"SELECT number, raw, taken, pid, uid, origin FROM records "
+		"WHERE digest = ?4 AND number > ?1 AND wall_ns >= ?2 AND "
+		"number <= ?3 ORDER BY number";
+	const struct filter *f = &s->wishes->filter;
 
-	if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READONLY, NULL)) {
-		failed(s);
-		return -1;
-	}
-	sqlite3_busy_timeout(s->db, PATIENCE_MS);
-	version = schema_of(s->db);
-	if (version < 0) {
-		failed(s);
-		return -1;
-	}
-	if (!version || version > schema_version) {
-		tool_say("%s: a database that is no store of bezoard, or one of "
-			 "a newer version", s->name);
+	if (stored_open(path, s->name, &s->db)) {
 		s->status = TOOL_FAILED;
 		return -1;
 	}
-	if (!sqlite3_prepare_v2(s->db, sql, -1, &s->rows, NULL))
-		return 0;
-	failed(s);
-	return -1;
+	if (sqlite3_prepare_v2(s->db, f->digest ? one : all, -1, &s->rows,
+			       NULL)) {
+		failed(s);
+		return -1;
+	}
+	if (f->number)
+		s->last = f->number - 1;
+	sqlite3_bind_int64(s->rows, 3, f->number ? f->number : INT64_MAX);
+	if (f->digest)
+		sqlite3_bind_int64(s->rows, 4, (int64_t)f->digest);
+	return 0;
 }
 
 static void row(struct stored *s)
@@ -102,9 +123,7 @@ static void row(struct stored *s)
 	}
 	if (!filter_takes(&s->wishes->filter, &p.record, from.pid))
 		return;
-	if (!s->wishes->json)
-		show_text(&p.record, &from);
-	else if (show_json(&p.record, &from))
+	if (log_record(s->wishes, &p.record, &from))
 		s->status = TOOL_FAILED;
 }
 
@@ -173,6 +192,8 @@ int stored_log(const char *path, const char *name,
 	if (!open_it(&s, path)) {
 		if (wishes->counts)
 			counts(&s);
+		else if (wishes->apart)
+			s.status = stored_apart(s.db, name, wishes);
 		else if (wishes->follow)
 			follow(&s, path);
 		else

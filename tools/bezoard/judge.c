@@ -45,7 +45,8 @@ void judge_know(struct sender *sender)
 
 static int is_its_own(struct sender *sender, int32_t pid)
 {
-	if (!sender->pid)
+	/* 0 is nobody, and not one whose number is not known */
+	if (!sender->pid || !pid)
 		return 0;
 	if (sender->pid == pid)
 		return 1;
