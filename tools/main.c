@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "check/check.h"
+#include "run/run.h"
 
 #define SECONDS		20		/* for each probe of check */
 #define MOST_SECONDS	3600
@@ -207,7 +208,8 @@ static int run(const struct words *w)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, on_word, "log [FILE]\nexplain [CODE]\ncheck",
+		options, on_word, "log [FILE]\nexplain [CODE]\ncheck\n"
+		"run -- COMMAND [WORD...]\nclear [NAME]\nunit SERVICE",
 		"Read the records of lost pages, say what an outcome or a "
 		"cause means, or check what this machine can survive.\v"
 		"Exit status: 0; 1 if not all of FILE was a record, there is "
@@ -216,9 +218,22 @@ int main(int argc, char **argv)
 		"nothing could be tested.",
 		NULL, NULL, NULL
 	};
+	static const struct {
+		const char *name;
+		int (*run)(int argc, char **argv);	/* argv[0]: the name */
+	} own_words[] = {			/* a line for each */
+		{ "clear", clear_main },
+		{ "run", run_main },
+		{ "unit", unit_main },
+	};
 	struct words w = { .check = { .seconds = SECONDS } };
 	int status;
+	size_t i;
 
+	for (i = 0; argc > 1 && i < sizeof(own_words) / sizeof(own_words[0]);
+	     i++)
+		if (!strcmp(argv[1], own_words[i].name))
+			return own_words[i].run(argc - 1, argv + 1);
 	argp_err_exit_status = TOOL_FAILED;
 	argp_program_version_hook = print_version;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &w))

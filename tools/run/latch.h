@@ -32,11 +32,11 @@ struct death {
 	char dimm[DIMM_ROOM];		/* label of the module, escaped; "": not
 					 * known */
 	uint64_t digest;		/* of the record; 0: there is none */
-	/* not kept: for people, and to be found by */
-	uint64_t addr, id;
+	/* not kept: for people */
+	uint64_t addr;
 	char region[32];
 	uint16_t cause;
-	int frame_was_lost;		/* in another boot, says the store: */
+	int frame_was_lost;		/* in another boot, says the store */
 	uint64_t frame_lost_ns;
 };
 
