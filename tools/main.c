@@ -12,6 +12,7 @@
 
 #include "check/check.h"
 #include "color.h"
+#include "run/run.h"
 
 #define SECONDS		20		/* for each probe of check */
 #define MOST_SECONDS	3600
@@ -240,14 +241,18 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);	/* argv[0]: the name */
 } own_words[] = {
+	{ "clear", clear_main },
 	{ "report", report_main },
+	{ "run", run_main },
+	{ "unit", unit_main },
 };
 
 static int by_words(int argc, char **argv)
 {
 	static const struct argp argp = {
 		options, on_word, "log [FILE]\nexplain [CODE | ID [FILE]]\n"
-		"report -o FILE.html\ncheck",
+		"report -o FILE.html\ncheck\nrun -- COMMAND [WORD...]\n"
+		"clear [NAME]\nunit SERVICE",
 		"Read the records of lost pages, say what an outcome or a "
 		"cause means, draw what became of them (report --help), or "
 		"check what this machine can survive.\v"

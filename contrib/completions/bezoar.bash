@@ -46,9 +46,17 @@ _bezoar()
 		options='--output --since --store' ;;
 	check)
 		options='--json --quiet --real --yes --strict --deadline' ;;
+	run)
+		options='--live-on --note --name --record --restarts --socket --state --store
+			--termination-log --within' ;;
+	clear)
+		options='--check --state' ;;
+	unit)
+		options='--restarts --within' ;;
 	esac
 	case "$command $prev" in
-	*' --store' | *' --output' | 'report -o' | 'report -d')
+	*' --store' | *' --output' | 'report -o' | 'report -d' | *' --record' | *' --socket' | \
+		*' --state' | *' --termination-log')
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return ;;
@@ -60,16 +68,17 @@ _bezoar()
 		words='auto always never' ;;
 	*' --since' | *' -S' | *' --id' | *' -i' | *' --digest' | *' -D' | *' --number' | \
 		*' -N' | *' --pid' | *' -p' | *' --comm' | *' -c' | *' --region' | *' -R' | \
-		*' --deadline' | 'check -d')
+		*' --deadline' | 'check -d' | *' --note' | *' --name' | *' -n' | *' --restarts' | \
+		*' -r' | *' --within' | *' -w')
 		return ;;
 	*)
 		if [[ $cur == -* ]]; then
 			words="$options $common"
 		elif [[ -z $command ]]; then
-			words='log explain report check'
+			words='log explain report check run clear unit'
 		elif [[ $command == explain && $args == 0 ]]; then
 			words=$(__bezoar_codes '[OC]')
-		elif [[ $command == log || $command == explain ]]; then
+		elif [[ $command == log || $command == explain || $command == run ]]; then
 			compopt -o filenames
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 			return

@@ -27,6 +27,9 @@ complete -c bezoar -n __fish_use_subcommand -a log -d 'show records'
 complete -c bezoar -n __fish_use_subcommand -a explain -d 'say what a code means'
 complete -c bezoar -n __fish_use_subcommand -a report -d 'draw what became of lost pages'
 complete -c bezoar -n __fish_use_subcommand -a check -d 'say what this machine can survive'
+complete -c bezoar -n __fish_use_subcommand -a run -d 'start again what dies of lost memory'
+complete -c bezoar -n __fish_use_subcommand -a clear -d 'let a latched name be started again'
+complete -c bezoar -n __fish_use_subcommand -a unit -d 'print a drop-in for systemd'
 
 complete -c bezoar -n '__bezoar_in log' -F
 complete -c bezoar -n '__bezoar_in log' -s j -l json -d 'JSON, one object a line'
@@ -58,3 +61,21 @@ complete -c bezoar -n '__bezoar_in check' -s r -l real -d 'lose real pages'
 complete -c bezoar -n '__bezoar_in check' -s y -l yes -d 'do not ask'
 complete -c bezoar -n '__bezoar_in check' -s s -l strict -d 'what cannot be tested is as if broken'
 complete -c bezoar -n '__bezoar_in check' -s d -l deadline -x -d 'for each experiment'
+
+complete -c bezoar -n '__bezoar_in run' -F
+complete -c bezoar -n '__bezoar_in run' -l live-on -d 'it lives on if this is killed'
+complete -c bezoar -n '__bezoar_in run' -l note -x -d 'how this service has ended'
+complete -c bezoar -n '__bezoar_in run' -s n -l name -x -d 'what it is remembered by'
+complete -c bezoar -n '__bezoar_in run' -l record -rF -d 'where it writes its records'
+complete -c bezoar -n '__bezoar_in run' -s r -l restarts -x -d 'as many at most'
+complete -c bezoar -n '__bezoar_in run' -l socket -rF -d 'of bezoard'
+complete -c bezoar -n '__bezoar_in run' -l state -rF -d 'deaths are remembered there'
+complete -c bezoar -n '__bezoar_in run' -l store -rF -d 'of bezoard'
+complete -c bezoar -n '__bezoar_in run' -l termination-log -rF -d 'the reason goes there'
+complete -c bezoar -n '__bezoar_in run' -s w -l within -x -d 'in so long'
+
+complete -c bezoar -n '__bezoar_in clear' -l check -d 'may it be started?'
+complete -c bezoar -n '__bezoar_in clear' -l state -rF -d 'deaths are remembered there'
+
+complete -c bezoar -n '__bezoar_in unit' -s r -l restarts -x -d 'as many at most'
+complete -c bezoar -n '__bezoar_in unit' -s w -l within -x -d 'in so long'

@@ -44,6 +44,10 @@ TYPED = (
     ('bezoar check --str', 'bezoar check --strict '),
     # of log alone
     ('bezoar check --apa', 'bezoar check --apa'),
+    ('bezoar run --live', 'bezoar run --live-on '),
+    ('bezoar run --record gol', 'bezoar run --record golden.rec '),
+    ('bezoar clear --che', 'bezoar clear --check '),
+    ('bezoar unit --with', 'bezoar unit --within='),
     ('bezoard --sto', 'bezoard --store='),
     ('bezoard --store gol', 'bezoard --store golden.rec '),
     # a folder, and the file of that beginning is none

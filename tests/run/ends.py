@@ -1,0 +1,164 @@
+#!/usr/bin/env -S python3 -B
+# SPDX-License-Identifier: MIT
+"""How a program has ended, and what bezoar run makes of it.
+
+    ends.py PROGRAM VICTIM BEZOARD ROOT [WORD]
+"""
+import os
+import re
+import signal
+
+from runs import (LATCHED, VICTIM, Place, expect, main, plain, same)
+
+
+def statuses():
+    """Those of the program, as a shell has them; none of them starts it again."""
+    with Place() as p:
+        for words, status in ((('true',), 0), (('sh', '-c', 'exit 7'), 7),
+                              (('sh', '-c', 'kill -TERM $$'), 143),
+                              (('sh', '-c', 'kill -SEGV $$'), 139),
+                              (('sh', '-c', 'kill -9 $$'), 137)):
+            yield from expect(p.run('--name', 'x', '--', *p.counted(*words)),
+                              status, '')
+        yield from same('runs', p.count(), 5)
+        yield from expect(p.run('--', p.at('none')), 127, 'No such file')
+        yield from expect(p.run('--', p.folder), 126, 'ermission denied')
+        yield from expect(p.run(), 125, 'which command')
+        yield from expect(p.run('--restarts', '51', '--', 'true'), 125,
+                          'number from 0 to 50')
+        yield from expect(p.run('--within', '0s', '--', 'true'), 125, 'no time')
+        yield from expect(p.run('--name', 'x' * 81, '--', 'true'), 125,
+                          '1 to 80 bytes')
+        # what follows the command is the command's
+        yield from expect(p.run('sh', '-c', 'exit $#', '--', '--name', 'b'), 2)
+
+
+def ordinary():
+    """SIGBUS, and nobody says that memory was lost."""
+    with Place() as p:
+        said = 'died of SIGBUS, and not of lost memory'
+        for words in (('truncated', p.at('file')), ('bus',),
+                      ('inject', 'alone'),
+                      # its records are of other things: a file that was cut
+                      ('record', '0', '8', '129', 'bus'),
+                      # it was replaced
+                      ('record', '0', '1', '1', 'bus'),
+                      # lost, survived by the program itself; then a cut file
+                      ('record', '0', '1', '128', 'record', '0', '8', '128',
+                       'bus'),
+                      # what names another process
+                      ('forged', '1', 'bus'), ('forged', str(os.getpid()), 'bus')):
+            r = p.run('--', *p.counted(VICTIM, *words))
+            yield from expect(r, 135, said)
+            yield from plain(r)
+        yield from same('runs', p.count(), 8)
+        yield from expect(p.clear(), 0, '', '')
+        # SIGBUS that is none, after a loss that the program survived
+        yield from expect(p.run('--', VICTIM, 'record', '0', '1', '128',
+                                'exit:3'), 3, '')
+
+
+def poison():
+    """A page is really lost, under the library."""
+    for how, words in (('protected', 'its record says so'),
+                       ('exits', 'an orderly end')):
+        with Place() as p:
+            r = p.run('--restarts', '1', '--', *p.counted(VICTIM, 'inject', how))
+            yield from same(f'{how}: runs', p.count(), 2)
+            yield from expect(r, LATCHED, 'died of lost memory: 0x[0-9a-f]+, '
+                              f'region "the heart", .*{words}')
+
+
+def recorded():
+    """The record alone counts; who sends it need not wait."""
+    for cause in ('1', '2', '4', '6'):
+        with Place() as p:
+            r = p.run('--restarts', '1', '--', *p.counted(
+                VICTIM, 'record', '0x77', cause, '129', 'bus'),
+                env={'VICTIM_HURRIES': '1'})
+            yield from same(f'cause {cause}: runs', p.count(), 2)
+            yield from expect(r, LATCHED, r'region "the \\x1btable", page frame '
+                              fr'0x77, .*\(C{cause}\), digest [0-9a-f]+')
+            yield from plain(r)
+    # an end by the library, whatever the status
+    for outcome in ('20', '21', '22', '23', '131'):
+        with Place() as p:
+            r = p.run('--restarts', '0', '--', *p.counted(
+                VICTIM, 'record', '0', '1', outcome, 'exit:0'))
+            yield from expect(r, LATCHED, 'an orderly end')
+            yield from same('runs', p.count(), 1)
+
+
+def once():
+    """It dies once, and goes on after that."""
+    with Place() as p:
+        r = p.run('--', *p.counted('sh', '-c', 'test -e once && exit 4; '
+                                   f'>once; exec {VICTIM} record 0 1 129 bus'),
+                  cwd=p.folder)
+        yield from expect(r, 4, 'It is restarted: 1 of 3 within 600 s')
+        yield from same('runs', p.count(), 2)
+
+
+def by_a_shell():
+    """A shell says 135 of a child of its; that one's record counts."""
+    with Place() as p:
+        r = p.run('--restarts', '1', '--', *p.counted(
+            'sh', '-c', f'{VICTIM} record 0 1 129 bus; exit $?'))
+        yield from same('runs', p.count(), 2)
+        yield from expect(r, LATCHED, 'died of lost memory')
+        r = p.run('--name', 'y', '--', 'sh', '-c', f'{VICTIM} record 0 1 129 bus; exit 1')
+        yield from expect(r, 1)
+
+
+def by_a_file():
+    """Records that the program writes to a file by itself."""
+    with Place() as p:
+        file = p.at('own.rec')
+        r = p.run('--record', file, '--restarts', '1', '--', *p.counted(
+            VICTIM, 'file', file, '0', '1', '129', 'bus'))
+        yield from same('runs', p.count(), 2)
+        yield from expect(r, LATCHED, 'its record says so')
+        # what another process has left there says nothing of this one
+        yield from expect(p.run('--name', 'y', '--record', file, '--', VICTIM,
+                                'bus'), 135, 'not of lost memory')
+        r = p.run('--name', 'z', '--record', file, '--', 'sh', '-c',
+                  f'{VICTIM} file {file} 0 1 129 exit:0; kill -BUS $$')
+        yield from expect(r, 135, 'not of lost memory')
+
+
+def last_words():
+    """For who manages containers: one line, with the reason."""
+    with Place() as p:
+        log = p.at('termination-log')
+        p.run('--termination-log', log, '--restarts', '0', '--', VICTIM,
+              'record', '0', '1', '129', 'bus')
+        with open(log, encoding='ascii') as file:
+            text = file.read()
+        if not re.fullmatch(r'victim \(process \d+\) has died of lost memory: '
+                            r'.* bezoar clear victim\n', text):
+            yield f'{text}'
+        if len(text) > 4096:
+            yield f'{len(text)} bytes'
+        p.run('--name', 'y', '--termination-log', log, '--', VICTIM, 'bus')
+        with open(log, encoding='ascii') as file:
+            if 'SIGBUS' not in file.read():
+                yield 'the second reason is not there'
+        # whose end has no reason of ours keeps its own words
+        p.run('--name', 'z', '--termination-log', log, '--', 'sh', '-c',
+              f'echo mine >{log}; exit 1')
+        with open(log, encoding='ascii') as file:
+            yield from same('words', file.read(), 'mine\n')
+
+
+def asked_to_end():
+    """Who was asked to end is not started again."""
+    with Place() as p:
+        r = p.run('--', *p.counted('sh', '-c', 'trap "got=1" TERM; kill -TERM $PPID; '
+                                   'until test "$got"; do sleep 0.01; done; '
+                                   f'exec {VICTIM} record 0 1 129 bus'))
+        yield from expect(r, 128 + signal.SIGBUS, 'to end, and not restarted')
+        yield from same('runs', p.count(), 1)
+
+
+main((statuses, ordinary, poison, recorded, once, by_a_shell, by_a_file,
+      last_words, asked_to_end))

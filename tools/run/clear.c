@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* bezoar clear: what is remembered, whether it may be started, and that it may
+ * again. */
+#include <argp.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../tool.h"
+#include "run.h"
+
+enum { KEY_STATE = 256, KEY_CHECK };
+
+struct words {
+	const char *name, *state;
+	int check;
+};
+
+static const struct argp_option options[] = {
+	{ "check", KEY_CHECK, NULL, 0, "change nothing: may it be started?",
+	  0 },
+	{ "state", KEY_STATE, "DIR", 0, "where bezoar run remembers deaths",
+	  0 },
+	{ 0 }
+};
+
+static error_t on_word(int key, char *arg, struct argp_state *state)
+{
+	struct words *w = state->input;
+
+	switch (key) {
+	case KEY_CHECK:
+		w->check = 1;
+		return 0;
+	case KEY_STATE:
+		w->state = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (w->name)
+			argp_error(state, "one name at a time");
+		w->name = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (w->check && !w->name)
+			argp_error(state, "which name?");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int unreadable(const char *shown, int e)
+{
+	tool_say("%s: %s", shown, e == -EPROTO ? "what is remembered of it is "
+		 "of a newer version" : strerror(-e));
+	return TOOL_FAILED;
+}
+
+/* -------------------------------------------------------------------- the list */
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int is_state(const struct dirent *e)
+{
+	char name[NAME_MOST + 1];
+
+	return !state_name(name, e->d_name, ".json");
+}
+
+static int list_one(int folder, const char *name)
+{
+	char shown[ESCAPED(NAME_MOST)], when[32];
+	struct state s;
+	int e = state_load(folder, name, &s);
+
+	escape(shown, name, NAME_MOST);
+	if (e)
+		return unreadable(shown, e);
+	if (s.latch)
+		printf("%s\tlatched since %s: %s\n", shown,
+		       latch_when(s.latched_ns, when), s.why);
+	else if (s.deaths.n)
+		printf("%s\tmay be started; it has died of lost memory %zu "
+		       "time%s, last on %s\n", shown, s.deaths.n,
+		       s.deaths.n == 1 ? "" : "s",
+		       latch_when(s.deaths.death[s.deaths.n - 1].wall_ns,
+				  when));
+	return TOOL_OK;
+}
+
+static int list(int folder)
+{
+	struct dirent **files = NULL;
+	int i, n = scandirat(folder, ".", &files, is_state, by_name);
+	int status = n < 0 ? TOOL_FAILED : TOOL_OK;
+	char name[NAME_MOST + 1];
+
+	for (i = 0; i < n; i++) {
+		if (!state_name(name, files[i]->d_name, ".json") &&
+		    list_one(folder, name))
+			status = TOOL_FAILED;
+		free(files[i]);
+	}
+	free(files);
+	return status;
+}
+
+/* --------------------------------------------------------------------- one name */
+
+static int check(int folder, const char *name)
+{
+	struct keep k = { .folder = folder, .name = name };
+	char shown[ESCAPED(NAME_MOST)], text[TEXT_ROOM];
+	int e = keep_load(&k);
+
+	/* what cannot be read stops nobody */
+	if (e)
+		unreadable(escape(shown, name, NAME_MOST), e);
+	if (e || !k.state.latch)
+		return TOOL_OK;
+	keep_say_latched(&k, text, sizeof(text));
+	tool_say("%s", text);
+	return RUN_LATCHED;
+}
+
+static int clear(int folder, const char *name)
+{
+	char shown[ESCAPED(NAME_MOST)];
+	int e;
+
+	escape(shown, name, NAME_MOST);
+	e = state_lock(folder);
+	if (!e) {
+		e = state_forget(folder, name);
+		state_unlock(folder);
+	}
+	if (e == -ENOENT) {
+		tool_say("nothing is remembered of %s", shown);
+		return TOOL_FOUND;
+	}
+	return e ? unreadable(shown, e) : TOOL_OK;
+}
+
+int clear_main(int argc, char **argv)
+{
+	static const struct argp argp = {
+		options, on_word, "[NAME]",
+		"Let what bezoar run, or a unit, has latched be started again: "
+		"forget its deaths. Without NAME: list what is remembered.\v"
+		"Exit status: 0; 1 if nothing is remembered of NAME; 2 if it "
+		"could not be done; --check: 195 if NAME is latched.",
+		NULL, NULL, NULL
+	};
+	struct words w = { 0 };
+	char file[NAME_FILE];
+	int folder, status;
+
+	argv[0] = (char *)"bezoar clear";
+	argp_err_exit_status = TOOL_FAILED;
+	if (argp_parse(&argp, argc, argv, 0, NULL, &w))
+		return TOOL_FAILED;
+	if (w.name && state_file(file, w.name, "")) {
+		tool_say("a name has 1 to %d bytes", NAME_MOST);
+		return TOOL_FAILED;
+	}
+	folder = run_folder(w.state, 0);
+	/* nobody has made it: nothing has happened */
+	if (folder == -ENOENT)
+		return w.name && !w.check ? TOOL_FOUND : TOOL_OK;
+	if (folder < 0) {
+		if (!w.state)
+			tool_say("what is remembered: %s", strerror(-folder));
+		return TOOL_FAILED;
+	}
+	status = !w.name ? list(folder) :
+		 w.check ? check(folder, w.name) : clear(folder, w.name);
+	close(folder);
+	if (fflush(stdout) || ferror(stdout)) {
+		tool_say("standard output: %s", strerror(errno));
+		return TOOL_FAILED;
+	}
+	return status;
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+#include "hear.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../bezoard/judge.h"
+#include "child.h"
+#include "evidence.h"
+
+#define WAITING		64
+#define TURN		1024		/* packets; the kernel holds fewer */
+#define GENERATIONS	32		/* between a process and this one */
+
+static int listen_at(struct hear *h, const char *where)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	int on = 1;
+
+	snprintf(h->folder, sizeof(h->folder), "%s/bezoar-run-XXXXXX", where);
+	if (!mkdtemp(h->folder))
+		return -errno;
+	snprintf(h->path, sizeof(h->path), "%s/socket", h->folder);
+	memcpy(to.sun_path, h->path, sizeof(h->path));
+	/* the program may become another user, whom the folder lets through and
+	 * shows nothing; who else comes is turned away */
+	if (chmod(h->folder, 0711) ||
+	    setsockopt(h->listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ||
+	    bind(h->listener, (struct sockaddr *)&to, sizeof(to)) ||
+	    chmod(h->path, 0666) || listen(h->listener, WAITING))
+		return -errno;
+	return 0;
+}
+
+static int watch(const struct hear *h, int fd, uint32_t number)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN, .data.u32 = HEAR_EVENT + number,
+	};
+
+	return epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+int hear_open(struct hear *h, int epoll, struct pass *pass)
+{
+	const char *own = secure_getenv("XDG_RUNTIME_DIR");
+	const char *places[] = { geteuid() ? own : "/run", "/tmp" };
+	int i, r = -ENOENT;
+
+	h->epoll = epoll;
+	h->pass = pass;
+	for (i = 0; i < HEAR_CONNS; i++)
+		h->conn[i] = -1;
+	hear_forget(h);
+	for (i = 0; i < 2 && r; i++) {
+		if (!places[i] || *places[i] != '/' || strlen(places[i]) > 40)
+			continue;
+		h->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC |
+				     SOCK_NONBLOCK, 0);
+		if (h->listener < 0)
+			return -errno;
+		r = listen_at(h, places[i]);
+		if (!r && watch(h, h->listener, HEAR_CONNS))
+			r = -errno;
+		if (r)
+			hear_close(h);
+	}
+	return r;
+}
+
+static void drop(struct hear *h, uint32_t i)
+{
+	close(h->conn[i]);
+	h->conn[i] = -1;
+}
+
+void hear_close(struct hear *h)
+{
+	uint32_t i;
+
+	if (h->listener < 0)
+		return;
+	for (i = 0; i < HEAR_CONNS; i++)
+		if (h->conn[i] >= 0)
+			drop(h, i);
+	close(h->listener);
+	h->listener = -1;
+	unlink(h->path);
+	rmdir(h->folder);
+}
+
+/* Nobody else has ever had the name that is in there, but for a moment of ours. */
+void hear_tidy(struct hear *h, int note)
+{
+	char was[sizeof(h->folder)] = "", socket[sizeof(h->path)];
+	ssize_t n = pread(note, was, sizeof(was) - 1, 0);
+
+	if (n > 0 && *was == '/' && strstr(was, "/bezoar-run-") &&
+	    strcmp(was, h->folder)) {
+		snprintf(socket, sizeof(socket), "%s/socket", was);
+		unlink(socket);
+		rmdir(was);
+	}
+	if (ftruncate(note, 0) || h->listener < 0)
+		return;
+	n = pwrite(note, h->folder, strlen(h->folder), 0);
+	/* what is not noted is left behind by the next who is killed, no more */
+	(void)n;
+}
+
+void hear_forget(struct hear *h)
+{
+	memset(h->heard, 0, sizeof(h->heard));
+}
+
+/* ------------------------------------------------------------------ who comes */
+
+static int is_ours(pid_t pid)
+{
+	pid_t me = getpid();
+	int i;
+
+	for (i = 0; i < GENERATIONS && pid > 1 && pid != me; i++)
+		pid = child_parent(pid);
+	return pid == me;
+}
+
+static void come(struct hear *h, int fd)
+{
+	struct ucred peer = { 0, (uid_t)-1, (gid_t)-1 };
+	socklen_t len = sizeof(peer);
+	uint32_t i;
+
+	for (i = 0; i < HEAR_CONNS && h->conn[i] >= 0; i++)
+		continue;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    !is_ours(peer.pid) || i == HEAR_CONNS || watch(h, fd, i)) {
+		close(fd);
+		return;
+	}
+	h->conn[i] = fd;
+}
+
+static void come_all(struct hear *h)
+{
+	int fd, n;
+
+	for (n = 0; n < TURN; n++) {
+		fd = accept4(h->listener, NULL, NULL,
+			     SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
+		come(h, fd);
+	}
+}
+
+/* -------------------------------------------------------------- what they say */
+
+static struct heard *place(struct hear *h, pid_t pid)
+{
+	struct heard *oldest = &h->heard[0];
+	int i;
+
+	for (i = 0; i < HEAR_MOST; i++) {
+		if (h->heard[i].pid == pid)
+			return &h->heard[i];
+		if (h->heard[i].turn < oldest->turn)
+			oldest = &h->heard[i];
+	}
+	return oldest;
+}
+
+static void note(struct hear *h, pid_t pid, const struct bez_record *r)
+{
+	struct heard *heard;
+
+	if (!evidence_is_last(r))
+		return;
+	heard = place(h, pid);
+	heard->pid = pid;
+	heard->turn = ++h->turns;
+	heard->last = *r;
+}
+
+static int sender_of(struct msghdr *msg, struct ucred *who)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+
+	if (!c || c->cmsg_level != SOL_SOCKET ||
+	    c->cmsg_type != SCM_CREDENTIALS)
+		return 0;
+	memcpy(who, CMSG_DATA(c), sizeof(*who));
+	return 1;
+}
+
+/* It is kept before the sender is told so. */
+static void take(struct hear *h, int fd, const struct ucred *who,
+		 const unsigned char *bytes, size_t len, int cut)
+{
+	struct sender sender = { .pid = who->pid, .uid = who->uid };
+	struct bez_record record;
+	struct item item;
+	enum count what;
+	int last = 0;
+
+	if (!judge(bytes, len, cut, &sender, &item, &what) ||
+	    item.kind == ITEM_FORGED)
+		return;
+	if (item.kind == ITEM_RECORD) {
+		memcpy(&record, bytes, sizeof(record));
+		last = evidence_is_last(&record);
+		note(h, who->pid, &record);
+	}
+	/* where nothing can be kept, what is said of an end is all there is: who
+	 * ends is not to wait for more */
+	if (!pass_on(h->pass, bytes, len, last, who) ||
+	    (last && h->pass->folder < 0))
+		send(fd, bytes + len - ITEM_DIGEST, ITEM_DIGEST,
+		     MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void read_all(struct hear *h, uint32_t i)
+{
+	unsigned char bytes[BEZ_RECORD_MOST];
+	char control[CMSG_SPACE(sizeof(struct ucred))];
+	struct ucred who;
+	ssize_t len;
+	int n;
+
+	for (n = 0; n < TURN; n++) {
+		struct iovec iov = { bytes, sizeof(bytes) };
+		struct msghdr msg = {
+			.msg_iov = &iov, .msg_iovlen = 1,
+			.msg_control = control,
+			.msg_controllen = sizeof(control),
+		};
+
+		len = recvmsg(h->conn[i], &msg, MSG_CMSG_CLOEXEC);
+		if (len < 0 && errno == EAGAIN)
+			return;
+		/* it has ended without reading its answers; what it has sent is
+		 * behind that */
+		if (len < 0 && (errno == EINTR || errno == ECONNRESET))
+			continue;
+		if (len < 0 || !sender_of(&msg, &who)) {
+			drop(h, i);
+			return;
+		}
+		take(h, h->conn[i], &who, bytes, (size_t)len,
+		     !!(msg.msg_flags & MSG_TRUNC));
+	}
+}
+
+void hear_turn(struct hear *h, uint32_t event)
+{
+	uint32_t i = event - HEAR_EVENT;
+
+	if (i == HEAR_CONNS)
+		come_all(h);
+	else if (h->conn[i] >= 0)
+		read_all(h, i);
+}
+
+void hear_all(struct hear *h)
+{
+	uint32_t i;
+
+	if (h->listener < 0)
+		return;
+	come_all(h);
+	for (i = 0; i < HEAR_CONNS; i++)
+		if (h->conn[i] >= 0)
+			read_all(h, i);
+}
+
+const struct bez_record *hear_last(const struct hear *h, pid_t pid)
+{
+	const struct heard *last = NULL;
+	int i;
+
+	for (i = 0; i < HEAR_MOST; i++) {
+		const struct heard *this = &h->heard[i];
+
+		if (this->pid && (!pid || this->pid == pid) &&
+		    (!last || this->turn > last->turn))
+			last = this;
+	}
+	return last ? &last->last : NULL;
+}

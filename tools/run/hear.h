@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A socket of the supervisor's own that its children send their records to: what is
+ * sent before a process ends is here when its end is seen, whoever else is away.
+ * Only processes that have come from this one may; the kernel tells who sends.
+ */
+#ifndef BEZOAR_TOOLS_RUN_HEAR_H
+#define BEZOAR_TOOLS_RUN_HEAR_H
+
+#include <bezoar/record.h>
+#include <sys/types.h>
+
+#include "pass.h"
+
+#define HEAR_CONNS	512	/* connections */
+#define HEAR_MOST	64	/* processes whose last record is known */
+
+struct heard {
+	pid_t pid;		/* as it is here; 0: free */
+	uint64_t turn;		/* when it was heard last */
+	struct bez_record last;	/* its last that is evidence_is_last() */
+};
+
+struct hear {
+	int epoll;		/* data.u32: from HEAR_EVENT on */
+	int listener;		/* -1: there is no socket */
+	char folder[64], path[80];
+	int conn[HEAR_CONNS];	/* -1: free */
+	struct heard heard[HEAR_MOST];
+	uint64_t turns;
+	struct pass *pass;
+};
+
+#define HEAR_EVENT 16
+
+/* 0 or -errno; then there is none, and nothing is heard. */
+int hear_open(struct hear *h, int epoll, struct pass *pass);
+void hear_close(struct hear *h);
+/* Take away what one that was killed has left behind, by the file @note, and note
+ * there what this one would. */
+void hear_tidy(struct hear *h, int note);
+
+/* What the epoll has said of one of ours. */
+void hear_turn(struct hear *h, uint32_t event);
+/* All that is there now. */
+void hear_all(struct hear *h);
+
+/* The last record of @pid that may have been its end; 0: of anybody, the last one
+ * that came. NULL: there is none. */
+const struct bez_record *hear_last(const struct hear *h, pid_t pid);
+/* Another run begins: what the former processes had to say is done with. */
+void hear_forget(struct hear *h);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/* The supervisor: one process that sleeps until its child ends, a signal is to be
+ * passed on, or a record comes. */
+#include <bezoar/bezoar.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../tool.h"
+#include "child.h"
+#include "evidence.h"
+#include "hear.h"
+#include "run.h"
+#include "told.h"
+
+#define EVENT_SIGNAL	0
+#define EVENTS		16
+#define SWEEP_SECONDS	5
+
+struct run {
+	const struct run_wishes *w;
+	struct keep keep;
+	struct child_before before;
+	struct hear hear;
+	struct pass pass;
+	int epoll, signals, own;
+	int ending;			/* it was asked to: SIGTERM */
+	int real;			/* what this kernel can tell */
+	pid_t pid;
+	uint64_t start_ticks, began_ns, file_from;
+	char shown[ESCAPED(NAME_MOST)];
+	char text[TEXT_ROOM];		/* why it ends; "": it just does */
+};
+
+static struct run run = { .hear.listener = -1, .pass.fd = -1,
+			  .pass.file = -1, .own = -1 };
+
+/* 0, or an exit status: said. */
+static int remember(struct run *r)
+{
+	char shown[ESCAPED(NAME_MOST)];
+	int e;
+
+	r->keep.folder = run_folder(r->w->state, 1);
+	if (r->keep.folder < 0)
+		return r->w->state ? RUN_FAILED : 0;
+	escape(shown, r->w->name, NAME_MOST);
+	r->own = state_own(r->keep.folder, r->w->name);
+	if (r->own == -EWOULDBLOCK) {
+		tool_say("another bezoar run has the name %s; --name gives "
+			 "this one its own", shown);
+		return RUN_FAILED;
+	}
+	e = r->own < 0 ? r->own : keep_load(&r->keep);
+	if (e == -EPROTO) {
+		tool_say("what is remembered of %s is of a newer version: it "
+			 "was not touched. Use that version's bezoar", shown);
+		return RUN_FAILED;
+	}
+	if (e)
+		tool_say("%s: %s. Its deaths are remembered only as long as "
+			 "this program runs", shown, strerror(-e));
+	return 0;
+}
+
+static int begin(struct run *r)
+{
+	struct epoll_event event = { .events = EPOLLIN,
+				     .data.u32 = EVENT_SIGNAL };
+	int e;
+
+	r->epoll = epoll_create1(EPOLL_CLOEXEC);
+	r->signals = child_prepare(&r->before);
+	if (r->epoll < 0 || r->signals < 0 ||
+	    epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->signals, &event)) {
+		tool_say("%s", strerror(r->signals < 0 ? -r->signals : errno));
+		return RUN_FAILED;
+	}
+	r->real = evidence_kernel_is_real();
+	r->pass.socket = r->w->socket;
+	r->pass.folder = r->keep.folder;
+	r->pass.name = r->w->name;
+	e = hear_open(&r->hear, r->epoll, &r->pass);
+	if (e)
+		tool_say("no socket for records could be made: %s. Of lost "
+			 "memory only the kernel will tell", strerror(-e));
+	if (r->own >= 0)
+		hear_tidy(&r->hear, r->own);
+	return 0;
+}
+
+static void on_signals(struct run *r)
+{
+	struct signalfd_siginfo info;
+
+	while (read(r->signals, &info, sizeof(info)) == sizeof(info)) {
+		r->ending |= info.ssi_signo == SIGTERM;
+		if (r->pid)
+			child_pass(r->pid, &info);
+	}
+}
+
+/* Until the child has ended. It is there until it is waited for: its number is no
+ * other's, and it can be looked up. */
+static void serve(struct run *r, struct ending *ret_ending)
+{
+	struct epoll_event events[EVENTS];
+	siginfo_t info;
+	int i, n;
+
+	while (!child_ended(r->pid, &info)) {
+		n = epoll_wait(r->epoll, events, EVENTS, -1);
+		for (i = 0; i < n; i++) {
+			if (events[i].data.u32 == EVENT_SIGNAL)
+				on_signals(r);
+			else
+				hear_turn(&r->hear, events[i].data.u32);
+		}
+	}
+	hear_all(&r->hear);
+	ret_ending->code = info.si_code;
+	ret_ending->status = info.si_status;
+}
+
+/* ---------------------------------------------------------- what it has died of */
+
+/* Its last record, or, where it says itself that a child of its has died, that of
+ * whoever it was. *@ret_room is room for one. */
+static const struct bez_record *last_of(struct run *r, const struct ending *e,
+					struct bez_record *ret_room)
+{
+	const struct bez_record *last = hear_last(&r->hear, r->pid);
+	uint8_t boot_id[16];
+
+	keep_boot_id(boot_id);
+	if (!last && r->w->record &&
+	    evidence_in_file(r->w->record, r->file_from, r->pid,
+			     r->start_ticks, boot_id, ret_room))
+		last = ret_room;
+	if (!last && ended_like(e, SIGBUS) && !ended_by(e, SIGBUS))
+		last = hear_last(&r->hear, 0);
+	return last;
+}
+
+static int died_of_memory(struct run *r, const struct ending *e,
+			  const struct bez_record *last, struct death *d)
+{
+	if (evidence_says(e, last, r->real)) {
+		keep_death(d, r->pid, evidence_is_shutdown(last) ?
+				      BY_SHUTDOWN : BY_RECORD);
+		keep_record(d, last);
+	} else {
+		/* SIGKILL: where it could not take the page away (Linux 6.1) */
+		keep_death(d, r->pid, BY_KERNEL);
+		if (last || !(ended_by(e, SIGBUS) || ended_by(e, SIGKILL)) ||
+		    !told_killed(r->w->store, r->began_ns, d))
+			return 0;
+	}
+	told_place(r->w->store, d);
+	return 1;
+}
+
+static void say_ordinary(struct run *r, const struct bez_record *last)
+{
+	char why[128] = "a file that was cut while it was mapped does that, or "
+			"a misaligned access";
+
+	if (last)
+		snprintf(why, sizeof(why), "its record says: %s (C%u)",
+			 bez_cause_name((enum bez_cause)last->cause),
+			 last->cause);
+	run_say(r->text, "%s (process %d) has died of SIGBUS, and not of lost "
+		"memory as far as anybody knows: %s. It is not restarted",
+		r->shown, r->pid, why);
+}
+
+/* -1: again. Else the exit status. */
+static int after(struct run *r, const struct ending *e)
+{
+	const struct bez_record *last;
+	char where[1024], latched[TEXT_ROOM / 2];
+	struct bez_record room;
+	unsigned int count;
+	struct death d;
+
+	last = last_of(r, e, &room);
+	if (!died_of_memory(r, e, last, &d)) {
+		if (ended_like(e, SIGBUS))
+			say_ordinary(r, last);
+		return ended_status(e);
+	}
+	keep_describe(&d, where, sizeof(where));
+	count = latch_count(&r->keep.state.deaths, &d,
+			    r->keep.limits.within_ns);
+	if (keep_add(&r->keep, &d)) {
+		keep_say_latched(&r->keep, latched, sizeof(latched));
+		run_say(r->text, "%s (process %d) has died of lost memory: %s. "
+			"%s", r->shown, r->pid, where, latched);
+		return RUN_LATCHED;
+	}
+	on_signals(r);
+	run_say(r->text, "%s (process %d) has died of lost memory: %s. It is "
+		"%srestarted: %u of %u within %llu s", r->shown, r->pid, where,
+		r->ending ? "to end, and not " : "", count,
+		r->keep.limits.restarts,
+		(unsigned long long)(r->keep.limits.within_ns / 1000000000u));
+	return r->ending ? ended_status(e) : -1;
+}
+
+/* ------------------------------------------------------------------- the course */
+
+static uint64_t size_of(const char *path)
+{
+	struct stat st;
+
+	return path && !stat(path, &st) ? (uint64_t)st.st_size : 0;
+}
+
+/* Once. Returns like after(). */
+static int once(struct run *r)
+{
+	struct ending ending;
+	int status;
+
+	r->began_ns = keep_wall_ns();
+	r->file_from = size_of(r->w->record);
+	r->pid = child_start(&r->before, r->w->words,
+			     r->hear.listener < 0 ? NULL : r->hear.path,
+			     r->w->lives_on);
+	if (r->pid < 0) {
+		status = -r->pid;
+		snprintf(r->text, sizeof(r->text), "%s could not be started",
+			 r->shown);
+		return status;
+	}
+	r->start_ticks = child_start_ticks(r->pid);
+	serve(r, &ending);
+	status = after(r, &ending);
+	waitpid(r->pid, NULL, 0);
+	r->pid = 0;
+	return status;
+}
+
+/* Whoever is left of the last run would have its ports, files and locks. */
+static int course(struct run *r)
+{
+	int status, left;
+
+	for (;;) {
+		status = once(r);
+		if (status >= 0)
+			return status;
+		left = child_sweep(&r->before, SWEEP_SECONDS);
+		if (left)
+			tool_say("%s: %d process%s of the last run %s ended",
+				 r->shown, left, left == 1 ? "" : "es",
+				 left == 1 ? "was" : "were");
+		hear_all(&r->hear);
+		hear_forget(&r->hear);
+		on_signals(r);
+		if (r->ending)
+			return STATUS_BUS;
+		*r->text = '\0';
+	}
+}
+
+int run_program(const struct run_wishes *w)
+{
+	struct run *r = &run;
+	int status;
+
+	r->w = w;
+	r->keep.name = w->name;
+	r->keep.store = w->store;
+	r->keep.limits = w->limits;
+	escape(r->shown, w->name, NAME_MOST);
+	status = remember(r);
+	if (!status && r->keep.state.latch) {
+		keep_say_latched(&r->keep, r->text, sizeof(r->text));
+		tool_say("%s", r->text);
+		status = RUN_LATCHED;
+	}
+	if (!status)
+		status = begin(r);
+	if (!status)
+		status = course(r);
+	if (*r->text)
+		run_last_words(w->termination, r->text);
+	hear_close(&r->hear);
+	pass_close(&r->pass);
+	return status;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* The folder, and the files in it; what is in a file is in state_json.c. */
+#include "state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../tool.h"
+#include "state_json.h"
+
+#define MOST	(1 << 20)	/* bytes of a file */
+
+const char *state_folder(char ret[4096])
+{
+	const char *xdg = secure_getenv("XDG_STATE_HOME");
+	const char *home = secure_getenv("HOME");
+
+	if (!geteuid())
+		return strcpy(ret, "/var/lib/bezoar/run");
+	if (xdg && *xdg == '/')
+		snprintf(ret, 4096, "%s/bezoar", xdg);
+	else if (home && *home == '/')
+		snprintf(ret, 4096, "%s/.local/state/bezoar", home);
+	else
+		return NULL;
+	return ret;
+}
+
+/* All that leads there; who may look into it is for who has made it before. */
+static void make_folders(const char *folder)
+{
+	char path[4096], *slash;
+
+	snprintf(path, sizeof(path), "%s", folder);
+	for (slash = strchr(path + 1, '/'); slash;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		mkdir(path, 0755);
+		*slash = '/';
+	}
+	mkdir(path, 0750);
+}
+
+int state_open(const char *folder, int make)
+{
+	int fd;
+
+	if (make)
+		make_folders(folder);
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int is_plain(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' ||
+	       c == '@' || c == ':';
+}
+
+int state_file(char ret[NAME_FILE], const char *name, const char *end)
+{
+	size_t i, len = strlen(name);
+	char *to = ret;
+
+	if (!len || len > NAME_MOST)
+		return -1;
+	for (i = 0; i < len; i++) {
+		if (is_plain(name[i]) && (i || name[i] != '.'))
+			*to++ = name[i];
+		else
+			to += sprintf(to, "%%%02X", (unsigned char)name[i]);
+	}
+	snprintf(to, 16, "%s", end);
+	return 0;
+}
+
+static int nibble(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' :
+	       c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int state_name(char ret[NAME_MOST + 1], const char *file, const char *end)
+{
+	size_t len = strlen(file), tail = strlen(end), n = 0, i;
+
+	if (len <= tail || strcmp(file + len - tail, end))
+		return -1;
+	for (i = 0; i < len - tail && n < NAME_MOST; i++) {
+		if (file[i] != '%') {
+			ret[n++] = file[i];
+			continue;
+		}
+		if (i + 2 >= len - tail || nibble(file[i + 1]) < 0 ||
+		    nibble(file[i + 2]) < 0)
+			return -1;
+		ret[n++] = (char)(nibble(file[i + 1]) << 4 |
+				  nibble(file[i + 2]));
+		i += 2;
+	}
+	ret[n] = '\0';
+	return i < len - tail ? -1 : 0;
+}
+
+int state_lock(int folder)
+{
+	int r;
+
+	do
+		r = flock(folder, LOCK_EX);
+	while (r && errno == EINTR);
+	return r ? -errno : 0;
+}
+
+void state_unlock(int folder)
+{
+	flock(folder, LOCK_UN);
+}
+
+int state_own(int folder, const char *name)
+{
+	char file[NAME_FILE];
+	int fd, r;
+
+	if (state_file(file, name, ".lock"))
+		return -ENAMETOOLONG;
+	fd = openat(folder, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+		    0600);
+	if (fd < 0)
+		return -errno;
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+static void aside(int folder, const char *file, const char *why)
+{
+	char to[NAME_FILE + 64], when[40], shown[ESCAPED(NAME_FILE)];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	memset(&tm, 0, sizeof(tm));
+	gmtime_r(&now, &tm);
+	strftime(when, sizeof(when), ".aside-%Y%m%dT%H%M%SZ", &tm);
+	snprintf(to, sizeof(to), "%s%s", file, when);
+	escape(shown, file, strlen(file));
+	if (renameat(folder, file, folder, to))
+		tool_say("%s CANNOT BE USED (%s), nor be kept aside: %s", shown,
+			 why, strerror(errno));
+	else
+		tool_say("%s CANNOT BE USED: %s. It is kept as %s%s, and what "
+			 "was known of that name is forgotten", shown, why,
+			 shown, when);
+}
+
+/* All of it, with a NUL. NULL: errno. */
+static char *read_all(int folder, const char *file)
+{
+	int fd = openat(folder, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+			O_NONBLOCK | O_NOCTTY);
+	char *text = NULL;
+	size_t len = 0;
+	struct stat st;
+	ssize_t n = 0;
+	int err;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > MOST) {
+		errno = EFBIG;
+	} else if ((text = malloc(MOST + 2))) {
+		while (len <= MOST &&
+		       (n = read(fd, text + len, MOST + 1 - len)) > 0)
+			len += (size_t)n;
+		text[len] = '\0';
+	}
+	err = n < 0 ? EIO : errno;
+	close(fd);
+	if (n < 0) {
+		free(text);
+		text = NULL;
+	}
+	errno = err;
+	return text;
+}
+
+int state_load(int folder, const char *name, struct state *ret_state)
+{
+	char file[NAME_FILE], *text;
+	const char *why;
+	int r;
+
+	memset(ret_state, 0, sizeof(*ret_state));
+	if (state_file(file, name, ".json"))
+		return -ENAMETOOLONG;
+	text = read_all(folder, file);
+	if (!text && errno == EFBIG) {
+		aside(folder, file, "it is no file, or far too long");
+		return 0;
+	}
+	if (!text)
+		return errno == ENOENT ? 0 : -errno;
+	r = state_parse(text, ret_state, &why);
+	free(text);
+	if (r == -EPROTO)
+		return r;
+	if (r) {
+		memset(ret_state, 0, sizeof(*ret_state));
+		aside(folder, file, why);
+	}
+	return 0;
+}
+
+static int put(int folder, const char *file, const char *text)
+{
+	int fd = openat(folder, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC |
+			O_NOFOLLOW, 0640);
+	size_t len = strlen(text), at = 0;
+	ssize_t n;
+	int r = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (at < len && !r) {
+		n = write(fd, text + at, len - at);
+		if (n > 0)
+			at += (size_t)n;
+		else if (!n || errno != EINTR)
+			r = n ? -errno : -EIO;
+	}
+	if (!r && fsync(fd))
+		r = -errno;
+	if (close(fd) && !r)
+		r = -errno;
+	return r;
+}
+
+int state_save(int folder, const char *name, const struct state *s)
+{
+	char file[NAME_FILE], fresh[NAME_FILE], *text;
+	int r;
+
+	if (state_file(file, name, ".json") || state_file(fresh, name, ".new"))
+		return -ENAMETOOLONG;
+	text = state_print(name, s);
+	if (!text)
+		return -ENOMEM;
+	r = put(folder, fresh, text);
+	free(text);
+	if (!r && renameat(folder, fresh, folder, file))
+		r = -errno;
+	if (r)
+		unlinkat(folder, fresh, 0);
+	else if (fsync(folder))
+		r = -errno;
+	return r;
+}
+
+int state_forget(int folder, const char *name)
+{
+	char file[NAME_FILE];
+
+	if (state_file(file, name, ".json"))
+		return -ENAMETOOLONG;
+	return unlinkat(folder, file, 0) ? -errno : 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is remembered of a name from one run to the next: its deaths, and whether it
+ * is latched. One small file of JSON for each, in one folder, replaced as a whole.
+ *
+ * Who changes it reads, changes and writes it under the folder's lock: a supervisor
+ * at a death, "bezoar clear", and the note of a service manager.
+ */
+#ifndef BEZOAR_TOOLS_RUN_STATE_H
+#define BEZOAR_TOOLS_RUN_STATE_H
+
+#include "../escape.h"
+#include "latch.h"
+
+#define NAME_MOST	80		/* bytes of a name */
+#define NAME_FILE	(3 * NAME_MOST + 16)	/* room for its file's */
+#define STATE_VERSION	1
+
+struct state {
+	enum latch latch;
+	char why[WHY_ROOM];		/* latched: in words */
+	uint64_t latched_ns;		/* CLOCK_REALTIME */
+	struct deaths deaths;
+};
+
+/* The folder that is used where none is named. NULL: there is none, as neither
+ * XDG_STATE_HOME nor HOME is known. */
+const char *state_folder(char ret[4096]);
+
+/* Open it; @make: also where it is not there yet. A descriptor, or -errno. */
+int state_open(const char *folder, int make);
+
+/* The name of a file for @name, with @end. Bytes that a file's name cannot hold, or
+ * a shell would act on, are %HH; it never begins with a dot. -1: @name is empty or
+ * too long. */
+int state_file(char ret[NAME_FILE], const char *name, const char *end);
+/* The other way round, for a file that ends so. -1: it is none of ours. */
+int state_name(char ret[NAME_MOST + 1], const char *file, const char *end);
+
+/* Until state_unlock(); waits for who has it. Returns 0 or -errno. */
+int state_lock(int folder);
+void state_unlock(int folder);
+
+/*
+ * Fill @ret_state; of a name that has none: nothing has happened. A file that cannot
+ * be understood is kept under another name, which is said. Returns 0, or -errno: it
+ * can not be read, or is of a newer version (-EPROTO).
+ */
+int state_load(int folder, const char *name, struct state *ret_state);
+/* It is on the disk when this has returned 0. */
+int state_save(int folder, const char *name, const struct state *s);
+/* Nothing is known of it any more. -ENOENT: nothing was. */
+int state_forget(int folder, const char *name);
+
+/* The one supervisor of @name: a descriptor to be kept, -EWOULDBLOCK: there is one,
+ * or another -errno. */
+int state_own(int folder, const char *name);
+
+#endif
