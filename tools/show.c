@@ -5,7 +5,9 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "escape.h"
@@ -176,7 +178,16 @@ static json_t *stored_as(const struct show_from *from)
 }
 
 /* json_object_set_new() takes NULL for what could not be made, and says so. */
-int show_json(const struct bez_record *r, const struct show_from *from)
+static char *line_of(json_t *o, int bad)
+{
+	char *line = bad ? NULL :
+		     json_dumps(o, JSON_COMPACT | JSON_ENSURE_ASCII);
+
+	json_decref(o);
+	return line;
+}
+
+char *show_json_text(const struct bez_record *r, const struct show_from *from)
 {
 	json_t *o = json_object();
 	char text[64];
@@ -223,8 +234,41 @@ int show_json(const struct bez_record *r, const struct show_from *from)
 	if (from)
 		SET("stored", stored_as(from));
 #undef SET
-	bad |= json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
-	json_decref(o);
-	putchar('\n');
-	return bad ? -1 : 0;
+	return line_of(o, bad);
+}
+
+int show_json(const struct bez_record *r, const struct show_from *from)
+{
+	char *line = show_json_text(r, from);
+
+	if (!line)
+		return -1;
+	puts(line);
+	free(line);
+	return 0;
+}
+
+char *show_death_json(int64_t number, int32_t pid, uint32_t uid,
+		      uint64_t start_ticks, const char *comm, size_t comm_len,
+		      int32_t status, int64_t told)
+{
+	json_t *o = json_object();
+	int by = status != -1 && WIFSIGNALED(status), bad = 0;
+
+	bad |= json_object_set_new(o, "death", json_integer(number));
+	bad |= json_object_set_new(o, "pid", json_integer(pid));
+	bad |= json_object_set_new(o, "uid", json_integer(uid));
+	bad |= json_object_set_new(o, "start_ticks", count(start_ticks));
+	bad |= json_object_set_new(o, "comm", name(comm, comm_len));
+	bad |= json_object_set_new(o, "status", status == -1 ? json_null() :
+				   json_integer(status));
+	bad |= json_object_set_new(o, "signal", by ?
+				   json_integer(WTERMSIG(status)) :
+				   json_null());
+	bad |= json_object_set_new(o, "exit", status != -1 && !by ?
+				   json_integer(WEXITSTATUS(status)) :
+				   json_null());
+	bad |= json_object_set_new(o, "told", told ? json_integer(told) :
+						 json_null());
+	return line_of(o, bad);
 }
