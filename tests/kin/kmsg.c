@@ -18,7 +18,7 @@
 #define ROUNDS	20000
 
 static const char *const logs[] = {
-	"5.10", "6.1", "7", "edac", "firmware", "mce", "others",
+	"5.10", "6.1", "6.12", "7", "edac", "firmware", "mce", "others",
 };
 #define LOGS (sizeof(logs) / sizeof(logs[0]))
 
@@ -204,12 +204,13 @@ static void mutated(void)
 static const struct tap_case cases[] = {
 	{ .name = "Linux 5.10", .run = log_, .data = &logs[0] },
 	{ .name = "Linux 6.1", .run = log_, .data = &logs[1] },
-	{ .name = "Linux 7", .run = log_, .data = &logs[2] },
-	{ .name = "EDAC", .run = log_, .data = &logs[3] },
+	{ .name = "Linux 6.12", .run = log_, .data = &logs[2] },
+	{ .name = "Linux 7", .run = log_, .data = &logs[3] },
+	{ .name = "EDAC", .run = log_, .data = &logs[4] },
 	{ .name = "firmware: several lines make one", .run = log_,
-	  .data = &logs[4] },
-	{ .name = "machine checks", .run = log_, .data = &logs[5] },
-	{ .name = "what only looks like it", .run = log_, .data = &logs[6] },
+	  .data = &logs[5] },
+	{ .name = "machine checks", .run = log_, .data = &logs[6] },
+	{ .name = "what only looks like it", .run = log_, .data = &logs[7] },
 	{ .name = "the texts", .run = texts },
 	{ .name = "an event without an end", .run = endless },
 	{ .name = "what a seed makes of it", .run = mutated,

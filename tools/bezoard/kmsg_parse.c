@@ -199,7 +199,8 @@ static int memory_failure(struct piece_of p, struct kmsg_said *said)
 		return 1;
 	}
 	said->kind = KMSG_POISON;
-	if (kmsg_word(&p, "Unable to find user space address "))
+	if (kmsg_word(&p, "Unable to find user space address ") ||
+	    kmsg_word(&p, "buffer overflow when queuing memory failure at 0x"))
 		return frame(&p, said);
 	return kmsg_word(&p, "Unpoison: ") ? unpoison(p, said) :
 					     offline(p, said);
@@ -263,6 +264,15 @@ static int event_number(struct piece_of *p, uint32_t *ret)
 	return 1;
 }
 
+/* Of firmware's errors (arm64) there is no more before it than the frame. */
+static int bare(struct piece_of p, struct kmsg_said *said)
+{
+	if (!frame(&p, said) || !kmsg_word(&p, ": "))
+		return 0;
+	fate(p, said);
+	return said->kind == KMSG_KILLED;
+}
+
 static int alone(struct piece_of p, struct kmsg_said *said)
 {
 	struct piece_of at = p;
@@ -271,6 +281,8 @@ static int alone(struct piece_of p, struct kmsg_said *said)
 		return memory_failure(at, said);
 	if (kmsg_word(&at, "Unpoison: "))
 		return unpoison(at, said);
+	if (kmsg_word(&at, "0x"))
+		return bare(at, said);
 	if (kmsg_word(&at, "MCE: Killing "))
 		return killed_again(at, said);
 	return offline(p, said) || kmsg_edac(p, said);
