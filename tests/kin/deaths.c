@@ -114,6 +114,30 @@ static void zombie(void)
 	kin_end(&k);
 }
 
+/* The daemon is asked to end while it still waits for a word. */
+static void last_moment(void)
+{
+	pid_t pid;
+
+	kin_make(&k);
+	kin_start(&k, "--delay", "60000", NULL);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		tap_apart();
+		CHECK(kin_connect(&k) >= 0);
+		dies();
+	}
+	wait_for(pid, SIGBUS);
+	/* what comes later is counted later: by then it has seen the end */
+	CHECK_EQ(kin_send(kin_connect(&k), "x", 1), 0);
+	kin_wait(&k, "SELECT n FROM counts WHERE name = 'short'", 1);
+	CHECK_EQ(kin_ask(&k, DEATHS), 0);
+	kin_stop(&k);
+	CHECK_EQ(kin_ask(&k, DEATHS " WHERE told = 0"), 1);
+	kin_end(&k);
+}
+
 /* Who may not see that is told when its parent has waited. */
 static void unprivileged(void)
 {
@@ -268,6 +292,7 @@ static void helped(void)
 static const struct tap_case cases[] = {
 	{ .name = "a death without a word", .run = untold },
 	{ .name = "of a process that nobody has waited for", .run = zombie },
+	{ .name = "when the daemon ends", .run = last_moment },
 	{ .name = "seen by who may not look at others", .run = unprivileged },
 	{ .name = "a shell's status, and who has disconnected",
 	  .run = others },

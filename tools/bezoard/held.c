@@ -287,7 +287,12 @@ void helds_close(struct helds *h)
 {
 	uint32_t i;
 
-	for (i = 0; i < HELD_MOST; i++)
-		if (h->held[i].fd >= 0)
-			drop(&h->held[i]);
+	for (i = 0; i < HELD_MOST; i++) {
+		struct held *held = &h->held[i];
+
+		if (held->fd >= 0 && held->has_ended)
+			judge_end(h, held);
+		if (held->fd >= 0)
+			drop(held);
+	}
 }

@@ -56,6 +56,7 @@ void held_event(struct helds *h, uint32_t i, uint32_t events);
 void held_time(struct helds *h);
 /* A record is stored. */
 void held_told(struct helds *h, const struct item *item);
+/* Whose end is known is judged before all are let go. */
 void helds_close(struct helds *h);
 
 #endif

@@ -185,6 +185,7 @@ static void end(void)
 	manager_tell("STOPPING=1");
 	listening_close(&loop.listening);
 	klog_time(&loop.klog, &loop.batch);
+	helds_close(&loop.helds);
 	if (batch_put(&loop.batch) && loop.batch.n)
 		say("%zu records could not be stored, and are lost",
 		    loop.batch.n);
@@ -192,7 +193,6 @@ static void end(void)
 	if (loop.batch.due_ns && !loop.batch.n)
 		batch_put(&loop.batch);	/* what was counted since */
 	clients_close(&loop.clients);
-	helds_close(&loop.helds);
 	klog_close(&loop.klog);
 	files_close(&loop.files);
 	store_close(&loop.store);
