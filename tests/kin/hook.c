@@ -17,14 +17,15 @@
 static struct kin k;
 static char out[128], command[1024];
 
-static void begin(const char *what)
+/* @limit: of one command, in seconds. */
+static void begin(const char *limit, const char *what)
 {
 	kin_make(&k);
 	snprintf(out, sizeof(out), "%s/out", k.folder);
 	snprintf(command, sizeof(command), what, out, out, out, out);
 	CHECK_EQ(setenv("BEZOAR_TEST_SECRET", "1", 1), 0);
-	kin_start(&k, "--delay", "1", "--exec-limit", "1", "--exec", command,
-		  NULL);
+	kin_start(&k, "--delay", "1", "--exec-limit", limit, "--exec",
+		  command, NULL);
 }
 
 static struct bez_record sent;		/* the last */
@@ -79,7 +80,7 @@ static void each(void)
 	char line[4096];
 	FILE *f;
 
-	begin("{ cat; echo; } >>%s");
+	begin("60", "{ cat; echo; } >>%s");
 	send_some(1, 3);
 	lines(3);
 	send_again();
@@ -100,7 +101,7 @@ static void clean(void)
 {
 	char text[4096];
 
-	begin("{ env | sort | tr '\\n' ' '; ls /proc/$$/fd | tr '\\n' ' '; "
+	begin("60", "{ env | sort | tr '\\n' ' '; ls /proc/$$/fd | tr '\\n' ' '; "
 	      "echo; } >>%s");
 	send_some(1, 1);
 	snprintf(text, sizeof(text), "%s", lines(1));
@@ -168,12 +169,12 @@ static void endless(void)
 {
 	char pid[160];
 
-	begin("read line; case $line in *'\"id\":1,'*) sleep 1000 & echo $! "
+	begin("3", "read line; case $line in *'\"id\":1,'*) sleep 1000 & echo $! "
 	      ">%s.pid; wait;; *) echo next >>%s;; esac");
 	snprintf(pid, sizeof(pid), "%s.pid", out);
 	send_some(1, 2);
 	CHECK(!strcmp(lines(1), "next\n"));
-	kin_will_say(&k, "took more than 1 seconds");
+	kin_will_say(&k, "took more than 3 seconds");
 	while (!is_over(pid))
 		poll(NULL, 0, 5);
 	kin_wait(&k, "SELECT n FROM counts WHERE name = 'hook failed'", 1);
@@ -182,7 +183,7 @@ static void endless(void)
 
 static void fails(void)
 {
-	begin("echo x >>%s; exit 3");
+	begin("60", "echo x >>%s; exit 3");
 	send_some(1, 1);
 	kin_will_say(&k, "it has ended with status 3");
 	kin_wait(&k, "SELECT n FROM counts WHERE name = 'hook failed'", 1);
@@ -196,7 +197,7 @@ static void death(void)
 	pid_t pid;
 	int status;
 
-	begin("case $(cat) in *'\"death\":1,'*'\"exit\":135,'*) echo it >>%s; "
+	begin("60", "case $(cat) in *'\"death\":1,'*'\"exit\":135,'*) echo it >>%s; "
 	      "sleep 1000;; esac");
 	pid = fork();
 	if (!pid) {
