@@ -101,15 +101,15 @@ static void clean(void)
 {
 	char text[4096];
 
-	begin("60", "{ env | sort | tr '\\n' ' '; ls /proc/$$/fd | tr '\\n' ' '; "
-	      "echo; } >>%s");
+	/* without a pipe, which the shell has open itself for a moment */
+	begin("60", "open=$(env); for n in 3 4 5 6 7 8 9 11 12 13 14 15; do "
+	      "[ ! -e /proc/$$/fd/$n ] || open=\"$open open:$n\"; done; "
+	      "echo $open. >>%s");
 	send_some(1, 1);
 	snprintf(text, sizeof(text), "%s", lines(1));
 	CHECKF(!strstr(text, "SECRET"), "%s", text);
 	CHECKF(strstr(text, "PATH=/usr/local/sbin:"), "%s", text);
-	/* 1: of the braces; ls and the shell may have some of their own */
-	CHECKF(strstr(text, " 0 1 2 \n") || strstr(text, " 0 1 10 2 \n"),
-	       "%s", text);
+	CHECKF(!strstr(text, "open:") && strstr(text, ".\n"), "%s", text);
 	kin_end(&k);
 }
 
