@@ -34,8 +34,8 @@ help:
 	@echo 'make bench      measure; the figures go to $(BUILD)/bench.json'
 	@echo 'make campaign   random losses on every kind of memory (ARGS="--seed 7")'
 	@echo 'make storm      1,000,000 losses by eight threads at once (ARGS="--seed 7")'
-	@echo 'make fuzz       bytes that the readers of records, bezoard, of lists of lost memory and of saved'
-	@echo '                ranges get wrong (ARGS=600: seconds for each)'
+	@echo 'make fuzz       bytes that the readers of records, bezoard, of lists of lost memory, of saved'
+	@echo "                ranges and of the kernel's log get wrong (ARGS=600: seconds for each)"
 	@echo 'make lab        real poison on four kernels, in virtual machines (KERNEL=6.1'
 	@echo "                CASE='hw*': a part of it); the results go to $(BUILD)/lab.json"
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
@@ -88,6 +88,7 @@ fuzz:
 	@tests/vmm/fuzz json $(ARGS)
 	@tests/vmm/fuzz binary $(ARGS)
 	@tests/hunt/fuzz $(ARGS)
+	@tests/kin/fuzz-kmsg $(ARGS)
 
 lab:
 	@[ -x lab/run ] || $(call missing,lab/run)

@@ -4,6 +4,8 @@
 
 #include <bezoar/record.h>
 #include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* What a store knows of it. */
 struct show_from {
@@ -23,5 +25,24 @@ json_t *show_object(const struct bez_record *r, const struct show_from *from);
 /* An object in a line of standard output; it is given away. -1: it was NULL, or
  * there was no memory. */
 int show_line(json_t *object);
+/* Likewise as a string, to be freed; NULL. */
+char *show_string(json_t *object);
+
+/* A process that has died of lost memory. */
+struct show_death {
+	int64_t number;			/* of its row */
+	int64_t told;			/* number of the record that tells of it; 0 */
+	uint64_t start_ticks;
+	int32_t pid;
+	uint32_t uid;
+	int32_t status;			/* as wait(2) has it; -1: nobody could say */
+	const char *comm;
+	size_t comm_len;
+};
+json_t *show_death(const struct show_death *death);
+
+/* Of a record: its boot in hexadecimal, and whether it has one. */
+const char *show_boot(const uint8_t id[16], char ret[40]);
+int show_knows_boot(const struct bez_record *r);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who has nothing to do does nothing, and takes little room. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -64,14 +65,18 @@ static void idle(void)
 	static const struct timespec time = { 3, 0 };
 	struct bez_record r;
 	uint64_t i, cpu;
-	char left[96];
+	char left[96], kmsg[96];
+	int fd[64], writer;
 	long switches;
-	int fd[64];
 
 	kin_make(&k);
 	snprintf(left, sizeof(left), "%s/left", k.folder);
 	CHECK_EQ(mkdir(left, 0755), 0);
-	kin_start(&k, "--files", left, NULL);
+	snprintf(kmsg, sizeof(kmsg), "%s/kmsg", k.folder);
+	CHECK_EQ(mkfifo(kmsg, 0600), 0);
+	writer = open(kmsg, O_RDWR);
+	CHECK(writer >= 0);
+	kin_start(&k, "--files", left, "--kmsg", kmsg, NULL);
 	for (i = 0; i < 64; i++) {
 		fd[i] = kin_connect(&k);
 		r = kin_record(i + 1);

@@ -53,8 +53,9 @@ static void run(struct kin *k, char **words)
 static void start(struct kin *k, va_list more)
 {
 	char *words[WORDS] = { (char *)BEZOARD, (char *)"--socket", k->socket,
-			       (char *)"--store", k->store };
-	int n = 5;
+			       (char *)"--store", k->store,
+			       (char *)"--no-kmsg" };
+	int n = 6;
 
 	while (n < WORDS - 1 && (words[n] = va_arg(more, char *)))
 		n++;
@@ -241,6 +242,21 @@ long long kin_ask(const struct kin *k, const char *sql)
 	sqlite3_finalize(s);
 	sqlite3_close(db);
 	return n;
+}
+
+void kin_ask_text(const struct kin *k, const char *sql, char ret[512])
+{
+	sqlite3 *db = open_store(k, SQLITE_OPEN_READONLY);
+	sqlite3_stmt *s = NULL;
+	int r = sqlite3_prepare_v2(db, sql, -1, &s, NULL);
+
+	CHECKF(r == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
+	ret[0] = '\0';
+	if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_text(s, 0))
+		snprintf(ret, 512, "%s",
+			 (const char *)sqlite3_column_text(s, 0));
+	sqlite3_finalize(s);
+	sqlite3_close(db);
 }
 
 long long kin_count(const struct kin *k, const char *name)

@@ -17,7 +17,8 @@ struct kin {
 
 /* A folder of its own, in /tmp; with it gone all is gone. */
 void kin_make(struct kin *k);
-/* Run the daemon with these words besides, up to NULL, until it listens. */
+/* Run the daemon with these words besides, up to NULL, until it listens. It does not
+ * read this machine's own log of the kernel. */
 void kin_start(struct kin *k, ...) __attribute__((sentinel));
 /* The same, but it is to end by itself, with this status. */
 void kin_refuses(struct kin *k, int status, ...) __attribute__((sentinel));
@@ -46,6 +47,8 @@ uint64_t kin_acks(int fd, size_t count);
 long long kin_ask(const struct kin *k, const char *sql);
 /* A count of the store; 0 if it is not there. */
 long long kin_count(const struct kin *k, const char *name);
+/* The same, but a text; "" if there is none. */
+void kin_ask_text(const struct kin *k, const char *sql, char ret[512]);
 /* Change the store, of a daemon that does not run. */
 void kin_change(const struct kin *k, const char *sql);
 /* Wait until kin_ask() says that. */

@@ -106,7 +106,51 @@ static void real(void)
 	CHECK_EQ(schema_bring(db, schema_steps, schema_version, &was),
 		 SCHEMA_OK);
 	CHECK_EQ(schema_of(db), schema_version);
-	CHECK_EQ(ask(db, "SELECT count(*) FROM records, apart, files"), 0);
+	CHECK_EQ(ask(db, "SELECT count(*) FROM records, apart, files, kernel, "
+			 "deaths, places"), 0);
+	sqlite3_close(db);
+}
+
+/* Of each real version with something in it: all of that is still there. */
+static void kept(void)
+{
+	int from, was;
+
+	CHECK(schema_version >= 2);
+	for (from = 1; from < schema_version; from++) {
+		sqlite3 *db = open_one();
+
+		CHECK_EQ(schema_bring(db, schema_steps, from, &was), SCHEMA_OK);
+		CHECK_EQ(sqlite3_exec(db, "INSERT INTO records VALUES "
+			 "(7,1,2,3,4,5,6,7,0,'a','b',1,2,3,'raw');"
+			 "INSERT INTO counts VALUES ('taken', 9);"
+			 "INSERT INTO files VALUES ('f', 1, 2, 3, 4)", NULL,
+			 NULL, NULL), SQLITE_OK);
+		CHECK_EQ(schema_bring(db, schema_steps, schema_version, &was),
+			 SCHEMA_OK);
+		CHECK_EQ(was, from);
+		CHECK_EQ(ask(db, "SELECT number FROM records WHERE raw = 'raw'"),
+			 7);
+		CHECK_EQ(ask(db, "SELECT n FROM counts"), 9);
+		CHECK_EQ(ask(db, "SELECT at FROM files"), 3);
+		CHECK_EQ(ask(db, "SELECT count(*) FROM kernel"), 0);
+		sqlite3_close(db);
+	}
+}
+
+/* What the schema itself keeps from happening twice. */
+static void once(void)
+{
+	static const char line[] = "INSERT INTO kernel (taken, boot_id, seq, "
+		"wall_ns, kind, frame, dimm, pid, text) VALUES "
+		"(1, x'01', 5, 1, 'poison', 1, '', 0, x'00')";
+	sqlite3 *db = open_one();
+	int was;
+
+	CHECK_EQ(schema_bring(db, schema_steps, schema_version, &was),
+		 SCHEMA_OK);
+	CHECK_EQ(sqlite3_exec(db, line, NULL, NULL, NULL), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(db, line, NULL, NULL, NULL), SQLITE_CONSTRAINT);
 	sqlite3_close(db);
 }
 
@@ -117,5 +161,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a database of something else is left alone",
 	  .run = foreign },
 	{ .name = "the steps of this version", .run = real },
+	{ .name = "what a store of an older version holds is kept",
+	  .run = kept },
+	{ .name = "a line of the kernel is there once", .run = once },
 };
 TAP_MAIN(cases)

@@ -57,6 +57,7 @@ static void acknowledge(struct batch *b)
 	for (i = 0; i < b->n; i++) {
 		const struct item *item = &b->items[i];
 
+		/* nobody who is one waits for those of the kernel, and deaths */
 		if (item->client == CLIENT_NONE || item->kind == ITEM_FORGED)
 			continue;
 		memcpy(digests + n++ * ITEM_DIGEST,
@@ -74,6 +75,8 @@ static void acknowledge(struct batch *b)
 
 int batch_put(struct batch *b)
 {
+	size_t i;
+
 	b->due_ns = 0;
 	if (store_put(b->store, b->items, b->n) != STORE_OK) {
 		b->fails = 1;
@@ -83,6 +86,9 @@ int batch_put(struct batch *b)
 	b->fails = 0;
 	if (b->clients)
 		acknowledge(b);
+	for (i = 0; b->on_stored && i < b->n; i++)
+		if (b->items[i].number)
+			b->on_stored(&b->items[i]);
 	b->put += b->n;
 	b->n = 0;
 	return 0;

@@ -15,6 +15,7 @@ struct clients;
 struct batch {
 	struct store *store;
 	struct clients *clients;	/* who are told; NULL: nobody */
+	void (*on_stored)(const struct item *item);	/* or NULL */
 	uint64_t delay_ns;		/* how long the first may wait */
 	uint64_t due_ns;		/* when it is put, of clock_now(); 0: there is
 					 * nothing */

@@ -13,12 +13,13 @@
 					 * read them */
 
 void clients_init(struct clients *c, int epoll, struct batch *batch,
-		  uint32_t rate, uint32_t most)
+		  struct helds *helds, uint32_t rate, uint32_t most)
 {
 	uint32_t i;
 
 	c->epoll = epoll;
 	c->batch = batch;
+	c->helds = helds;
 	c->rate = rate;
 	c->most = most;
 	c->generations = 0;
@@ -26,10 +27,11 @@ void clients_init(struct clients *c, int epoll, struct batch *batch,
 		c->client[i] = (struct client){ .fd = -1 };
 }
 
-static void drop(struct client *client)
+static void drop(struct clients *c, struct client *client)
 {
 	close(client->fd);		/* and leaves the epoll by that */
 	client->fd = -1;
+	held_leave(c->helds, client->held);
 }
 
 static uint32_t of_user(const struct clients *c, uid_t uid)
@@ -58,7 +60,7 @@ static void make_room(struct clients *c)
 			most = n;
 		}
 	}
-	drop(victim);
+	drop(c, victim);
 	batch_count(c->batch, COUNT_CLOSED, 1);
 }
 
@@ -89,12 +91,13 @@ static void come(struct clients *c, int fd)
 	*new = (struct client){
 		.fd = fd, .uid = peer.uid, .generation = ++c->generations,
 		.last_ns = clock_now(),
+		.held = held_take(c->helds, fd, peer.pid, peer.uid),
 		.sender = { .pid = peer.pid, .uid = peer.uid },
 	};
 	judge_know(&new->sender);
 	event.data.u32 = (uint32_t)(new - c->client);
 	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event))
-		drop(new);
+		drop(c, new);
 }
 
 void clients_accept(struct clients *c, int listener)
@@ -180,7 +183,7 @@ void client_turn(struct clients *c, uint32_t i)
 		if (len < 0 && (errno == EINTR || errno == ECONNRESET))
 			continue;
 		if (len < 0 || !sender_of(&msg, &client->sender)) {
-			drop(client);
+			drop(c, client);
 			return;
 		}
 		client->last_ns = now;
@@ -207,5 +210,5 @@ void clients_close(struct clients *c)
 
 	for (i = 0; i < CLIENTS_MOST; i++)
 		if (c->client[i].fd >= 0)
-			drop(&c->client[i]);
+			drop(c, &c->client[i]);
 }

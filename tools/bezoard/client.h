@@ -9,6 +9,7 @@
 #define BEZOAR_TOOLS_BEZOARD_CLIENT_H
 
 #include "batch.h"
+#include "held.h"
 #include "judge.h"
 
 #define CLIENTS_MOST 512
@@ -20,6 +21,7 @@ struct client {
 	uint64_t last_ns;		/* when it sent something, or came */
 	uint64_t second;		/* of the count: */
 	uint32_t in_second;
+	struct held_by held;		/* its process */
 	struct sender sender;		/* of the last packet */
 };
 
@@ -29,11 +31,12 @@ struct clients {
 	uint32_t most;			/* connections, up to CLIENTS_MOST */
 	uint64_t generations;
 	struct batch *batch;
+	struct helds *helds;
 	struct client client[CLIENTS_MOST];
 };
 
 void clients_init(struct clients *c, int epoll, struct batch *batch,
-		  uint32_t rate, uint32_t most);
+		  struct helds *helds, uint32_t rate, uint32_t most);
 /* Take in all who wait at @listener. */
 void clients_accept(struct clients *c, int listener);
 /* A turn of client @i, which may have something to be read. */

@@ -10,15 +10,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kmsg_parse.h"
+
 enum item_kind {
 	ITEM_RECORD,		/* a row of the table records */
 	ITEM_STRANGE,		/* whole, of another version: apart, raw */
-	ITEM_FORGED		/* whole, of another process than its sender: apart */
+	ITEM_FORGED,		/* whole, of another process than its sender: apart */
+	ITEM_KERNEL,		/* what the kernel has said; raw: the line */
+	ITEM_DEATH		/* the end of who was connected; raw: its name */
 };
 
 enum item_origin {
 	ORIGIN_SOCKET = 0,	/* the kernel has told who sent it */
 	ORIGIN_FILE = 1		/* nobody has; the file's owner is known */
+};
+
+/* Of the tables kernel and deaths, as far as it is not in struct item. */
+struct item_kernel {
+	uint64_t seq;
+	int64_t wall_ns;
+	int64_t frame;
+	const char *kind;		/* a constant */
+	char dimm[KMSG_DIMM];
+};
+
+struct item_death {
+	uint64_t start_ticks;
+	int32_t status;
+	int64_t told;
 };
 
 struct item {
@@ -29,6 +48,13 @@ struct item {
 	uint32_t uid;		/* of who sent it, or whose the file is */
 	uint32_t client;	/* who waits for an answer; CLIENT_NONE */
 	uint64_t generation;	/* of that one */
+	int64_t number;		/* of its row, once it is stored; 0 */
+	int64_t taken_ns;	/* likewise, CLOCK_REALTIME */
+	int is_new;		/* it was not there before */
+	union {
+		struct item_kernel kernel;
+		struct item_death death;
+	} more;
 	uint16_t bytes;
 	unsigned char raw[BEZ_RECORD_MOST];
 };
@@ -55,6 +81,15 @@ enum count {
 	COUNT_APART_RETIRED,	/* the same of what was kept apart */
 	COUNT_TORN,		/* torn ends of files */
 	COUNT_SKIPPED,		/* damaged pieces of files */
+	COUNT_KERNEL,		/* became a row of kernel */
+	COUNT_KERNEL_LOST,	/* times that the log was overwritten unread */
+	COUNT_KERNEL_RETIRED,	/* rows of kernel deleted by number, age or size */
+	COUNT_DEATHS,		/* became a row of deaths */
+	COUNT_UNTOLD,		/* of those, without a word */
+	COUNT_UNHELD,		/* who connected and could not be held */
+	COUNT_HOOK_DROPPED,	/* of which --exec was not run: too many */
+	COUNT_HOOK_FAILED,	/* it ended badly, or had to be ended */
+	COUNT_UNSAID,		/* records of which nothing was said: too many */
 	COUNTS
 };
 

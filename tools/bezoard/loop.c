@@ -9,13 +9,18 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "held.h"
+#include "hook.h"
+#include "klog.h"
 #include "listen.h"
+#include "news.h"
 
 #define EVENTS		64
 #define KEEP_EVERY	1024		/* items, for the size */
 
 /* What is no client's number. */
-enum { EVENT_LISTENER = CLIENTS_MOST, EVENT_SIGNAL, EVENT_FILES };
+enum { EVENT_LISTENER = CLIENTS_MOST, EVENT_SIGNAL, EVENT_FILES,
+       EVENT_KMSG, EVENT_HOOK };
 
 static struct loop {
 	int epoll, signals, ended;
@@ -24,6 +29,9 @@ static struct loop {
 	struct batch batch;
 	struct clients clients;
 	struct files files;
+	struct klog klog;
+	struct helds helds;
+	struct hook hook;
 	uint64_t keep_due_ns;		/* 0: nothing will be too old */
 	uint64_t kept_at;		/* batch.put at that time */
 } loop = { .store.lock = -1 };
@@ -57,6 +65,11 @@ static int begin(const struct wishes *w)
 	loop.batch.store = &loop.store;
 	loop.batch.clients = &loop.clients;
 	loop.batch.delay_ns = w->delay_ns;
+	loop.batch.on_stored = news_stored;
+	hook_init(&loop.hook, w->exec, w->exec_ns, loop.epoll, EVENT_HOOK,
+		  &loop.batch);
+	helds_init(&loop.helds, loop.epoll, &loop.batch);
+	news_init(&loop.batch, &loop.hook, &loop.helds);
 	if (loop.epoll < 0 || open_signals()) {
 		say("%s", strerror(errno));
 		return -1;
@@ -64,13 +77,15 @@ static int begin(const struct wishes *w)
 	if (store_open(&loop.store, w->store) ||
 	    files_open(&loop.files, w->files))
 		return -1;
-	clients_init(&loop.clients, loop.epoll, &loop.batch, w->rate,
-		     w->clients);
+	klog_open(&loop.klog, w->kmsg);
+	clients_init(&loop.clients, loop.epoll, &loop.batch, &loop.helds,
+		     w->rate, w->clients);
 	if (listening_open(&loop.listening, w->socket))
 		return -1;
 	if (watch(loop.listening.fd, EVENT_LISTENER) ||
 	    (loop.files.notify >= 0 &&
-	     watch(loop.files.notify, EVENT_FILES))) {
+	     watch(loop.files.notify, EVENT_FILES)) ||
+	    (loop.klog.fd >= 0 && watch(loop.klog.fd, EVENT_KMSG))) {
 		say("%s", strerror(errno));
 		return -1;
 	}
@@ -91,7 +106,7 @@ static void on_signal(void)
 	}
 }
 
-static void on_event(uint32_t what)
+static void on_event(uint32_t what, uint32_t events)
 {
 	if (what == EVENT_LISTENER)
 		clients_accept(&loop.clients, loop.listening.fd);
@@ -99,6 +114,12 @@ static void on_event(uint32_t what)
 		on_signal();
 	else if (what == EVENT_FILES)
 		files_changed(&loop.files);
+	else if (what == EVENT_KMSG)
+		klog_turn(&loop.klog, &loop.batch);
+	else if (what == EVENT_HOOK)
+		hook_event(&loop.hook);
+	else if (what >= HELD_EVENT)
+		held_event(&loop.helds, what - HELD_EVENT, events);
 	else
 		client_turn(&loop.clients, what);
 }
@@ -125,6 +146,12 @@ static void on_time(void)
 		batch_put(&loop.batch);
 	if (is_due(loop.files.due_ns, now))
 		files_turn(&loop.files, &loop.batch);
+	if (is_due(loop.klog.due_ns, now))
+		klog_time(&loop.klog, &loop.batch);
+	if (is_due(loop.helds.due_ns, now))
+		held_time(&loop.helds);
+	if (is_due(loop.hook.due_ns, now))
+		hook_time(&loop.hook);
 	/* the first row after none: from now on one grows old */
 	if (!loop.keep_due_ns && loop.store.max_age_ns &&
 	    loop.batch.put != loop.kept_at)
@@ -138,7 +165,8 @@ static void on_time(void)
 static int patience(void)
 {
 	uint64_t dues[] = { loop.batch.due_ns, loop.files.due_ns,
-			    loop.keep_due_ns }, first = 0, now, ms;
+			    loop.keep_due_ns, loop.klog.due_ns,
+			    loop.helds.due_ns, loop.hook.due_ns }, first = 0, now, ms;
 	size_t i;
 
 	for (i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
@@ -156,10 +184,16 @@ static void end(void)
 {
 	manager_tell("STOPPING=1");
 	listening_close(&loop.listening);
-	if ((loop.batch.n || loop.batch.due_ns) && batch_put(&loop.batch))
+	klog_time(&loop.klog, &loop.batch);
+	helds_close(&loop.helds);
+	if (batch_put(&loop.batch) && loop.batch.n)
 		say("%zu records could not be stored, and are lost",
 		    loop.batch.n);
+	hook_close(&loop.hook);
+	if (loop.batch.due_ns && !loop.batch.n)
+		batch_put(&loop.batch);	/* what was counted since */
 	clients_close(&loop.clients);
+	klog_close(&loop.klog);
 	files_close(&loop.files);
 	store_close(&loop.store);
 }
@@ -176,7 +210,7 @@ int loop_run(const struct wishes *w)
 	while (!loop.ended) {
 		n = epoll_wait(loop.epoll, events, EVENTS, patience());
 		for (i = 0; i < n; i++)
-			on_event(events[i].data.u32);
+			on_event(events[i].data.u32, events[i].events);
 		on_time();
 	}
 	end();

@@ -12,6 +12,9 @@
 struct wishes {
 	const char *socket, *store;
 	const char *files;		/* NULL: none */
+	const char *kmsg;		/* NULL: no log of the kernel */
+	const char *exec;		/* NULL: no command */
+	uint64_t exec_ns;		/* that it may run */
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t delay_ns;
 	uint32_t rate, clients;

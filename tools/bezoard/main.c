@@ -12,10 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "klog.h"
 #include "loop.h"
 
 #define SECOND	1000000000ull
 #define DAY	86400ull
+#define FILES	2048			/* 512 connections, their processes, others */
 
 const char *const count_names[COUNTS] = {
 	[COUNT_TAKEN] = "taken",
@@ -33,6 +35,15 @@ const char *const count_names[COUNTS] = {
 	[COUNT_APART_RETIRED] = "apart retired",
 	[COUNT_TORN] = "torn",
 	[COUNT_SKIPPED] = "skipped",
+	[COUNT_KERNEL] = "kernel lines",
+	[COUNT_KERNEL_LOST] = "kernel log overrun",
+	[COUNT_KERNEL_RETIRED] = "kernel lines retired",
+	[COUNT_DEATHS] = "deaths",
+	[COUNT_UNTOLD] = "deaths without a word",
+	[COUNT_UNHELD] = "not held",
+	[COUNT_HOOK_DROPPED] = "hook dropped",
+	[COUNT_HOOK_FAILED] = "hook failed",
+	[COUNT_UNSAID] = "not said",
 };
 
 void say(const char *fmt, ...)
@@ -62,6 +73,13 @@ static const struct argp_option options[] = {
 	{ "rate", 'r', "N", 0, "records a second of each connection (10000)",
 	  0 },
 	{ "clients", 'c', "N", 0, "connections, 1 to 512 (512)", 0 },
+	{ "kmsg", 'k', "PATH", 0, "read there what the kernel says of lost "
+	  "memory (" KLOG_PATH ")", 0 },
+	{ "no-kmsg", 'K', NULL, 0, "read it nowhere", 0 },
+	{ "exec", 'x', "CMD", 0, "run this by sh for each record, and each "
+	  "death, with it as JSON on standard input", 0 },
+	{ "exec-limit", 'l', "SECONDS", 0, "and kill it if it takes longer "
+	  "(30)", 0 },
 	{ 0 }
 };
 
@@ -110,6 +128,18 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 	case 'c':
 		w->clients = (uint32_t)number(state, arg, 1, CLIENTS_MOST);
 		return 0;
+	case 'k':
+		w->kmsg = arg;
+		return 0;
+	case 'K':
+		w->kmsg = NULL;
+		return 0;
+	case 'x':
+		w->exec = arg;
+		return 0;
+	case 'l':
+		w->exec_ns = number(state, arg, 1, 3600) * SECOND;
+		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "%s: there are no arguments, only options",
 			   arg);
@@ -137,11 +167,12 @@ int main(int argc, char **argv)
 	};
 	struct wishes w = {
 		.socket = "/run/bezoar/socket",
-		.store = "/var/lib/bezoar/records.db",
+		.store = "/var/lib/bezoar/records.db", .kmsg = KLOG_PATH,
 		.max_age_ns = 365 * DAY * SECOND, .max_bytes = 64 << 20,
 		.delay_ns = 20000000, .rate = 10000, .clients = CLIENTS_MOST,
+		.exec_ns = 30 * SECOND,
 	};
-	struct rlimit files = { 1024, 1024 };
+	struct rlimit files = { FILES, FILES };
 
 	argp_err_exit_status = 2;
 	argp_program_version_hook = print_version;
@@ -151,8 +182,8 @@ int main(int argc, char **argv)
 	/* these are errors of write(2) here */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur < 1024) {
-		files.rlim_cur = files.rlim_max < 1024 ? files.rlim_max : 1024;
+	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur < FILES) {
+		files.rlim_cur = files.rlim_max < FILES ? files.rlim_max : FILES;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	return loop_run(&w) ? 1 : 0;

@@ -59,6 +59,37 @@ const char *const schema_steps[] = {
 	"	torn INTEGER NOT NULL"		/* how long it was when its end was
 						 * said to be torn */
 	") WITHOUT ROWID;",
+	/* 2 */
+	"CREATE TABLE kernel ("			/* what the kernel has said */
+	"	number INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"	taken INTEGER NOT NULL,"	/* ns, CLOCK_REALTIME of here */
+	"	boot_id BLOB NOT NULL,"		/* 16 bytes */
+	"	seq INTEGER NOT NULL,"		/* of /dev/kmsg */
+	"	wall_ns INTEGER NOT NULL,"	/* when it was said */
+	"	kind TEXT NOT NULL,"		/* poison, handled, killed, offline, corrected, uncorrected */
+	"	frame INTEGER NOT NULL,"	/* page frame; -1: it names none */
+	"	dimm TEXT NOT NULL,"		/* label, or place, of the module; '' */
+	"	pid INTEGER NOT NULL,"		/* who was signalled; 0 */
+	"	text BLOB NOT NULL"		/* the line */
+	");"
+	"CREATE UNIQUE INDEX kernel_once ON kernel (boot_id, seq);"
+	"CREATE INDEX kernel_frame ON kernel (frame);"
+	"CREATE TABLE deaths ("			/* of who was connected */
+	"	number INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"	taken INTEGER NOT NULL,"
+	"	boot_id BLOB NOT NULL,"
+	"	pid INTEGER NOT NULL,"
+	"	start_ticks INTEGER NOT NULL,"
+	"	uid INTEGER NOT NULL,"
+	"	comm BLOB NOT NULL,"
+	"	status INTEGER NOT NULL,"	/* as wait(2) has it; -1: nobody could say */
+	"	told INTEGER NOT NULL"		/* number of its last record, 0: it died without a word */
+	");"
+	"CREATE TABLE places ("			/* frame -> module, for records */
+	"	record INTEGER PRIMARY KEY,"	/* records.number */
+	"	frame INTEGER NOT NULL,"
+	"	dimm TEXT NOT NULL"		/* '' if not known */
+	");",
 };
 const int schema_version = sizeof(schema_steps) / sizeof(schema_steps[0]);
 

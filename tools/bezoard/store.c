@@ -40,11 +40,19 @@ static void bind_name(sqlite3_stmt *sql, int at, const char *name, size_t most)
 			  SQLITE_STATIC);
 }
 
-static int put_record(struct store *s, const struct item *item, int64_t now)
+/* It had been taken before: as which? */
+static int again(struct store *s, struct item *item, const struct bez_record *r)
+{
+	sqlite3_bind_int64(s->sql[SQL_AGAIN], 1, (int64_t)r->digest);
+	sqlite3_bind_int64(s->sql[SQL_AGAIN], 2, (int64_t)r->id);
+	return store_ask(s, SQL_AGAIN, &item->number);
+}
+
+static int put_record(struct store *s, struct item *item, int64_t now)
 {
 	sqlite3_stmt *sql = s->sql[SQL_RECORD];
 	struct bez_record r;
-	int i = 1;
+	int i = 1, bad;
 
 	memcpy(&r, item->raw, sizeof(r));
 	sqlite3_bind_int64(sql, i++, (int64_t)r.digest);
@@ -62,7 +70,15 @@ static int put_record(struct store *s, const struct item *item, int64_t now)
 	sqlite3_bind_int(sql, i++, r.action);
 	sqlite3_bind_int(sql, i++, r.cause);
 	sqlite3_bind_blob(sql, i, item->raw, item->bytes, SQLITE_STATIC);
-	return store_run(s, SQL_RECORD);
+	bad = store_run(s, SQL_RECORD);
+	item->is_new = !bad && sqlite3_changes(s->db);
+	if (bad || !item->is_new)
+		return bad ? bad : again(s, item, &r);
+	item->number = sqlite3_last_insert_rowid(s->db);
+	bad = store_place(s, item->number, &r, item->pid);
+	if (!bad && item->origin == ORIGIN_FILE)
+		bad = store_told_late(s, item->number, &r);
+	return bad;
 }
 
 static int put_apart(struct store *s, const struct item *item, int64_t now,
@@ -90,16 +106,21 @@ static int put_apart(struct store *s, const struct item *item, int64_t now,
 	return bad;
 }
 
-static int put_item(struct store *s, const struct item *item, int64_t now,
+static int put_item(struct store *s, struct item *item, int64_t now,
 		    uint64_t *counts)
 {
 	int bad;
 
+	item->taken_ns = now;
 	if (item->kind == ITEM_RECORD) {
 		bad = put_record(s, item, now);
-		counts[sqlite3_changes(s->db) ? COUNT_TAKEN : COUNT_AGAIN]++;
+		counts[item->is_new ? COUNT_TAKEN : COUNT_AGAIN]++;
 		return bad;
 	}
+	if (item->kind == ITEM_KERNEL)
+		return store_put_kernel(s, item, now, counts);
+	if (item->kind == ITEM_DEATH)
+		return store_put_death(s, item, now, counts);
 	counts[item->kind == ITEM_STRANGE ? COUNT_STRANGE : COUNT_FORGED]++;
 	return put_apart(s, item, now, counts);
 }
@@ -119,11 +140,11 @@ static int put_counts(struct store *s, const uint64_t *counts)
 	return bad;
 }
 
-static int put_all(struct store *s, const struct item *items, size_t n)
+static int put_all(struct store *s, struct item *items, size_t n)
 {
 	uint64_t counts[COUNTS];
 	int bad = store_run(s, SQL_BEGIN);
-	int64_t now = store_now(), offset = s->offset;
+	int64_t now = store_now(), offset = s->offset, killed = s->killed_ns;
 	size_t i;
 
 	memcpy(counts, s->counts, sizeof(counts));
@@ -135,15 +156,16 @@ static int put_all(struct store *s, const struct item *items, size_t n)
 		bad = put_counts(s, counts);
 	if (!bad)
 		bad = store_run(s, SQL_COMMIT);
-	if (!bad)
+	if (!bad) {
 		memset(s->counts, 0, sizeof(s->counts));
-	else
+	} else {
 		s->offset = offset;
+		s->killed_ns = killed;
+	}
 	return bad;
 }
 
-enum store_answer store_put(struct store *s, const struct item *items,
-			    size_t n)
+enum store_answer store_put(struct store *s, struct item *items, size_t n)
 {
 	int bad = s->db ? put_all(s, items, n) : SQLITE_CANTOPEN;
 	enum store_answer answer;

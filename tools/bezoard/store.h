@@ -15,9 +15,17 @@
 
 #define STORE_APART_MOST 4096		/* rows of apart; the oldest go */
 
+#define STORE_KERNEL_MOST 65536		/* rows of kernel */
+#define STORE_DEATHS_MOST 4096		/* rows of deaths */
+
 enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
-       SQL_META, SQL_SHIFT, SQL_SHIFT_APART, SQL_FILE_AT, SQL_FILE_NOTE,
-       SQL_KEEP_AGE, SQL_KEEP_SIZE, SQL_KEEP_APART, SQL_OLDEST, SQL_USED,
+       SQL_META, SQL_SHIFT, SQL_SHIFT_APART, SQL_SHIFT_KERNEL,
+       SQL_SHIFT_DEATHS, SQL_FILE_AT, SQL_FILE_NOTE,
+       SQL_KEEP_AGE, SQL_KEEP_AGE_KERNEL, SQL_KEEP_AGE_DEATHS, SQL_KEEP_SIZE,
+       SQL_KEEP_SIZE_KERNEL, SQL_KEEP_APART, SQL_KEEP_KERNEL,
+       SQL_KEEP_DEATHS, SQL_KEEP_PLACES, SQL_OLDEST, SQL_USED,
+       SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_DIMM, SQL_FRAME,
+       SQL_PLACE, SQL_PLACE_DIMM, SQL_UNPLACED, SQL_DEATH, SQL_DEATH_TOLD,
        SQLS };
 
 struct store {
@@ -26,6 +34,9 @@ struct store {
 	sqlite3_stmt *sql[SQLS];
 	int lock;			/* descriptor; -1 */
 	int64_t offset;			/* CLOCK_REALTIME - CLOCK_BOOTTIME */
+	unsigned char boot[16];		/* this one's id */
+	int64_t killed_ns;		/* when the kernel has last said that it
+					 * signals somebody; INT64_MIN: never */
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t counts[COUNTS];	/* not in the table yet */
 };
@@ -44,11 +55,10 @@ int store_open(struct store *s, const char *path);
 void store_close(struct store *s);
 
 /*
- * Put @n items and s->counts in one transaction; all or nothing. A database that
- * turns out to be damaged is replaced as above.
+ * Put @n items and s->counts in one transaction; all or nothing. Each has its number
+ * then. A database that turns out to be damaged is replaced as above.
  */
-enum store_answer store_put(struct store *s, const struct item *items,
-			    size_t n);
+enum store_answer store_put(struct store *s, struct item *items, size_t n);
 
 /* A file that records are read from, as far as it was read. */
 struct store_file {

@@ -18,6 +18,20 @@ int store_clock(struct store *s);
 void store_clock_load(struct store *s);
 int64_t store_now(void);
 
+/* What is joined: store_join.c. In a transaction; they return like store_run(). */
+int store_join_functions(sqlite3 *db);
+void store_join_load(struct store *s);
+/* The place of a record that has become row @number, of the process @pid. */
+int store_place(struct store *s, int64_t number, const struct bez_record *r,
+		int32_t pid);
+int store_put_kernel(struct store *s, struct item *item, int64_t now,
+		     uint64_t *counts);
+int store_put_death(struct store *s, struct item *item, int64_t now,
+		    uint64_t *counts);
+/* A record from a file tells of a death that nobody had told of. */
+int store_told_late(struct store *s, int64_t number,
+		    const struct bez_record *r);
+
 /* Out of the way, with a name that says when. -1: it was said why not. */
 int store_aside(const char *path, const char *why);
 

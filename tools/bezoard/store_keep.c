@@ -93,7 +93,7 @@ int store_clock(struct store *s)
 	if (by < SECOND && by > -SECOND)
 		return SQLITE_OK;
 	if (by >= SET || by <= -SET) {
-		for (which = SQL_SHIFT; which <= SQL_SHIFT_APART && !bad;
+		for (which = SQL_SHIFT; which <= SQL_SHIFT_DEATHS && !bad;
 		     which++) {
 			sqlite3_bind_int64(s->sql[which], 1, by);
 			bad = store_run(s, which);
@@ -104,68 +104,99 @@ int store_clock(struct store *s)
 	}
 	if (!bad)
 		bad = note(s, offset);
-	/* whoever has to roll this back takes back the offset, too */
+	/* whoever has to roll this back takes back these, too */
+	if (bad)
+		return bad;
+	if (s->killed_ns != INT64_MIN && (by >= SET || by <= -SET))
+		s->killed_ns += by;
+	s->offset = offset;
+	return SQLITE_OK;
+}
+
+static int retire(struct store *s, int which, uint64_t *retired)
+{
+	int bad = store_run(s, which);
+
 	if (!bad)
-		s->offset = offset;
+		*retired += (uint64_t)sqlite3_changes(s->db);
 	return bad;
 }
 
-static int by_age(struct store *s, uint64_t *retired)
+static int by_age(struct store *s, uint64_t *retired, uint64_t *lines)
 {
+	int64_t limit = store_now() - (int64_t)s->max_age_ns;
 	int bad;
 
 	if (!s->max_age_ns)
 		return SQLITE_OK;
-	sqlite3_bind_int64(s->sql[SQL_KEEP_AGE], 1,
-			   store_now() - (int64_t)s->max_age_ns);
-	bad = store_run(s, SQL_KEEP_AGE);
-	*retired += (uint64_t)sqlite3_changes(s->db);
-	return bad;
+	sqlite3_bind_int64(s->sql[SQL_KEEP_AGE], 1, limit);
+	sqlite3_bind_int64(s->sql[SQL_KEEP_AGE_KERNEL], 1, limit);
+	sqlite3_bind_int64(s->sql[SQL_KEEP_AGE_DEATHS], 1, limit);
+	bad = retire(s, SQL_KEEP_AGE, retired);
+	if (!bad)
+		bad = retire(s, SQL_KEEP_AGE_KERNEL, lines);
+	return bad ? bad : store_run(s, SQL_KEEP_AGE_DEATHS);
 }
 
 /* An eighth at a time: what is deleted makes room for as much. */
-static int by_size(struct store *s, uint64_t *retired)
+static int by_size(struct store *s, uint64_t *retired, uint64_t *lines)
 {
+	uint64_t before;
 	int64_t used = 0;
 	int bad = store_ask(s, SQL_USED, &used), gone = 1;
 
 	while (!bad && s->max_bytes && gone &&
 	       (uint64_t)used > s->max_bytes) {
-		bad = store_run(s, SQL_KEEP_SIZE);
-		gone = sqlite3_changes(s->db);
-		*retired += (uint64_t)gone;
+		before = *retired + *lines;
+		bad = retire(s, SQL_KEEP_SIZE, retired);
+		if (!bad)
+			bad = retire(s, SQL_KEEP_SIZE_KERNEL, lines);
+		if (!bad)
+			bad = store_run(s, SQL_KEEP_PLACES);
+		gone = *retired + *lines > before;
 		if (!bad)
 			bad = store_ask(s, SQL_USED, &used);
 	}
 	return bad;
 }
 
+static int count(struct store *s, enum count what, uint64_t n)
+{
+	if (!n)
+		return SQLITE_OK;
+	sqlite3_bind_text(s->sql[SQL_COUNT], 1, count_names[what], -1,
+			  SQLITE_STATIC);
+	sqlite3_bind_int64(s->sql[SQL_COUNT], 2, (int64_t)n);
+	return store_run(s, SQL_COUNT);
+}
+
 static int keep(struct store *s, uint64_t *ret_next_ns)
 {
-	uint64_t retired = 0;
-	int64_t oldest = -1, left, offset = s->offset;
+	uint64_t retired = 0, lines = 0;
+	int64_t oldest = -1, left, offset = s->offset, killed = s->killed_ns;
 	int bad = store_run(s, SQL_BEGIN);
 
 	if (!bad)
 		bad = store_clock(s);
 	if (!bad)
-		bad = by_age(s, &retired);
+		bad = by_age(s, &retired, &lines);
 	if (!bad)
-		bad = by_size(s, &retired);
-	if (!bad && retired) {
-		sqlite3_bind_text(s->sql[SQL_COUNT], 1,
-				  count_names[COUNT_RETIRED], -1,
-				  SQLITE_STATIC);
-		sqlite3_bind_int64(s->sql[SQL_COUNT], 2, (int64_t)retired);
-		bad = store_run(s, SQL_COUNT);
-	}
+		bad = by_size(s, &retired, &lines);
+	if (!bad && retired)
+		bad = store_run(s, SQL_KEEP_PLACES);
+	if (!bad)
+		bad = count(s, COUNT_RETIRED, retired);
+	if (!bad)
+		bad = count(s, COUNT_KERNEL_RETIRED, lines);
 	if (!bad)
 		bad = store_ask(s, SQL_OLDEST, &oldest);
 	if (!bad)
 		bad = store_run(s, SQL_COMMIT);
 	*ret_next_ns = 0;
-	if (bad)
+	if (bad) {
 		s->offset = offset;
+		s->killed_ns = killed;
+	}
 	if (bad || oldest < 0 || !s->max_age_ns)
 		return bad;
 	left = oldest + (int64_t)s->max_age_ns - store_now();

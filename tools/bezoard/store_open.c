@@ -11,9 +11,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "journal.h"
 #include "schema.h"
 #include "store_in.h"
 
@@ -37,6 +39,9 @@ static const char *const sqls[SQLS] = {
 	[SQL_META] = "INSERT OR REPLACE INTO meta VALUES (?, ?)",
 	[SQL_SHIFT] = "UPDATE records SET taken = taken + ?",
 	[SQL_SHIFT_APART] = "UPDATE apart SET taken = taken + ?",
+	[SQL_SHIFT_KERNEL] = "UPDATE kernel SET taken = taken + ?1, "
+		"wall_ns = wall_ns + ?1",
+	[SQL_SHIFT_DEATHS] = "UPDATE deaths SET taken = taken + ?",
 	[SQL_FILE_AT] = "SELECT at, torn FROM files WHERE name = ? AND dev = ? AND "
 		"ino = ?",
 	[SQL_FILE_NOTE] = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
@@ -44,14 +49,66 @@ static const char *const sqls[SQLS] = {
 	[SQL_KEEP_AGE] = "DELETE FROM records WHERE number < ifnull("
 		"(SELECT number FROM records WHERE taken >= ? ORDER BY number "
 		"LIMIT 1), 9223372036854775807)",
+	[SQL_KEEP_AGE_KERNEL] = "DELETE FROM kernel WHERE number < ifnull("
+		"(SELECT number FROM kernel WHERE taken >= ? ORDER BY number "
+		"LIMIT 1), 9223372036854775807)",
+	[SQL_KEEP_AGE_DEATHS] = "DELETE FROM deaths WHERE taken < ?",
 	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number <= "
 		"(SELECT number FROM records ORDER BY number LIMIT 1 OFFSET "
 		"(SELECT count(*) / 8 FROM records))",
+	[SQL_KEEP_SIZE_KERNEL] = "DELETE FROM kernel WHERE number <= "
+		"(SELECT number FROM kernel ORDER BY number LIMIT 1 OFFSET "
+		"(SELECT count(*) / 8 FROM kernel))",
 	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number <= "
 		"(SELECT max(number) FROM apart) - ?",
-	[SQL_OLDEST] = "SELECT taken FROM records ORDER BY number LIMIT 1",
+	[SQL_KEEP_KERNEL] = "DELETE FROM kernel WHERE number <= "
+		"(SELECT max(number) FROM kernel) - ?",
+	[SQL_KEEP_DEATHS] = "DELETE FROM deaths WHERE number <= "
+		"(SELECT max(number) FROM deaths) - ?",
+	[SQL_KEEP_PLACES] = "DELETE FROM places WHERE record < ifnull("
+		"(SELECT min(number) FROM records), 9223372036854775807)",
+	[SQL_OLDEST] = "SELECT t FROM (SELECT (SELECT taken FROM records ORDER "
+		"BY number LIMIT 1) AS t UNION ALL SELECT (SELECT taken FROM "
+		"kernel ORDER BY number LIMIT 1) UNION ALL SELECT (SELECT "
+		"taken FROM deaths ORDER BY number LIMIT 1)) "
+		"WHERE t NOT NULL ORDER BY t LIMIT 1",
 	[SQL_USED] = "SELECT (page_count - freelist_count) * page_size FROM "
 		"pragma_page_count, pragma_freelist_count, pragma_page_size",
+	[SQL_AGAIN] = "SELECT number FROM records WHERE digest = ? AND id = ?",
+	[SQL_KERNEL] = "INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, "
+		"frame, dimm, pid, text) VALUES (?,?,?,?,?,?,?,?,?) "
+		"ON CONFLICT (boot_id, seq) DO NOTHING",
+	/* numbers near the end: what is joined comes soon, or not at all */
+	[SQL_KILLED] = "SELECT wall_ns FROM kernel WHERE boot_id = ? "
+		"AND kind = 'killed' ORDER BY wall_ns DESC LIMIT 1",
+	[SQL_DIMM] = "SELECT dimm FROM kernel WHERE frame BETWEEN ? AND ? AND "
+		"boot_id = ? AND dimm <> '' ORDER BY number DESC LIMIT 1",
+	/* which frames, and whether a record of this process has it already */
+	[SQL_FRAME] = "SELECT k.frame, EXISTS (SELECT 1 FROM places p "
+		"JOIN records r ON r.number = p.record "
+		"WHERE p.record > (SELECT max(record) FROM places) - 4096 "
+		"AND p.frame = k.frame AND r.pid = ?4) FROM kernel k "
+		"WHERE k.number > (SELECT max(number) FROM kernel) - 1024 "
+		"AND k.kind = 'killed' AND k.boot_id = ?1 "
+		"AND k.pid IN (?4, ?5) AND k.wall_ns BETWEEN ?2 AND ?3 "
+		"GROUP BY k.frame",
+	[SQL_PLACE] = "INSERT OR IGNORE INTO places VALUES (?,?,?)",
+	[SQL_PLACE_DIMM] = "UPDATE places SET dimm = ?1 WHERE dimm = '' "
+		"AND record > (SELECT max(record) FROM places) - 4096 "
+		"AND EXISTS (SELECT 1 FROM records r WHERE r.number = record "
+		"AND substr(r.raw, 49, 16) = ?3 "
+		"AND frame / bez_pages(r.raw) = ?2 / bez_pages(r.raw))",
+	[SQL_UNPLACED] = "SELECT number, pid, raw FROM records "
+		"WHERE number > (SELECT max(number) FROM records) - 1024 "
+		"AND cause IN (1, 2) AND (pid = ?2 OR (pid = own_pid AND "
+		"bez_tid(raw) = ?2)) AND substr(raw, 49, 16) = ?1 "
+		"AND bez_mono(raw) BETWEEN ?3 AND ?4 "
+		"AND NOT EXISTS (SELECT 1 FROM places WHERE record = number) "
+		"ORDER BY number LIMIT 16",
+	[SQL_DEATH] = "INSERT INTO deaths (taken, boot_id, pid, start_ticks, "
+		"uid, comm, status, told) VALUES (?,?,?,?,?,?,?,?)",
+	[SQL_DEATH_TOLD] = "UPDATE deaths SET told = ? WHERE told = 0 "
+		"AND boot_id = ? AND pid = ? AND start_ticks = ?",
 };
 
 static void beside(char ret[NAME_ROOM], const char *path, const char *end)
@@ -62,6 +119,7 @@ static void beside(char ret[NAME_ROOM], const char *path, const char *end)
 int store_aside(const char *path, const char *why)
 {
 	static const char *const ends[] = { "", "-wal" };
+	struct journal j = { .id = JOURNAL_ASIDE, .priority = LOG_ERR };
 	char from[NAME_ROOM], to[NAME_ROOM], when[64];
 	time_t now = time(NULL);
 	unsigned int i, n = 0;
@@ -87,8 +145,10 @@ int store_aside(const char *path, const char *why)
 			return -1;
 		}
 	}
-	say("%s CANNOT BE USED: %s. It is kept as %s%s, and a new, empty store "
-	    "was begun", path, why, path, when);
+	journal_field(&j, "BEZOAR_STORE=%s", path);
+	journal_field(&j, "BEZOAR_ASIDE=%s%s", path, when);
+	journal_say(&j, "%s CANNOT BE USED: %s. It is kept as %s%s, and a new, "
+		    "empty store was begun", path, why, path, when);
 	return 0;
 }
 
@@ -156,6 +216,8 @@ static const char *begin(struct store *s)
 		return sqlite3_errmsg(s->db);
 	if (sqlite3_db_readonly(s->db, "main") == 1)
 		return "it may not be written to";
+	if (store_join_functions(s->db))
+		return sqlite3_errmsg(s->db);
 	sqlite3_busy_timeout(s->db, PATIENCE_MS);
 	/* readers that may not write to the folder need log and index there */
 	sqlite3_file_control(s->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
@@ -209,6 +271,7 @@ static int bring(struct store *s, char ret_why[256])
 			return 1;
 		}
 	store_clock_load(s);
+	store_join_load(s);
 	return 0;
 }
 

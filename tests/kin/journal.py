@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""journal.py BEZOARD SOURCE: what bezoard writes to the journal, by a journal that is
+this program; and that all of it is in the catalogue and the manual. TAP."""
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+
+bezoard, source = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
+JOURNAL = '/run/systemd/journal'
+HOW_LONG = 30
+
+
+def read(*path):
+    with open(os.path.join(source, *path), encoding='utf-8') as f:
+        return f.read()
+
+
+IDS = dict(re.findall(r'#define JOURNAL_(\w+)\s+"([0-9a-f]{32})"',
+                      read('tools', 'bezoard', 'journal.h')))
+
+
+def documented():
+    catalogue = read('contrib', 'systemd', 'bezoar.catalog')
+    manual = read('docs', 'man', 'bezoard.8')
+    if len(IDS) < 4 or len(set(IDS.values())) < len(IDS):
+        return f'these are the identities: {IDS}'
+    if set(re.findall(r'^-- ([0-9a-f]{32})$', catalogue, re.M)) != set(IDS.values()):
+        return 'the catalogue has others than journal.h'
+    if set(re.findall(r'MESSAGE_ID=([0-9a-f]{32})', manual)) != set(IDS.values()):
+        return 'bezoard(8) has others than journal.h'
+    fields = set(re.findall(r'"(BEZOAR_\w+)=', read('tools', 'bezoard', 'news.c') +
+                            read('tools', 'bezoard', 'store_open.c')))
+    unknown = set(re.findall(r'@(\w+)@', catalogue)) - fields
+    return f'the catalogue has fields that are not sent: {unknown}' if unknown else None
+
+
+def compiled():
+    """By the journal's own tool, where it is there."""
+    with tempfile.TemporaryDirectory() as root:
+        folder = root + '/usr/lib/systemd/catalog'
+        os.makedirs(folder)
+        os.makedirs(root + '/var/lib/systemd/catalog')
+        with open(folder + '/bezoar.catalog', 'w', encoding='utf-8') as f:
+            f.write(read('contrib', 'systemd', 'bezoar.catalog'))
+        for words in (['--update-catalog'], ['--list-catalog']):
+            try:
+                r = subprocess.run(['journalctl', '--root', root] + words, text=True,
+                                   capture_output=True, check=False)
+            except FileNotFoundError:
+                return 'SKIP journalctl is not installed'
+            if r.returncode or r.stderr:
+                return r.stderr
+        missing = [i for i in IDS.values() if i not in r.stdout]
+        return f'not listed: {missing}' if missing else None
+
+
+class Daemon:
+    def __init__(self, work, is_journal):
+        self.work = work
+        os.mkdir(work + '/left')
+        with open(work + '/left/one', 'wb') as f:
+            with open(source + '/tests/tool/corpus/golden.rec', 'rb') as golden:
+                f.write(golden.read())
+        os.mkfifo(work + '/kmsg')
+        self.log = os.open(work + '/kmsg', os.O_RDWR)
+        os.write(self.log, b'3,1,1000,-;Memory failure: 0x12345: unhandlable page.\n')
+        with open(work + '/said', 'wb') as said:
+            st = os.fstat(said.fileno())
+            env = dict(os.environ)
+            env.pop('JOURNAL_STREAM', None)
+            if is_journal:
+                env['JOURNAL_STREAM'] = f'{st.st_dev}:{st.st_ino}'
+            self.child = subprocess.Popen(
+                [bezoard, '--socket', work + '/socket', '--store', work + '/records.db',
+                 '--files', work + '/left', '--kmsg', work + '/kmsg'], stderr=said, env=env)
+
+    def said(self):
+        with open(self.work + '/said', encoding='utf-8') as f:
+            return f.read()
+
+    def end(self):
+        self.child.terminate()
+        self.child.wait(HOW_LONG)
+        os.close(self.log)
+
+
+def dies(work):
+    """A process that is connected and ends with a shell's 135."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect(work + '/socket')
+    os._exit(135)
+
+
+def entries(journal, want):
+    got = {}
+    while set(got) != want:
+        text = journal.recv(65536).decode()
+        entry = dict(line.split('=', 1) for line in text.splitlines())
+        got[entry['MESSAGE_ID']] = entry
+    return got
+
+
+def sent():
+    try:
+        os.makedirs(JOURNAL)
+    except OSError as e:
+        return f'SKIP {JOURNAL} cannot be made: {e}'
+    journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    journal.settimeout(HOW_LONG)
+    journal.bind(JOURNAL + '/socket')
+    with tempfile.TemporaryDirectory() as work:
+        # a store that is damaged, to begin with
+        with open(work + '/records.db', 'wb') as f:
+            f.write(b'SQLite format 3\0' + b'x' * 8000)
+        daemon = Daemon(work, True)
+        got = entries(journal, {IDS[i] for i in ('RECORD', 'KERNEL', 'ASIDE')})
+        dies(work)
+        got.update(entries(journal, {IDS['DEATH']}))
+        daemon.end()
+        said = daemon.said()
+    for entry in got.values():
+        if entry['MESSAGE'] in said:
+            return 'what is in the journal was said twice: ' + said
+    kernel, record, death = (got[IDS[i]] for i in ('KERNEL', 'RECORD', 'DEATH'))
+    if kernel['BEZOAR_FRAME'] != '0x12345' or kernel['BEZOAR_KIND'] != 'poison' or \
+            kernel['PRIORITY'] != '4':
+        return f'the kernel: {kernel}'
+    if not re.fullmatch(r'O\d+', record['BEZOAR_OUTCOME']):
+        return f'a record: {record}'
+    if death['BEZOAR_STATUS'] != str(135 << 8) or death['PRIORITY'] != '3':
+        return f'a death: {death}'
+    return None
+
+
+def elsewhere():
+    """No journal: the same sentences on standard error."""
+    with tempfile.TemporaryDirectory() as work:
+        daemon = Daemon(work, False)
+        while not all(w in daemon.said() for w in ('bezoard: record 1: ',
+                                                   'of page frame 0x12345: ')):
+            if daemon.child.poll() is not None:
+                return 'it has ended: ' + daemon.said()
+        daemon.end()
+    return None
+
+
+def main():
+    if 'KIN_JOURNAL' not in os.environ:
+        # in a /run of its own, where the journal is this program
+        os.environ['KIN_JOURNAL'] = 'real'
+        if not subprocess.run(['unshare', '-m', 'mount', '-t', 'tmpfs', 'none', '/run'],
+                              capture_output=True, check=False).returncode:
+            os.environ['KIN_JOURNAL'] = 'own'
+            os.execvp('unshare', ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /run && '
+                                  'exec "$@"', 'sh', sys.executable, '-B'] + sys.argv)
+    own = os.environ['KIN_JOURNAL'] == 'own'
+    linked = 'libsystemd' in subprocess.run(['ldd', bezoard], text=True, capture_output=True,
+                                            check=False).stdout
+    tests = [('each entry is in the catalogue and the manual', documented),
+             ('the catalogue can be compiled', compiled),
+             ('entries with their fields', sent if own and linked else lambda:
+              'SKIP it takes root, and libsystemd'),
+             ('without a journal', elsewhere)]
+    print(f'TAP version 13\n1..{len(tests)}')
+    for n, (name, test) in enumerate(tests, 1):
+        wrong = test()
+        if wrong and wrong.startswith('SKIP '):
+            print(f'ok {n} - {name} # {wrong}')
+            continue
+        for line in (wrong or '').splitlines():
+            print('# ' + line)
+        print('not ' * bool(wrong) + f'ok {n} - {name}')
+
+
+main()
