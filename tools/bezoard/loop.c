@@ -10,12 +10,14 @@
 #include <unistd.h>
 
 #include "listen.h"
+#include "metrics.h"
 
 #define EVENTS		64
 #define KEEP_EVERY	1024		/* items, for the size */
 
 /* What is no client's number. */
-enum { EVENT_LISTENER = CLIENTS_MOST, EVENT_SIGNAL, EVENT_FILES };
+enum { EVENT_LISTENER = CLIENTS_MOST, EVENT_SIGNAL, EVENT_FILES,
+       EVENT_LATCHES };
 
 static struct loop {
 	int epoll, signals, ended;
@@ -24,6 +26,7 @@ static struct loop {
 	struct batch batch;
 	struct clients clients;
 	struct files files;
+	struct metrics metrics;
 	uint64_t keep_due_ns;		/* 0: nothing will be too old */
 	uint64_t kept_at;		/* batch.put at that time */
 } loop = { .store.lock = -1 };
@@ -66,11 +69,14 @@ static int begin(const struct wishes *w)
 		return -1;
 	clients_init(&loop.clients, loop.epoll, &loop.batch, w->rate,
 		     w->clients);
+	metrics_open(&loop.metrics, &loop.batch, w->metrics, w->latches);
 	if (listening_open(&loop.listening, w->socket))
 		return -1;
 	if (watch(loop.listening.fd, EVENT_LISTENER) ||
 	    (loop.files.notify >= 0 &&
-	     watch(loop.files.notify, EVENT_FILES))) {
+	     watch(loop.files.notify, EVENT_FILES)) ||
+	    (loop.metrics.latches.notify >= 0 &&
+	     watch(loop.metrics.latches.notify, EVENT_LATCHES))) {
 		say("%s", strerror(errno));
 		return -1;
 	}
@@ -99,6 +105,8 @@ static void on_event(uint32_t what)
 		on_signal();
 	else if (what == EVENT_FILES)
 		files_changed(&loop.files);
+	else if (what == EVENT_LATCHES)
+		metrics_latches(&loop.metrics);
 	else
 		client_turn(&loop.clients, what);
 }
@@ -132,13 +140,15 @@ static void on_time(void)
 	if (is_due(loop.keep_due_ns, now) ||
 	    loop.batch.put - loop.kept_at >= KEEP_EVERY)
 		keep(now);
+	metrics_turn(&loop.metrics);
 }
 
 /* Milliseconds, rounded up: who comes too early comes twice. */
 static int patience(void)
 {
 	uint64_t dues[] = { loop.batch.due_ns, loop.files.due_ns,
-			    loop.keep_due_ns }, first = 0, now, ms;
+			    loop.keep_due_ns, loop.metrics.due_ns };
+	uint64_t first = 0, now, ms;
 	size_t i;
 
 	for (i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
@@ -159,6 +169,7 @@ static void end(void)
 	if ((loop.batch.n || loop.batch.due_ns) && batch_put(&loop.batch))
 		say("%zu records could not be stored, and are lost",
 		    loop.batch.n);
+	metrics_close(&loop.metrics);
 	clients_close(&loop.clients);
 	files_close(&loop.files);
 	store_close(&loop.store);

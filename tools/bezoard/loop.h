@@ -12,6 +12,7 @@
 struct wishes {
 	const char *socket, *store;
 	const char *files;		/* NULL: none */
+	const char *metrics, *latches;	/* likewise */
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t delay_ns;
 	uint32_t rate, clients;

@@ -62,6 +62,10 @@ static const struct argp_option options[] = {
 	{ "rate", 'r', "N", 0, "records a second of each connection (10000)",
 	  0 },
 	{ "clients", 'c', "N", 0, "connections, 1 to 512 (512)", 0 },
+	{ "metrics", 'M', "FILE", 0, "write numbers for node_exporter's textfile "
+	  "collector there", 0 },
+	{ "latches", 'l', "DIR", 0, "with what supervisors have latched in there, "
+	  "too", 0 },
 	{ 0 }
 };
 
@@ -109,6 +113,17 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'c':
 		w->clients = (uint32_t)number(state, arg, 1, CLIENTS_MOST);
+		return 0;
+	case 'M':
+		w->metrics = arg;
+		return 0;
+	case 'l':
+		w->latches = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (w->latches && !w->metrics)
+			argp_error(state, "--latches is for what --metrics "
+				   "writes");
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "%s: there are no arguments, only options",

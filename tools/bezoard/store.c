@@ -93,11 +93,19 @@ static int put_apart(struct store *s, const struct item *item, int64_t now,
 static int put_item(struct store *s, const struct item *item, int64_t now,
 		    uint64_t *counts)
 {
+	struct bez_record r;
 	int bad;
 
 	if (item->kind == ITEM_RECORD) {
 		bad = put_record(s, item, now);
-		counts[sqlite3_changes(s->db) ? COUNT_TAKEN : COUNT_AGAIN]++;
+		if (!sqlite3_changes(s->db)) {
+			counts[COUNT_AGAIN]++;
+			return bad;
+		}
+		counts[COUNT_TAKEN]++;
+		memcpy(&r, item->raw, sizeof(r));
+		sums_add(&s->sums, &r);
+		s->framed += r.flags & BEZ_RECORD_HAS_FRAME;
 		return bad;
 	}
 	counts[item->kind == ITEM_STRANGE ? COUNT_STRANGE : COUNT_FORGED]++;
@@ -127,12 +135,15 @@ static int put_all(struct store *s, const struct item *items, size_t n)
 	size_t i;
 
 	memcpy(counts, s->counts, sizeof(counts));
+	memset(&s->sums, 0, sizeof(s->sums));
 	if (!bad)
 		bad = store_clock(s);
 	for (i = 0; i < n && !bad; i++)
 		bad = put_item(s, &items[i], now, counts);
 	if (!bad)
 		bad = put_counts(s, counts);
+	if (!bad)
+		bad = sums_put(s, &s->sums);
 	if (!bad)
 		bad = store_run(s, SQL_COMMIT);
 	if (!bad)

@@ -12,13 +12,14 @@
 #include <sys/types.h>
 
 #include "item.h"
+#include "sums.h"
 
 #define STORE_APART_MOST 4096		/* rows of apart; the oldest go */
 
 enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
        SQL_META, SQL_SHIFT, SQL_SHIFT_APART, SQL_FILE_AT, SQL_FILE_NOTE,
        SQL_KEEP_AGE, SQL_KEEP_SIZE, SQL_KEEP_APART, SQL_OLDEST, SQL_USED,
-       SQLS };
+       SQL_SUM, SQLS };
 
 struct store {
 	const char *path;
@@ -28,6 +29,8 @@ struct store {
 	int64_t offset;			/* CLOCK_REALTIME - CLOCK_BOOTTIME */
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t counts[COUNTS];	/* not in the table yet */
+	struct sums sums;		/* of the transaction that is open */
+	uint64_t framed;		/* records with a page frame, tried ones, too */
 };
 
 enum store_answer {
