@@ -107,25 +107,19 @@ static void records(struct text *t)
 	sqlite3_finalize(q);
 }
 
-static void losses(struct text *t)
+/* The sums "sum @what restored" and "gone". */
+static void by_content(struct text *t, const char *name, const char *help,
+		       const char *what)
 {
 	static const char *const contents[] = { "restored", "gone" };
 	char key[32];
 	int i;
 
-	head(t, "losses_total", "counter", "Pages that were met and are lost, by "
-	     "what became of their content.");
+	head(t, name, "counter", help);
 	for (i = 0; i < 2; i++) {
-		snprintf(key, sizeof(key), "sum losses %s", contents[i]);
-		fprintf(t->to, "bezoar_losses_total{content=\"%s\"} %" PRId64
-			"\n", contents[i], sum(t, key));
-	}
-	head(t, "lost_bytes_total", "counter", "How wide these pages were, as far "
-	     "as it is known.");
-	for (i = 0; i < 2; i++) {
-		snprintf(key, sizeof(key), "sum bytes %s", contents[i]);
-		fprintf(t->to, "bezoar_lost_bytes_total{content=\"%s\"} %" PRId64
-			"\n", contents[i], sum(t, key));
+		snprintf(key, sizeof(key), "sum %s %s", what, contents[i]);
+		fprintf(t->to, "bezoar_%s{content=\"%s\"} %" PRId64 "\n", name,
+			contents[i], sum(t, key));
 	}
 }
 
@@ -287,7 +281,10 @@ int metrics_text(struct metrics *m, FILE *to, int up)
 	head(&t, "up", "gauge", "Whether the daemon runs, or has been ended.");
 	fprintf(to, "bezoar_up %d\n", up);
 	records(&t);
-	losses(&t);
+	by_content(&t, "losses_total", "Pages that were met and are lost, by what "
+		   "became of their content.", "losses");
+	by_content(&t, "lost_bytes_total", "How wide these pages were, as far as it "
+		   "is known.", "bytes");
 	took(&t);
 	frames(&t, m);
 	dimms(&t);
