@@ -64,7 +64,7 @@ static const struct argp_option options[] = {
 	{ "clients", 'c', "N", 0, "connections, 1 to 512 (512)", 0 },
 	{ "metrics", 'M', "FILE", 0, "write numbers for node_exporter's textfile "
 	  "collector there", 0 },
-	{ "latches", 'l', "DIR", 0, "with what supervisors have latched in there, "
+	{ "latches", 'L', "DIR", 0, "with what supervisors have latched in there, "
 	  "too", 0 },
 	{ 0 }
 };
@@ -117,7 +117,7 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 	case 'M':
 		w->metrics = arg;
 		return 0;
-	case 'l':
+	case 'L':
 		w->latches = arg;
 		return 0;
 	case ARGP_KEY_END:
