@@ -49,8 +49,9 @@ def metrics(daemon):
         yield name
         if kind == 'histogram':
             yield from (name + end for end in ('_bucket', '_sum', '_count'))
-    # written once there is a record
+    # written once there is something
     yield 'bezoar_last_record_timestamp_seconds'
+    yield 'bezoar_last_loss_timestamp_seconds'
 
 
 def named(text):

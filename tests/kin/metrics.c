@@ -129,12 +129,17 @@ static void counted(void)
 	/* what will be counted is there before it happens */
 	CHECK(value("bezoar_losses_total{content=\"gone\"}") == 0);
 	CHECK(value("bezoar_daemon_events_total{what=\"no room\"}") == 0);
+	CHECK(value("bezoar_last_record_timestamp_seconds") < 0);
 	fd = kin_connect(&k);
+	/* no memory was lost by that */
+	send_as(fd, 5, BEZ_OUTCOME_FOREIGN, BEZ_CAUSE_SENT);
+	will_be("bezoar_daemon_events_total{what=\"taken\"}", 1);
+	CHECK(value("bezoar_last_record_timestamp_seconds") > 0);
+	CHECK(value("bezoar_last_loss_timestamp_seconds") < 0);
 	send_as(fd, 1, BEZ_OUTCOME_REPLACED, BEZ_CAUSE_POISON_AR);
 	send_as(fd, 2, BEZ_OUTCOME_REPLACED, BEZ_CAUSE_POISON_AR);
 	send_as(fd, 3, BEZ_OUTCOME_UNWOUND, BEZ_CAUSE_POISON_AR);
 	send_as(fd, 4, BEZ_OUTCOME_WAITED, BEZ_CAUSE_POISON_AR);
-	send_as(fd, 5, BEZ_OUTCOME_FOREIGN, BEZ_CAUSE_SENT);
 	send_as(fd, 6, BEZ_OUTCOME_REPLACED, BEZ_CAUSE_POISON_AO);
 	/* frames: two records, one page */
 	r = kin_record(7);
@@ -168,8 +173,10 @@ static void counted(void)
 	CHECK(value("bezoar_fault_to_resume_seconds_bucket{le=\"+Inf\"}") ==
 	      6);
 	CHECK(value("bezoar_fault_to_resume_seconds_sum") == 5.003);
-	CHECK(value("bezoar_last_record_timestamp_seconds") >
+	CHECK(value("bezoar_last_loss_timestamp_seconds") >
 	      (double)time(NULL) - 600);
+	CHECK(value("bezoar_last_loss_timestamp_seconds") ==
+	      value("bezoar_last_record_timestamp_seconds"));
 	/* who and where is nobody's business */
 	CHECK(!strstr(text, "kin") && !strstr(text, "table") &&
 	      !strstr(text, "/tmp"));
@@ -289,10 +296,13 @@ static void older(void)
 	send_as(fd, 2, BEZ_OUTCOME_UNWOUND, BEZ_CAUSE_POISON_AR);
 	kin_acks(fd, 2);
 	kin_stop(&k);
-	kin_change(&k, "DELETE FROM meta WHERE key GLOB 'sum*'");
+	kin_change(&k, "DELETE FROM meta WHERE key GLOB 'sum*' OR "
+		   "key = 'last loss'");
 	kin_start(&k, "--metrics", file, NULL);
 	will_be(RECORDS "{outcome=\"O16\",cause=\"C1\"}", 1);
 	CHECK(total(RECORDS) == 2);
+	CHECK(value("bezoar_last_loss_timestamp_seconds") ==
+	      value("bezoar_last_record_timestamp_seconds"));
 	kin_stop(&k);
 	kin_start(&k, "--metrics", file, NULL);
 	will_be("bezoar_up", 1);

@@ -250,18 +250,27 @@ static void latched(void *data, const char *name, int is)
 	fprintf(t->to, "\"} %d\n", is);
 }
 
+/* Of @ns; there is none if nothing has happened yet. */
+static void time_of(struct text *t, const char *name, const char *help,
+		    int64_t ns)
+{
+	if (ns < 0)
+		return;
+	head(t, name, "gauge", help);
+	fprintf(t->to, "bezoar_%s %" PRId64 ".%03d\n", name, ns / 1000000000,
+		(int)(ns / 1000000 % 1000));
+}
+
 static void store(struct text *t, int fails)
 {
-	int64_t last = number(t, "SELECT taken FROM records ORDER BY number DESC "
-			      "LIMIT 1", NULL, -1);
-
-	if (last >= 0) {
-		head(t, "last_record_timestamp_seconds", "gauge", "When the newest "
-		     "record in the store was taken.");
-		fprintf(t->to, "bezoar_last_record_timestamp_seconds %" PRId64
-			".%03d\n", last / 1000000000,
-			(int)(last / 1000000 % 1000));
-	}
+	time_of(t, "last_record_timestamp_seconds", "When the newest record in the "
+		"store was taken.",
+		number(t, "SELECT taken FROM records ORDER BY number DESC LIMIT 1",
+		       NULL, -1));
+	time_of(t, "last_loss_timestamp_seconds", "When the newest record of a lost "
+		"page was taken.",
+		number(t, "SELECT value FROM meta WHERE key = ?", "last loss",
+		       -1));
 	head(t, "store_bytes", "gauge", "What the store holds.");
 	fprintf(t->to, "bezoar_store_bytes %" PRId64 "\n",
 		number(t, "SELECT (page_count - freelist_count) * page_size FROM "

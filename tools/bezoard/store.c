@@ -104,7 +104,7 @@ static int put_item(struct store *s, const struct item *item, int64_t now,
 		}
 		counts[COUNT_TAKEN]++;
 		memcpy(&r, item->raw, sizeof(r));
-		sums_add(&s->sums, &r);
+		sums_add(&s->sums, &r, now);
 		s->framed += r.flags & BEZ_RECORD_HAS_FRAME;
 		return bad;
 	}

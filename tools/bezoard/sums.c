@@ -71,7 +71,7 @@ static uint64_t at_most(uint64_t n, uint64_t most)
 	return n < most ? n : most;
 }
 
-void sums_add(struct sums *sums, const struct bez_record *r)
+void sums_add(struct sums *sums, const struct bez_record *r, int64_t taken)
 {
 	unsigned int outcome, cause, i;
 	int what = content(r);
@@ -80,6 +80,7 @@ void sums_add(struct sums *sums, const struct bez_record *r)
 	cause = known(r->cause, SUMS_CAUSES, bez_cause_name(r->cause));
 	sums->records[outcome][cause]++;
 	if (what >= 0) {
+		sums->lost_ns = taken;
 		sums->losses[what]++;
 		sums->bytes[what] += at_most(r->width, SUMS_MOST_BYTES);
 	}
@@ -98,6 +99,15 @@ static int put(struct store *s, const char *key, uint64_t n)
 	sqlite3_bind_text(s->sql[SQL_SUM], 1, key, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(s->sql[SQL_SUM], 2, (int64_t)n);
 	return store_run(s, SQL_SUM);
+}
+
+static int put_last(struct store *s, int64_t lost_ns)
+{
+	if (!lost_ns)
+		return SQLITE_OK;
+	sqlite3_bind_text(s->sql[SQL_META], 1, "last loss", -1, SQLITE_STATIC);
+	sqlite3_bind_int64(s->sql[SQL_META], 2, lost_ns);
+	return store_run(s, SQL_META);
 }
 
 static int put_records(struct store *s, const struct sums *sums)
@@ -137,6 +147,8 @@ int sums_put(struct store *s, const struct sums *sums)
 			 (unsigned long long)sums_limits[i].ns);
 		bad = put(s, key, sums->took[i]);
 	}
+	if (!bad)
+		bad = put_last(s, sums->lost_ns);
 	if (!bad)
 		bad = put(s, "sum took more", sums->took[SUMS_LIMITS]);
 	return bad ? bad : put(s, "sum took ns", sums->took_ns);
@@ -207,14 +219,14 @@ static int count_rows(struct store *s)
 
 	if (!sums)
 		return SQLITE_NOMEM;
-	bad = sqlite3_prepare_v2(s->db, "SELECT raw FROM records", -1, &q,
-				 NULL);
+	bad = sqlite3_prepare_v2(s->db, "SELECT raw, taken FROM records "
+				 "ORDER BY number", -1, &q, NULL);
 	while (!bad && (bad = sqlite3_step(q)) == SQLITE_ROW) {
 		bad = SQLITE_OK;
 		if (sqlite3_column_bytes(q, 0) != sizeof(r))
 			continue;
 		memcpy(&r, sqlite3_column_blob(q, 0), sizeof(r));
-		sums_add(sums, &r);
+		sums_add(sums, &r, sqlite3_column_int64(q, 1));
 	}
 	sqlite3_finalize(q);
 	bad = bad == SQLITE_DONE ? sums_put(s, sums) : bad;

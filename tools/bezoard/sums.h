@@ -14,7 +14,8 @@
  *	sum dimm LABEL		page frames lost, by memory module
  *	sum deaths yes		processes that died and had told; and "no"
  *
- * "sums" says that they are there: a store of before has its rows counted.
+ * "last loss" is when the last of the losses was taken. "sums" says that all this
+ * is there: a store of before has its rows counted.
  */
 #ifndef BEZOAR_TOOLS_BEZOARD_SUMS_H
 #define BEZOAR_TOOLS_BEZOARD_SUMS_H
@@ -45,14 +46,16 @@ struct sums {
 	uint64_t records[SUMS_OUTCOMES][SUMS_CAUSES];
 	uint64_t losses[SUMS_CONTENTS], bytes[SUMS_CONTENTS];
 	uint64_t took[SUMS_LIMITS + 1], took_ns;
+	int64_t lost_ns;		/* when the last was taken; 0: none */
 };
 
 /*
  * One record more. A loss is a page that was met and is lost: it is restored if the
  * good bytes are in its place by now, else gone; one that stays lost counts each
- * time it is met. Of a shutdown only the beginning does.
+ * time it is met. Of a shutdown only the beginning does. @taken: when the record was,
+ * in ns.
  */
-void sums_add(struct sums *sums, const struct bez_record *r);
+void sums_add(struct sums *sums, const struct bez_record *r, int64_t taken);
 
 /* In a transaction. SQLITE_OK, or an extended code. */
 int sums_put(struct store *s, const struct sums *sums);
