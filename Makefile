@@ -36,6 +36,8 @@ help:
 	@echo 'make storm      1,000,000 losses by eight threads at once (ARGS="--seed 7")'
 	@echo 'make fuzz       bytes that the readers of records, bezoard, of lists of lost memory, of saved'
 	@echo "                ranges and of the kernel's log get wrong (ARGS=600: seconds for each)"
+	@echo 'make fleet      two simulated machines that lose memory, one Prometheus and one journal that'
+	@echo '                tell them apart'
 	@echo 'make lab        real poison on four kernels, in virtual machines (KERNEL=6.1'
 	@echo "                CASE='hw*': a part of it); the results go to $(BUILD)/lab.json"
 	@echo 'make install    install under PREFIX=$(PREFIX), below DESTDIR='
@@ -90,6 +92,12 @@ fuzz:
 	@tests/hunt/fuzz $(ARGS)
 	@tests/kin/fuzz-kmsg $(ARGS)
 
+fleet:
+	@build-aux/install-packages --for check --for fleet
+	@build-aux/configure $(BUILD) $(OPTIONS)
+	@ninja --quiet -C $(BUILD)
+	@build-aux/run-tests $(BUILD) --need fleet --suite fleet
+
 lab:
 	@[ -x lab/run ] || $(call missing,lab/run)
 	@build-aux/install-packages --for lab
@@ -110,4 +118,4 @@ clean:
 	rm -rf $(BUILD) $(LAB) build-ci build-clang build-asan build-tsan \
 		build-aarch64
 
-.PHONY: build help demo demo-vm check bench campaign storm fuzz lab install clean
+.PHONY: build help demo demo-vm check bench campaign storm fuzz fleet lab install clean

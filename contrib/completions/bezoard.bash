@@ -12,17 +12,19 @@ _bezoard()
 		cur=''
 	fi
 	case $prev in
-	--socket | -s | --store | -d)
+	--socket | -s | --store | -d | --kmsg | -k | --metrics | -M)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-	--files | -f)
+	--files | -f | --latches | -L)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
-	--max-age | -a | --max-size | -m | --delay | -t | --rate | -r | --clients | -c)
+	--max-age | -a | --max-size | -m | --delay | -t | --rate | -r | --clients | -c | \
+		--exec | -x | --exec-limit | -l)
 		;;
 	*)
 		mapfile -t COMPREPLY < <(compgen -W '--socket --store --files --max-age
-			--max-size --delay --rate --clients --help --usage
+			--max-size --delay --rate --clients --kmsg --no-kmsg
+			--exec --exec-limit --metrics --latches --help --usage
 			--version' -- "$cur") ;;
 	esac
 }

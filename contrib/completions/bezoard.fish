@@ -10,6 +10,12 @@ complete -c bezoard -s m -l max-size -x -d 'the oldest go where there are more M
 complete -c bezoard -s t -l delay -x -d 'how many ms a record may wait'
 complete -c bezoard -s r -l rate -x -d 'records a second of each connection'
 complete -c bezoard -s c -l clients -x -d connections
+complete -c bezoard -s k -l kmsg -rF -d 'read there what the kernel says'
+complete -c bezoard -s K -l no-kmsg -d 'read it nowhere'
+complete -c bezoard -s x -l exec -x -d 'run this for each record'
+complete -c bezoard -s l -l exec-limit -x -d 'and kill it after so many seconds'
+complete -c bezoard -s M -l metrics -rF -d 'write numbers there'
+complete -c bezoard -s L -l latches -xa '(__fish_complete_directories)' -d 'what supervisors have latched'
 complete -c bezoard -s '?' -l help -d 'show how it is called'
 complete -c bezoard -l usage -d 'show the options'
 complete -c bezoard -s V -l version -d 'show the version'

@@ -49,7 +49,8 @@ static uint64_t cpu_ns(void)
 /* Until it sleeps for good: it has not been on a processor for a while. */
 static long settled(void)
 {
-	static const struct timespec while_ = { 0, 200000000 };
+	/* metrics wait for a second */
+	static const struct timespec while_ = { 1, 200000000 };
 	long was, now = -1;
 
 	do {
@@ -65,18 +66,20 @@ static void idle(void)
 	static const struct timespec time = { 3, 0 };
 	struct bez_record r;
 	uint64_t i, cpu;
-	char left[96], kmsg[96];
+	char left[96], kmsg[96], metrics[96];
 	int fd[64], writer;
 	long switches;
 
 	kin_make(&k);
 	snprintf(left, sizeof(left), "%s/left", k.folder);
 	CHECK_EQ(mkdir(left, 0755), 0);
+	snprintf(metrics, sizeof(metrics), "%s/metrics", k.folder);
 	snprintf(kmsg, sizeof(kmsg), "%s/kmsg", k.folder);
 	CHECK_EQ(mkfifo(kmsg, 0600), 0);
 	writer = open(kmsg, O_RDWR);
 	CHECK(writer >= 0);
-	kin_start(&k, "--files", left, "--kmsg", kmsg, NULL);
+	kin_start(&k, "--files", left, "--kmsg", kmsg, "--metrics", metrics,
+		  "--latches", left, NULL);
 	for (i = 0; i < 64; i++) {
 		fd[i] = kin_connect(&k);
 		r = kin_record(i + 1);
@@ -96,11 +99,13 @@ static void small(void)
 {
 	struct bez_record r;
 	long idle_kib, kib;
+	char metrics[96];
 	uint64_t i;
 	int fd;
 
 	kin_make(&k);
-	kin_start(&k, "--rate", "1000000", NULL);
+	snprintf(metrics, sizeof(metrics), "%s/metrics", k.folder);
+	kin_start(&k, "--rate", "1000000", "--metrics", metrics, NULL);
 	idle_kib = of_daemon("status", "VmRSS:");
 	fd = kin_connect(&k);
 	for (i = 1; i <= 20000; i++) {

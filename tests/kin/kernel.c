@@ -445,6 +445,54 @@ static void many(void)
 	kin_end(&k);
 }
 
+/* Is that line in the file of metrics? */
+static int is_there(const char *path, const char *line)
+{
+	char text[32768];
+	int fd = open(path, O_RDONLY);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return strstr(text, line) != NULL;
+}
+
+static void counted(void)
+{
+	static const char twice[] = "bezoar_dimm_losses_total{dimm=\"A1\"} 2\n";
+	static const struct timespec ms = { 0, 2000000 };
+	struct bez_record r;
+	char metrics[96];
+
+	kin_make(&k);
+	make_log();
+	snprintf(metrics, sizeof(metrics), "%s/metrics", k.folder);
+	kin_start(&k, "--kmsg", log_path, "--metrics", metrics, "--delay", "1",
+		  NULL);
+	/* one page that is met twice, before it is known where it is; another */
+	r = of_frame(1, 0x100);
+	send_one(&r);
+	r = of_frame(2, 0x100);
+	send_one(&r);
+	edac(0x100, "A1");
+	kin_wait(&k, LINES, 1);
+	edac(0x200, "A1");
+	kin_wait(&k, LINES, 2);
+	r = of_frame(3, 0x200);
+	send_one(&r);
+	while (!is_there(metrics, twice))
+		nanosleep(&ms, NULL);
+	CHECK(is_there(metrics, "bezoar_frames 2\n"));
+	kin_kill(&k);
+	CHECK_EQ(unlink(metrics), 0);
+	kin_start(&k, "--kmsg", log_path, "--metrics", metrics, NULL);
+	while (!is_there(metrics, "bezoar_up 1"))
+		nanosleep(&ms, NULL);
+	CHECK(is_there(metrics, twice));
+	kin_end(&k);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "what the kernel says is stored", .run = stored },
 	{ .name = "no line is taken twice by a restart", .run = restarted },
@@ -457,5 +505,6 @@ static const struct tap_case cases[] = {
 	{ .name = "no log", .run = no_log },
 	{ .name = "a log that ends", .run = ended },
 	{ .name = "many lines", .run = many },
+	{ .name = "pages of a module are counted, each once", .run = counted },
 };
 TAP_MAIN(cases)

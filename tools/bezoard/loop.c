@@ -13,6 +13,7 @@
 #include "hook.h"
 #include "klog.h"
 #include "listen.h"
+#include "metrics.h"
 #include "news.h"
 
 #define EVENTS		64
@@ -20,7 +21,7 @@
 
 /* What is no client's number. */
 enum { EVENT_LISTENER = CLIENTS_MOST, EVENT_SIGNAL, EVENT_FILES,
-       EVENT_KMSG, EVENT_HOOK };
+       EVENT_KMSG, EVENT_HOOK, EVENT_LATCHES };
 
 static struct loop {
 	int epoll, signals, ended;
@@ -29,6 +30,7 @@ static struct loop {
 	struct batch batch;
 	struct clients clients;
 	struct files files;
+	struct metrics metrics;
 	struct klog klog;
 	struct helds helds;
 	struct hook hook;
@@ -80,12 +82,15 @@ static int begin(const struct wishes *w)
 	klog_open(&loop.klog, w->kmsg);
 	clients_init(&loop.clients, loop.epoll, &loop.batch, &loop.helds,
 		     w->rate, w->clients);
+	metrics_open(&loop.metrics, &loop.batch, w->metrics, w->latches);
 	if (listening_open(&loop.listening, w->socket))
 		return -1;
 	if (watch(loop.listening.fd, EVENT_LISTENER) ||
 	    (loop.files.notify >= 0 &&
 	     watch(loop.files.notify, EVENT_FILES)) ||
-	    (loop.klog.fd >= 0 && watch(loop.klog.fd, EVENT_KMSG))) {
+	    (loop.klog.fd >= 0 && watch(loop.klog.fd, EVENT_KMSG)) ||
+	    (loop.metrics.latches.notify >= 0 &&
+	     watch(loop.metrics.latches.notify, EVENT_LATCHES))) {
 		say("%s", strerror(errno));
 		return -1;
 	}
@@ -114,6 +119,8 @@ static void on_event(uint32_t what, uint32_t events)
 		on_signal();
 	else if (what == EVENT_FILES)
 		files_changed(&loop.files);
+	else if (what == EVENT_LATCHES)
+		metrics_latches(&loop.metrics);
 	else if (what == EVENT_KMSG)
 		klog_turn(&loop.klog, &loop.batch);
 	else if (what == EVENT_HOOK)
@@ -159,6 +166,7 @@ static void on_time(void)
 	if (is_due(loop.keep_due_ns, now) ||
 	    loop.batch.put - loop.kept_at >= KEEP_EVERY)
 		keep(now);
+	metrics_turn(&loop.metrics);
 }
 
 /* Milliseconds, rounded up: who comes too early comes twice. */
@@ -166,7 +174,9 @@ static int patience(void)
 {
 	uint64_t dues[] = { loop.batch.due_ns, loop.files.due_ns,
 			    loop.keep_due_ns, loop.klog.due_ns,
-			    loop.helds.due_ns, loop.hook.due_ns }, first = 0, now, ms;
+			    loop.helds.due_ns, loop.hook.due_ns,
+			    loop.metrics.due_ns };
+	uint64_t first = 0, now, ms;
 	size_t i;
 
 	for (i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
@@ -192,6 +202,7 @@ static void end(void)
 	hook_close(&loop.hook);
 	if (loop.batch.due_ns && !loop.batch.n)
 		batch_put(&loop.batch);	/* what was counted since */
+	metrics_close(&loop.metrics);
 	clients_close(&loop.clients);
 	klog_close(&loop.klog);
 	files_close(&loop.files);

@@ -12,6 +12,7 @@
 struct wishes {
 	const char *socket, *store;
 	const char *files;		/* NULL: none */
+	const char *metrics, *latches;	/* likewise */
 	const char *kmsg;		/* NULL: no log of the kernel */
 	const char *exec;		/* NULL: no command */
 	uint64_t exec_ns;		/* that it may run */

@@ -73,6 +73,10 @@ static const struct argp_option options[] = {
 	{ "rate", 'r', "N", 0, "records a second of each connection (10000)",
 	  0 },
 	{ "clients", 'c', "N", 0, "connections, 1 to 512 (512)", 0 },
+	{ "metrics", 'M', "FILE", 0, "write numbers for node_exporter's textfile "
+	  "collector there", 0 },
+	{ "latches", 'L', "DIR", 0, "with what supervisors have latched in there, "
+	  "too", 0 },
 	{ "kmsg", 'k', "PATH", 0, "read there what the kernel says of lost "
 	  "memory (" KLOG_PATH ")", 0 },
 	{ "no-kmsg", 'K', NULL, 0, "read it nowhere", 0 },
@@ -139,6 +143,17 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'l':
 		w->exec_ns = number(state, arg, 1, 3600) * SECOND;
+		return 0;
+	case 'M':
+		w->metrics = arg;
+		return 0;
+	case 'L':
+		w->latches = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (w->latches && !w->metrics)
+			argp_error(state, "--latches is for what --metrics "
+				   "writes");
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "%s: there are no arguments, only options",

@@ -109,12 +109,18 @@ static int put_apart(struct store *s, const struct item *item, int64_t now,
 static int put_item(struct store *s, struct item *item, int64_t now,
 		    uint64_t *counts)
 {
+	struct bez_record r;
 	int bad;
 
 	item->taken_ns = now;
 	if (item->kind == ITEM_RECORD) {
 		bad = put_record(s, item, now);
 		counts[item->is_new ? COUNT_TAKEN : COUNT_AGAIN]++;
+		if (bad || !item->is_new)
+			return bad;
+		memcpy(&r, item->raw, sizeof(r));
+		sums_add(&s->sums, &r, now);
+		s->framed += r.flags & BEZ_RECORD_HAS_FRAME;
 		return bad;
 	}
 	if (item->kind == ITEM_KERNEL)
@@ -148,12 +154,15 @@ static int put_all(struct store *s, struct item *items, size_t n)
 	size_t i;
 
 	memcpy(counts, s->counts, sizeof(counts));
+	memset(&s->sums, 0, sizeof(s->sums));
 	if (!bad)
 		bad = store_clock(s);
 	for (i = 0; i < n && !bad; i++)
 		bad = put_item(s, &items[i], now, counts);
 	if (!bad)
 		bad = put_counts(s, counts);
+	if (!bad)
+		bad = sums_put(s, &s->sums);
 	if (!bad)
 		bad = store_run(s, SQL_COMMIT);
 	if (!bad) {

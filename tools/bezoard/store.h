@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "item.h"
+#include "sums.h"
 
 #define STORE_APART_MOST 4096		/* rows of apart; the oldest go */
 
@@ -26,7 +27,7 @@ enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
        SQL_KEEP_DEATHS, SQL_KEEP_PLACES, SQL_OLDEST, SQL_USED,
        SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_DIMM, SQL_FRAME,
        SQL_PLACE, SQL_PLACE_DIMM, SQL_UNPLACED, SQL_DEATH, SQL_DEATH_TOLD,
-       SQLS };
+       SQL_SUM, SQLS };
 
 struct store {
 	const char *path;
@@ -39,6 +40,8 @@ struct store {
 					 * signals somebody; INT64_MIN: never */
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t counts[COUNTS];	/* not in the table yet */
+	struct sums sums;		/* of the transaction that is open */
+	uint64_t framed;		/* records with a page frame, tried ones, too */
 };
 
 enum store_answer {

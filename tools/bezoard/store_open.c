@@ -74,6 +74,10 @@ static const char *const sqls[SQLS] = {
 		"WHERE t NOT NULL ORDER BY t LIMIT 1",
 	[SQL_USED] = "SELECT (page_count - freelist_count) * page_size FROM "
 		"pragma_page_count, pragma_freelist_count, pragma_page_size",
+	/* a sum that has no room for more stays where it is */
+	[SQL_SUM] = "INSERT INTO meta VALUES (?1, ?2) "
+		"ON CONFLICT (key) DO UPDATE SET value = "
+		"iif(value > 9000000000000000000 - ?2, value, value + ?2)",
 	[SQL_AGAIN] = "SELECT number FROM records WHERE digest = ? AND id = ?",
 	[SQL_KERNEL] = "INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, "
 		"frame, dimm, pid, text) VALUES (?,?,?,?,?,?,?,?,?) "
@@ -226,11 +230,25 @@ static const char *begin(struct store *s)
 			 "PRAGMA journal_mode = WAL;"
 			 "PRAGMA synchronous = FULL;"
 			 "PRAGMA cache_size = -1024;"
+			 "PRAGMA temp_store = MEMORY;"
 			 "PRAGMA journal_size_limit = 8388608", NULL, NULL,
 			 NULL) ||
 	    sqlite3_exec(s->db, "PRAGMA quick_check(1)", check_row, &ok, NULL))
 		return sqlite3_errmsg(s->db);
 	return ok ? NULL : "it is damaged";
+}
+
+/* It could not be made what it is to be: 1 or -1, as below. */
+static int not_brought(const struct store *s, char ret_why[256])
+{
+	int code = sqlite3_errcode(s->db) & 0xff;
+
+	snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
+	/* no reason to throw it away */
+	if (code != SQLITE_FULL && code != SQLITE_IOERR && code != SQLITE_BUSY)
+		return 1;
+	say("%s: %s", s->path, ret_why);
+	return -1;
 }
 
 /* 0; 1: it is to be kept aside, *@ret_why; -1: said. */
@@ -249,13 +267,7 @@ static int bring(struct store *s, char ret_why[256])
 		    "Name another by --store", s->path);
 		return -1;
 	case SCHEMA_FAILED:
-		snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
-		/* no reason to throw it away */
-		i = sqlite3_errcode(s->db) & 0xff;
-		if (i != SQLITE_FULL && i != SQLITE_IOERR && i != SQLITE_BUSY)
-			return 1;
-		say("%s: %s", s->path, ret_why);
-		return -1;
+		return not_brought(s, ret_why);
 	case SCHEMA_OK:
 	default:
 		break;
@@ -270,6 +282,8 @@ static int bring(struct store *s, char ret_why[256])
 			snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
 			return 1;
 		}
+	if (sums_open(s))
+		return not_brought(s, ret_why);
 	store_clock_load(s);
 	store_join_load(s);
 	return 0;
