@@ -195,8 +195,8 @@ static void begin_daemon(void)
 	int status;
 
 	while (!is_there()) {
-		CHECKF(waitpid(pid, &status, WNOHANG) == 0, "bezoard: %s",
-		       text_of(SAID));
+		if (waitpid(pid, &status, WNOHANG))
+			CHECKF(0, "bezoard: %s", text_of(SAID));
 		nanosleep(&nap, NULL);
 	}
 	/* the next program has another file */
