@@ -2,7 +2,7 @@
 /*
  * The record: what one fault came to, for those who read it later. One struct
  * of fixed size, little-endian, written whole by one write(2) to the descriptor
- * in bez_options.record_fd. docs/record.md has the layout as a table; bezoar(1)
+ * in bez_options.record_fd, or sent to the daemon. docs/record.md has the layout as a table; bezoar(1)
  * reads it.
  *
  * The first twelve bytes (magic, version, bytes) and the last eight (digest)

@@ -8,17 +8,6 @@
 
 #include "core/core.h"
 
-#define HIGH_FD 1000
-
-static long dup_high(int fd)
-{
-	long high = bz_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD, 0, 0, 0);
-
-	if (high >= 0 || high == -EBADF)
-		return high;
-	return bz_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
-}
-
 /* A description of its own, whose mode is ours to set. */
 static long open_again(int fd, int flags)
 {
@@ -48,18 +37,17 @@ static long take(int fd, enum bz_sink_kind kind, long flags, uint32_t *marked)
 	else if (waits(kind))
 		r = open_again(fd, O_NONBLOCK);
 	if (r >= 0) {
-		*marked = !bz_sys(SYS_fcntl, r, F_SETSIG, BZ_SINK_MARK, 0, 0,
-				  0);
+		*marked = bz_sink_mark((int)r);
 		return r;
 	}
 	if (waits(kind) && !(flags & O_NONBLOCK))
 		return r;
-	return dup_high(fd);
+	return bz_dup_high(fd);
 }
 
 int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink)
 {
-	long high = fd < HIGH_FD ? dup_high(fd) : fd, r;
+	long high = fd < BZ_HIGH_FD ? bz_dup_high(fd) : fd, r;
 
 	if (high < 0)
 		high = fd;		/* then it stays */

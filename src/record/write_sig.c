@@ -161,8 +161,8 @@ static void fill(struct bez_record *r, struct bz_mm *mm,
 
 /* Those of a shutdown are told to others first, and only then written: a file may
  * be on a disk that is as broken as the memory. */
-static __attribute__((noinline)) int put_record(struct bz_mm *mm,
-						const struct noted *noted)
+static __attribute__((noinline)) enum bz_way
+put_record(struct bz_mm *mm, const struct noted *noted)
 {
 	struct bz_recorder *me = &bz_recorder;
 	struct bez_record r;
@@ -171,13 +171,20 @@ static __attribute__((noinline)) int put_record(struct bz_mm *mm,
 	if (is_shutdown(r.outcome)) {
 		bz_notify(&r);
 		bz_tell_kin(&r);
+		return bz_is_end(r.outcome) ?
+		       bz_last_ended(mm, &r, noted->now) :
+		       bz_last_begun(mm, &r, noted->now);
 	}
-	return me->sink.kind && bz_sink_put(&me->sink, &r, sizeof(r));
+	if (me->daemon.to_bytes && !bz_daemon_put(mm, &r, noted->now))
+		return BZ_WAY_SENT;
+	return me->sink.kind && !bz_sink_put(&me->sink, &r, sizeof(r)) ?
+	       BZ_WAY_WRITTEN : BZ_WAY_NONE;
 }
 
 /* bezoar: replaced: 4096 bytes at 0x7f5c8a4d2000, "table" + 0x2000, poison,
  * action required, thread 4711, 3412 ns */
-static __attribute__((noinline)) int put_line(const struct noted *noted)
+static __attribute__((noinline)) int put_line(const struct noted *noted,
+					      const struct bz_say *say)
 {
 	const struct bz_fault *fault = noted->fault;
 	const struct bz_result *result = noted->result;
@@ -213,13 +220,29 @@ static __attribute__((noinline)) int put_line(const struct noted *noted)
 	bz_line_number(&l, noted->now - fault->taken_ns, 10);
 	bz_line_add(&l, " ns");
 	bz_line_end(&l);
-	return bz_sink_put(&bz_recorder.text, l.text, l.len);
+	return say ? bz_say(say, l.text, l.len) :
+		     bz_sink_put(&bz_recorder.text, l.text, l.len);
 }
 
-static void drop(struct bz_mm *mm)
+static void count(_Atomic uint64_t *counter)
 {
-	atomic_fetch_add_explicit(&mm->records_dropped, 1,
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* It went that way, or is at least said, or dropped. */
+static void account(struct bz_mm *mm, const struct noted *noted,
+		    enum bz_way way)
+{
+	const struct bz_recorder *me = &bz_recorder;
+
+	if (way == BZ_WAY_SENT)
+		count(&mm->records_sent);
+	else if (way == BZ_WAY_WRITTEN)
+		count(&mm->records);
+	else if (me->say.how && !put_line(noted, &me->say))
+		count(&mm->records_said);
+	else if (me->sink.kind || me->daemon.to_bytes)
+		count(&mm->records_dropped);
 }
 
 void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
@@ -229,6 +252,7 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 {
 	struct bz_recorder *me = &bz_recorder;
 	int last = is_shutdown(result->outcome);
+	enum bz_way way = BZ_WAY_NONE;
 	struct noted noted;
 
 	if (!me->on && !last)
@@ -237,23 +261,22 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 				result->done_ns ? result->done_ns : bz_now_ns(),
 				bz_walk_tid(w), (uint16_t)w->depth };
 	if (!last && !may_write(mm, noted.now)) {
-		drop(mm);
+		count(&mm->records_dropped);
 		return;
 	}
 	/* what may wait comes last */
 	if (me->text.kind && me->text.kind != BZ_SINK_FILE)
-		put_line(&noted);
-	if (me->sink.kind || last) {
-		if (put_record(mm, &noted))
-			drop(mm);
-		else if (me->sink.kind)
-			atomic_fetch_add_explicit(&mm->records, 1,
-						  memory_order_relaxed);
+		put_line(&noted, NULL);
+	if (me->daemon.to_bytes || me->sink.kind || last) {
+		way = put_record(mm, &noted);
+		account(mm, &noted, way);
 	}
 	if (me->text.kind == BZ_SINK_FILE)
-		put_line(&noted);
+		put_line(&noted, NULL);
 	if (bz_is_end(result->outcome)) {
-		bz_sink_settle(&me->sink);
+		/* nobody waits for a disk that has nothing of it */
+		if (way != BZ_WAY_SENT || me->last.begun_written)
+			bz_sink_settle(&me->sink);
 		bz_sink_settle(&me->kin);
 	}
 }

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The two records of a shutdown, and the daemon: there is time to wait for its
+ * word, and a process that is not there any more cannot say it again. By a
+ * connection of its own, as the usual one is shut for reading, and may be one to a
+ * daemon that has gone since.
+ */
+#include "record/daemon.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/core.h"
+#include "record/prepare.h"
+
+#define DIGESTS 8			/* in one answer; there are two at most */
+
+static const struct bz_sink none = { .kind = BZ_SINK_NONE, .fd = -1 };
+
+static void hang_up(struct bz_last *l)
+{
+	if (l->sink.kind != BZ_SINK_NONE && bz_sink_is_ours(&l->sink))
+		bz_close(l->sink.fd);
+	l->sink = none;
+}
+
+static void call(struct bz_last *l)
+{
+	const struct bz_daemon *d = &bz_recorder.daemon;
+
+	if (l->sink.kind != BZ_SINK_NONE || !d->to_bytes ||
+	    bz_daemon_socket(&l->sink))
+		return;
+	if (bz_daemon_dial(d, &l->sink))
+		hang_up(l);
+}
+
+static int tell(const struct bz_last *l, const struct bez_record *r)
+{
+	return l->sink.kind != BZ_SINK_NONE &&
+	       !bz_sink_put(&l->sink, r, sizeof(*r));
+}
+
+static int write_down(const struct bez_record *r)
+{
+	const struct bz_sink *sink = &bz_recorder.sink;
+
+	return sink->kind != BZ_SINK_NONE &&
+	       !bz_sink_put(sink, r, sizeof(*r));
+}
+
+/* A process that sees another root than it did has still the usual connection. No
+ * answer will come of that, so it is written down as well. */
+static enum bz_way tell_and_write(struct bz_mm *mm, const struct bez_record *r,
+				  uint64_t now)
+{
+	int sent = !bz_daemon_put(mm, r, now);
+
+	return write_down(r) ? BZ_WAY_WRITTEN :
+	       sent ? BZ_WAY_SENT : BZ_WAY_NONE;
+}
+
+enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
+			  uint64_t now)
+{
+	struct bz_last *l = &bz_recorder.last;
+	enum bz_way way;
+
+	/* one that a child of vfork(2) has left is no number of ours */
+	l->sink = none;
+	l->until = bz_after(now, bz_core.shutdown_ns);
+	call(l);
+	l->begun_sent = (uint32_t)tell(l, r);
+	l->begun_written = 0;
+	if (l->begun_sent) {
+		l->begun = *r;
+		return BZ_WAY_SENT;
+	}
+	way = tell_and_write(mm, r, now);
+	l->begun_written = way == BZ_WAY_WRITTEN;
+	return way;
+}
+
+/* Until something can be read. 0: the time is over, or one may not wait here. */
+static int wait_for(const struct bz_last *l)
+{
+	struct pollfd fd = { .fd = l->sink.fd, .events = POLLIN };
+	uint64_t now = bz_now_ns(), left = l->until - now;
+	struct timespec ts = {
+		.tv_sec = (time_t)(left / 1000000000u),
+		.tv_nsec = (long)(left % 1000000000u),
+	};
+	long r;
+
+	if (now >= l->until)
+		return 0;
+	r = bz_sys(SYS_ppoll, (long)&fd, 1, (long)&ts, 0, 0, 0);
+	return r >= 0 || r == -EINTR;
+}
+
+/* Has the daemon said that it has @r, and the first, if that is its as well? */
+static int is_kept(const struct bz_last *l, const struct bez_record *r)
+{
+	int last = 0, first = !l->begun_sent;
+	uint64_t digests[DIGESTS];
+	long n, i;
+
+	while (!last || !first) {
+		n = bz_sys(SYS_recvfrom, l->sink.fd, (long)digests,
+			   sizeof(digests), MSG_DONTWAIT, 0, 0);
+		if (n == -EAGAIN || n == -EINTR) {
+			if (!wait_for(l))
+				return 0;
+			continue;
+		}
+		if (n <= 0)		/* it has ended */
+			return 0;
+		for (i = 0; i < n / (long)sizeof(digests[0]); i++) {
+			last |= digests[i] == r->digest;
+			first |= digests[i] == l->begun.digest;
+		}
+	}
+	return 1;
+}
+
+enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,
+			  uint64_t now)
+{
+	struct bz_last *l = &bz_recorder.last;
+	int told, kept;
+
+	call(l);			/* it may be back */
+	told = tell(l, r);
+	kept = told && is_kept(l, r);
+	hang_up(l);
+	if (kept)
+		return BZ_WAY_SENT;
+	if (l->begun_sent)
+		l->begun_written = (uint32_t)write_down(&l->begun);
+	if (!told)
+		return tell_and_write(mm, r, now);
+	return write_down(r) ? BZ_WAY_WRITTEN : BZ_WAY_NONE;
+}

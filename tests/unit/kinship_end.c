@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fifth room: the two records of a shutdown, where a daemon is asked for. It has
+ * them, and has said so; or they are in the file before the process ends.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "listening.h"
+
+#define PATIENCE_NS	60000000000u	/* longer than a case has */
+#define SHORT_NS	100000000u
+
+static const struct daemon {
+	uint32_t answers;	/* that many of the records */
+	int together;		/* both in one packet */
+	int ends;		/* then it closes the connection */
+	int absent;
+} keeps = { .answers = 2 }, keeps_together = { .answers = 2, .together = 1 },
+  keeps_first = { .answers = 1 }, silent = { .answers = 0 },
+  dies = { .answers = 1, .ends = 1 }, absent = { .absent = 1 };
+
+static int file;
+static pthread_t thread;
+static struct bez_record got[2];
+
+static void begin(const struct daemon *d, uint64_t patience)
+{
+	listen_there();
+	file = memory_file();
+	open_house(file, 0);
+	bz_core.shutdown_ns = patience;
+	if (d->absent)
+		goes_away();
+}
+
+static void write_end(uint32_t outcome)
+{
+	struct bz_result r = { .outcome = (uint16_t)outcome,
+			       .action = BEZ_ACTION_SHUTDOWN };
+
+	bz_record_write(mm, &mm->walk[0], &fault, 4096, &hit, &r, outcome);
+}
+
+/* One that does not wait any more, as this process was busy, has heard less. */
+static void answer(int fd, const uint64_t *digests, size_t len)
+{
+	CHECK(send(fd, digests, len, MSG_NOSIGNAL) == (ssize_t)len ||
+	      (errno == EPIPE && bz_core.shutdown_ns == SHORT_NS));
+}
+
+/* The connection of the process's end is the second. */
+static void *serve(void *arg)
+{
+	const struct daemon *d = arg;
+	int usual = accept(listener, NULL, NULL), last, i;
+	uint64_t digests[2];
+
+	CHECK(usual >= 0);
+	last = accept(listener, NULL, NULL);
+	CHECK(last >= 0);
+	for (i = 0; i < 2; i++) {
+		CHECK_EQ(recv(last, &got[i], sizeof(got[i]), 0),
+			 BEZ_RECORD_BYTES);
+		digests[i] = got[i].digest;
+		if ((uint32_t)i < d->answers && !d->together)
+			answer(last, &digests[i], 8);
+	}
+	if (d->together)
+		answer(last, digests, 16);
+	if (d->ends)
+		close(last);
+	return NULL;
+}
+
+static uint64_t end(const struct daemon *d)
+{
+	uint64_t from;
+
+	if (!d->absent)
+		CHECK_EQ(pthread_create(&thread, NULL, serve, (void *)d), 0);
+	from = bz_now_ns();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	from = bz_now_ns() - from;
+	if (!d->absent)
+		pthread_join(thread, NULL);
+	return from;
+}
+
+static void both_written(void)
+{
+	struct bez_record r;
+
+	CHECK_EQ(length(file), 2 * BEZ_RECORD_BYTES);
+	CHECK_EQ(pread(file, &r, sizeof(r), 0), sizeof(r));
+	CHECK_EQ(r.outcome, BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	CHECK_EQ(r.digest, bez_digest(&r, sizeof(r) - 8));
+	CHECK_EQ(pread(file, &r, sizeof(r), sizeof(r)), sizeof(r));
+	CHECK_EQ(r.outcome, BEZ_OUTCOME_SHUTDOWN);
+	CHECK_EQ(r.digest, bez_digest(&r, sizeof(r) - 8));
+}
+
+/* It is waited for, and the disk is not. */
+static void kept(void)
+{
+	const struct daemon *d = tap_data();
+
+	begin(d, PATIENCE_NS);
+	double_watch();
+	end(d);
+	double_rest();
+	CHECK_EQ(got[0].outcome, BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	CHECK_EQ(got[1].outcome, BEZ_OUTCOME_SHUTDOWN);
+	CHECK_EQ(length(file), 0);
+	CHECK_EQ(double_count(SYS_fdatasync, 0), 0);
+	CHECK_EQ(mm->records_sent, 2);
+}
+
+/* As long as there is time, and not longer. */
+static void not_kept(void)
+{
+	const struct daemon *d = tap_data();
+
+	begin(d, SHORT_NS);
+	double_watch();
+	CHECK(end(d) >= SHORT_NS);
+	double_rest();
+	both_written();
+	CHECK_EQ(double_count(SYS_fdatasync, 0), 1);
+}
+
+/* One that ends, or is not there, is not waited for. */
+static void nobody(void)
+{
+	const struct daemon *d = tap_data();
+
+	begin(d, PATIENCE_NS);
+	double_watch();
+	end(d);
+	double_rest();
+	both_written();
+	CHECK_EQ(double_count(SYS_fdatasync, 0), 1);
+}
+
+/* The hooks have had all the time that there was. */
+static void late(void)
+{
+	int left = -1;
+
+	begin(&silent, 0);
+	unit_patience(20);
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	write_end(BEZ_OUTCOME_SHUTDOWN_LATE);
+	CHECK_EQ(length(file), 2 * BEZ_RECORD_BYTES);
+	/* it has them all the same: the usual connection, and the last */
+	close(accept(listener, NULL, NULL));
+	left = accept(listener, NULL, NULL);
+	CHECK(recv(left, got, sizeof(got), 0) == BEZ_RECORD_BYTES);
+	CHECK(recv(left, got, sizeof(got), 0) == BEZ_RECORD_BYTES);
+	CHECK_EQ(recv(left, got, sizeof(got), 0), 0);
+}
+
+/* The last is not the first's: an answer to one is none to the other. And it is by
+ * the usual way that it is told where no other connection can be made. */
+static void no_socket(void)
+{
+	static const struct double_rule rule = { .nr = SYS_socket,
+						 .err = EMFILE };
+	int usual;
+
+	begin(&silent, PATIENCE_NS);
+	usual = accept(listener, NULL, NULL);
+	CHECK(usual >= 0);
+	double_rule(&rule);
+	double_watch();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	double_rest();
+	CHECK_EQ(double_lies(), 2);
+	both_written();
+	CHECK(recv(usual, got, sizeof(got), 0) == BEZ_RECORD_BYTES);
+	CHECK(recv(usual, got, sizeof(got), 0) == BEZ_RECORD_BYTES);
+}
+
+/* Whatever fails, it comes to its end, and the file has it unless that failed. */
+static void calls_fail(void)
+{
+	uint32_t n, whole = 0, writes = 0;
+
+	for (n = 1;; n++) {
+		begin(&silent, 1000000);
+		/* to know the file again, and to write, perhaps in two ways */
+		writes = bz_recorder.sink.marked ? 2 : 3;
+		double_reset();
+		double_fail(n, EIO);
+		double_watch();
+		write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+		write_end(BEZ_OUTCOME_SHUTDOWN);
+		double_rest();
+		whole += length(file) == 2 * BEZ_RECORD_BYTES;
+		bz_record_close();
+		goes_away();
+		if (!double_lies())
+			break;
+	}
+	tap_diag("%u calls, both records %u times", n - 1, whole);
+	CHECK(n > 12);
+	CHECK(whole >= n - 2 * writes);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "it has them", .run = kept, .data = &keeps },
+	{ .name = "it has them, says it at once", .run = kept,
+	  .data = &keeps_together },
+	{ .name = "it says nothing", .run = not_kept, .data = &silent },
+	{ .name = "it says half", .run = not_kept, .data = &keeps_first },
+	{ .name = "it dies meanwhile", .run = nobody, .data = &dies },
+	{ .name = "it is not there", .run = nobody, .data = &absent },
+	{ .name = "there is no time left", .run = late },
+	{ .name = "no connection can be made", .run = no_socket },
+	{ .name = "whatever fails", .run = calls_fail },
+};
+TAP_MAIN(cases)

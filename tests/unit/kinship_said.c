@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* Fifth room: what neither the daemon nor a file takes is said on standard error,
+ * if that is what it was, and does not have to be waited for. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "listening.h"
+
+/* A pipe in the place of standard error. What is at the other end. */
+static int hear(void)
+{
+	int ends[2];
+
+	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+	CHECK_EQ(dup2(ends[1], 2), 2);
+	close(ends[1]);
+	CHECK_EQ(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+	return ends[0];
+}
+
+static ssize_t lines(int fd)
+{
+	char text[65536];
+	ssize_t n = read(fd, text, sizeof(text)), i, count = 0;
+
+	for (i = 0; i < n; i++)
+		count += text[i] == '\n';
+	return count;
+}
+
+static void said(void)
+{
+	struct rlimit none = { 0, 0 };
+	int fd = 0, to = hear();
+	sigset_t all;
+
+	/* there is none, or it is full */
+	if (tap_data()) {
+		fd = memory_file();
+		CHECK_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+		sigfillset(&all);
+		CHECK_EQ(sigprocmask(SIG_BLOCK, &all, NULL), 0);
+	}
+	listen_there();
+	goes_away();
+	open_house(fd, UINT32_MAX);
+	write_one(1);
+	write_one(2);
+	CHECK(!fd || !length(fd));
+	CHECK_EQ(lines(to), 2);
+	CHECK_EQ(mm->records_said, 2);
+	CHECK_EQ(mm->records + mm->records_sent + mm->records_dropped, 0);
+	/* the program's own is as it was */
+	CHECK(!(fcntl(2, F_GETFL) & O_NONBLOCK));
+}
+
+/* No more of these than of records. */
+static void said_rate(void)
+{
+	int to = hear(), i;
+
+	listen_there();
+	goes_away();
+	open_house(0, 10);
+	double_watch();
+	double_stop_clock();
+	for (i = 0; i < 25; i++)
+		write_one((uint64_t)i);
+	CHECK_EQ(lines(to), 10);
+	CHECK_EQ(mm->records_said, 10);
+	CHECK_EQ(mm->records_dropped, 15);
+}
+
+/* A pipe that is full is not waited for, and nothing is kept open. */
+static void said_full(void)
+{
+	static const char page[4096];
+	int to = hear();
+	uint32_t fds;
+
+	CHECK(fcntl(2, F_SETPIPE_SZ, 4096) > 0);
+	CHECK_EQ(write(2, page, 4096), 4096);
+	listen_there();
+	goes_away();
+	fds = unit_fds();
+	open_house(0, UINT32_MAX);
+	unit_patience(20);
+	write_one(1);
+	CHECK_EQ(mm->records_dropped, 1);
+	bz_record_close();
+	CHECK_EQ(unit_fds(), fds);
+	close(to);
+}
+
+/* What has the number now is something else; or it was nothing from the start. */
+static void said_nowhere(void)
+{
+	int to = hear(), other = memory_file();
+
+	if (tap_data())
+		close(2);
+	listen_there();
+	goes_away();
+	open_house(0, UINT32_MAX);
+	CHECK_EQ(dup2(other, 2), 2);
+	write_one(1);
+	CHECK_EQ(length(other), 0);
+	CHECK_EQ(mm->records_dropped, 1);
+	close(to);
+}
+
+static void said_file(void)
+{
+	int other = memory_file();
+
+	CHECK_EQ(dup2(other, 2), 2);
+	listen_there();
+	goes_away();
+	open_house(0, UINT32_MAX);
+	CHECK_EQ(dprintf(2, "one\n"), 4);
+	write_one(1);
+	CHECK_EQ(dprintf(2, "two\n"), 4);
+	CHECK_EQ(lseek(other, 0, SEEK_SET), 0);
+	CHECK_EQ(lines(other), 3);
+	CHECK_EQ(mm->records_said, 1);
+}
+
+static void said_socket(void)
+{
+	char text[512] = "";
+	int pair[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	CHECK_EQ(dup2(pair[0], 2), 2);
+	listen_there();
+	goes_away();
+	open_house(0, UINT32_MAX);
+	write_one(1);
+	CHECK(recv(pair[1], text, sizeof(text) - 1, MSG_DONTWAIT) > 100);
+	CHECKF(!strncmp(text, "bezoar: default", 15), "%s", text);
+	CHECK_EQ(mm->records_said, 1);
+}
+
+/* Who wants a line of each has it, and no second one. */
+static void said_already(void)
+{
+	struct bez_options o = BEZ_OPTIONS_INIT;
+	int to = hear(), text = memory_file();
+
+	listen_there();
+	goes_away();
+	mm = unit_mm();
+	atomic_store(&mm->walk[0].owner, 0x51525354);
+	o.record_text_fd = text;
+	o.kin_socket = daemon_name;
+	CHECK_EQ(bz_record_open(mm, &o), 0);
+	write_one(1);
+	CHECK_EQ(lines(to), 0);
+	CHECK(length(text) > 100);
+	CHECK_EQ(mm->records_dropped, 1);
+}
+
+static const struct tap_case cases[] = {
+	{ .name = "no file: said", .run = said },
+	{ .name = "a file without room: said", .run = said, .data = "" },
+	{ .name = "said no more often than written", .run = said_rate },
+	{ .name = "said to a full pipe", .run = said_full },
+	{ .name = "said to nobody: standard error is another now",
+	  .run = said_nowhere },
+	{ .name = "said to nobody: there was no standard error",
+	  .run = said_nowhere, .data = "" },
+	{ .name = "said in a file", .run = said_file },
+	{ .name = "said to a socket", .run = said_socket },
+	{ .name = "said already", .run = said_already },
+};
+TAP_MAIN(cases)

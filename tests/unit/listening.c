@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "listening.h"
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+char daemon_name[64];
+int listener = -1, peer = -1;
+
+void listen_there(void)
+{
+	struct sockaddr_un to;
+	uint32_t bytes;
+
+	if (!daemon_name[0])
+		snprintf(daemon_name, sizeof(daemon_name), "@bezoar-unit-%d",
+			 getpid());
+	CHECK_EQ(bz_address(daemon_name, &to, &bytes), 0);
+	listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	CHECK(listener >= 0);
+	CHECK_EQ(bind(listener, (struct sockaddr *)&to, bytes), 0);
+	CHECK_EQ(listen(listener, 8), 0);
+}
+
+void take_in(void)
+{
+	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	CHECK(peer >= 0);
+}
+
+void goes_away(void)
+{
+	close(listener);
+	if (peer >= 0)
+		close(peer);
+	listener = peer = -1;
+}
+
+void open_house(int fd, uint32_t rate)
+{
+	struct bez_options o = BEZ_OPTIONS_INIT;
+
+	mm = unit_mm();
+	atomic_store(&mm->walk[0].owner, (uint32_t)getpid());
+	o.record_fd = fd;
+	o.record_rate = rate;
+	o.kin_socket = daemon_name;
+	CHECK_EQ(bz_record_open(mm, &o), 0);
+}
