@@ -6,13 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/sysmacros.h>
 
 #include "core/core.h"
 #include "ladder.h"
 #include "record/prepare.h"
-
-#define MEMORY_DEVICES 1			/* null, full, kmsg and so on */
 
 int bz_address(const char *name, struct sockaddr_un *ret_to,
 	       uint32_t *ret_bytes)
@@ -103,17 +100,44 @@ int bz_daemon_again(struct bz_mm *mm)
 	return 1;
 }
 
-void bz_say_open(struct bz_say *say)
+static int is_local(int fd)
 {
+	int domain = 0;
+	socklen_t len = sizeof(domain);
+
+	return !bz_sys(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, (long)&domain,
+		       (long)&len, 0) && domain == AF_UNIX;
+}
+
+/* How what is at @fd is spoken to, if it is nothing but a way to speak. Not so: a
+ * disk, /dev/null, or a client's connection (inetd's programs have it there). */
+static enum bz_say_how how_to_say(int fd, const struct stat *st)
+{
+	switch (bz_sink_kind(fd, st)) {
+	case BZ_SINK_FILE:
+		return BZ_SAY_APPEND;
+	case BZ_SINK_SOCKET:
+		return is_local(fd) ? BZ_SAY_SEND : BZ_SAY_NOT;
+	case BZ_SINK_PIPE:
+		return S_ISFIFO(st->st_mode) ? BZ_SAY_OPEN : BZ_SAY_NOT;
+	case BZ_SINK_TERMINAL:
+		return BZ_SAY_OPEN;
+	default:
+		return BZ_SAY_NOT;
+	}
+}
+
+void bz_say_open(struct bz_say *say, int files)
+{
+	enum bz_say_how how;
 	struct stat st;
 
 	say->how = BZ_SAY_NOT;
 	if (bz_sys(SYS_fstat, 2, (long)&st, 0, 0, 0, 0))
 		return;
-	/* /dev/null and its like: nobody would read it */
-	if (S_ISCHR(st.st_mode) && major(st.st_rdev) == MEMORY_DEVICES)
+	how = how_to_say(2, &st);
+	if (!bz_say_may(how) || (how == BZ_SAY_APPEND && !files))
 		return;
 	say->id = (struct bz_file_id){ st.st_dev, st.st_ino };
-	say->how = S_ISREG(st.st_mode) ? BZ_SAY_WRITE :
-		   S_ISSOCK(st.st_mode) ? BZ_SAY_SEND : BZ_SAY_OPEN;
+	say->how = how;
 }

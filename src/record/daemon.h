@@ -35,7 +35,7 @@ struct bz_daemon {
 /* How the program's standard error is written to without waiting. */
 enum bz_say_how {
 	BZ_SAY_NOT = 0,			/* there is none, or nobody wants it */
-	BZ_SAY_WRITE = 1,		/* a file: as the program does */
+	BZ_SAY_APPEND = 1,		/* a file that only grows: as the program does */
 	BZ_SAY_SEND = 2,		/* a socket */
 	BZ_SAY_OPEN = 3			/* a pipe, a terminal: opened anew for each
 					 * line, as one that is kept open would keep
@@ -75,7 +75,8 @@ int bz_address(const char *name, struct sockaddr_un *ret_to,
 int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path);
 void bz_daemon_close(struct bz_daemon *d);
 
-void bz_say_open(struct bz_say *say);
+/* What standard error is. @files: one that only grows will do, too. */
+void bz_say_open(struct bz_say *say, int files);
 
 /* ---- handler-safe; nobody waits, but bz_last_ended() */
 
@@ -88,7 +89,9 @@ int bz_daemon_dial(const struct bz_daemon *d, const struct bz_sink *sink);
  * worker is asked for one, once in a while. @now: bz_now_ns(). */
 int bz_daemon_put(struct bz_mm *mm, const struct bez_record *r, uint64_t now);
 
-/* One line. 0, or why not. record/say_sig.c */
+/* Is standard error open as who says something that way has it? record/say_sig.c */
+int bz_say_may(enum bz_say_how how);
+/* One line. 0, or why not. */
 int bz_say(const struct bz_say *say, const char *text, uint32_t len);
 
 /*

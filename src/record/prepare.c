@@ -186,7 +186,7 @@ int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
 	find_notify();
 	/* who wants a line of each has it already */
 	if (me->daemon.to_bytes && me->text.kind == BZ_SINK_NONE)
-		bz_say_open(&me->say);
+		bz_say_open(&me->say, options->kin_socket != NULL);
 	me->rate = options->record_rate ? options->record_rate : DEFAULT_RATE;
 	me->on = me->daemon.to_bytes || me->sink.kind || me->text.kind;
 	if (me->on || me->kin.kind || me->notify_bytes)

@@ -10,6 +10,19 @@
 
 #define STDERR 2
 
+/* A file that does not append may be data; so may be what does not outlive an
+ * exec, as it was not inherited. */
+int bz_say_may(enum bz_say_how how)
+{
+	long flags = bz_sys(SYS_fcntl, STDERR, F_GETFL, 0, 0, 0, 0);
+
+	if (how == BZ_SAY_NOT || flags < 0 || (flags & O_PATH) ||
+	    (flags & O_ACCMODE) == O_RDONLY ||
+	    (how == BZ_SAY_APPEND && !(flags & O_APPEND)))
+		return 0;
+	return bz_sys(SYS_fcntl, STDERR, F_GETFD, 0, 0, 0, 0) == 0;
+}
+
 static int same(const struct bz_say *say, int fd)
 {
 	struct bz_file_id id;
@@ -38,18 +51,17 @@ int bz_say(const struct bz_say *say, const char *text, uint32_t len)
 {
 	struct bz_sink there = { .fd = STDERR, .id = say->id };
 
+	if (!bz_say_may(say->how))
+		return -EBADF;
 	switch (say->how) {
-	case BZ_SAY_WRITE:
-		/* no RWF_APPEND: the program would write over it */
-		there.kind = BZ_SINK_PIPE;
+	case BZ_SAY_APPEND:
+		there.kind = BZ_SINK_PIPE;	/* it appends by itself */
 		break;
 	case BZ_SAY_SEND:
 		there.kind = BZ_SINK_SOCKET;
 		break;
-	case BZ_SAY_OPEN:
-		return same(say, STDERR) ? say_anew(say, text, len) : -EBADF;
 	default:
-		return -EBADF;
+		return same(say, STDERR) ? say_anew(say, text, len) : -EBADF;
 	}
 	return bz_sink_put(&there, text, len);
 }

@@ -84,7 +84,7 @@ static enum bz_sink_kind kind_of_device(int fd, dev_t device)
 	return BZ_SINK_TERMINAL;
 }
 
-static enum bz_sink_kind kind_of(int fd, const struct stat *st)
+enum bz_sink_kind bz_sink_kind(int fd, const struct stat *st)
 {
 	switch (st->st_mode & S_IFMT) {
 	case S_IFREG:
@@ -115,7 +115,7 @@ int bz_sink_open(int fd, struct bz_sink *ret_sink)
 	if (flags < 0 || bz_sys(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) ||
 	    (flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
 		return -EBADF;
-	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : kind_of(fd, &st);
+	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : bz_sink_kind(fd, &st);
 	if (kind == BZ_SINK_NONE)
 		return -EINVAL;
 	own = take(fd, kind, flags, &marked);

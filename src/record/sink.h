@@ -42,6 +42,10 @@ struct bz_sink {
  */
 int bz_sink_open(int fd, struct bz_sink *ret_sink);
 
+/* Of what is open at @fd, by its @st: what can be written to, or NONE. Context:
+ * normal. */
+enum bz_sink_kind bz_sink_kind(int fd, const struct stat *st);
+
 /* Does @fd count events? All such descriptors have one inode. Context:
  * handler-safe. */
 int bz_sink_is_event(int fd);

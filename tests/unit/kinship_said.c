@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -114,10 +115,12 @@ static void said_nowhere(void)
 	close(to);
 }
 
+/* One that only grows, of the program's. Not what it was any more: not said. */
 static void said_file(void)
 {
 	int other = memory_file();
 
+	CHECK_EQ(fcntl(other, F_SETFL, O_APPEND), 0);
 	CHECK_EQ(dup2(other, 2), 2);
 	listen_there();
 	goes_away();
@@ -128,6 +131,106 @@ static void said_file(void)
 	CHECK_EQ(lseek(other, 0, SEEK_SET), 0);
 	CHECK_EQ(lines(other), 3);
 	CHECK_EQ(mm->records_said, 1);
+	CHECK_EQ(fcntl(2, F_SETFL, 0), 0);
+	write_one(2);
+	CHECK_EQ(mm->records_dropped, 1);
+}
+
+static int data_file(void)
+{
+	return memory_file();
+}
+
+static int log_file(void)
+{
+	int fd = memory_file();
+
+	CHECK_EQ(fcntl(fd, F_SETFL, O_APPEND), 0);
+	return fd;
+}
+
+/* What the program says to itself. */
+static int read_end(void)
+{
+	int ends[2];
+
+	CHECK_EQ(pipe(ends), 0);
+	return ends[0];
+}
+
+static int nothing(void)
+{
+	return open("/dev/null", O_WRONLY);
+}
+
+/* As an accepted connection is; inetd's programs have one there. */
+static int stranger(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+/* Opened by the program, where nothing was. */
+static int own_pipe(void)
+{
+	int ends[2];
+
+	CHECK_EQ(pipe(ends), 0);
+	return ends[1];
+}
+
+static const struct place {
+	int (*make)(void);
+	int flags;			/* of dup3(2) */
+	int asked;			/* by the environment only */
+} data_there = { data_file, 0, 0 }, log_there = { log_file, 0, 1 },
+  reads_there = { read_end, 0, 0 }, null_there = { nothing, 0, 0 },
+  stranger_there = { stranger, 0, 0 }, own_there = { own_pipe, O_CLOEXEC, 0 };
+
+/* What has the number of standard error at the start, and is none. */
+static void said_not(void)
+{
+	const struct place *p = tap_data();
+	struct bez_options o = BEZ_OPTIONS_INIT;
+	int fd = p->make();
+
+	CHECK(fd >= 0);
+	close(2);
+	CHECK_EQ(dup3(fd, 2, p->flags), 2);
+	listen_there();
+	goes_away();
+	mm = unit_mm();
+	atomic_store(&mm->walk[0].owner, 0x51525354);
+	setenv("BEZOAR_SOCKET", daemon_name, 1);
+	if (!p->asked)
+		o.kin_socket = daemon_name;
+	CHECK_EQ(bz_record_open(mm, &o), 0);
+	CHECK(bz_core.has_kin);
+	write_one(1);
+	CHECK_EQ(mm->records_said, 0);
+	CHECK_EQ(mm->records_dropped, 1);
+	CHECK_EQ(bz_recorder.say.how, BZ_SAY_NOT);
+}
+
+/* A disk is no place for lines, and is not opened to be looked at. */
+static void said_to_no_disk(void)
+{
+	struct stat st = { .st_mode = S_IFBLK | 0600 };
+
+	CHECK_EQ(bz_sink_kind(2, &st), BZ_SINK_NONE);
+}
+
+/* The pipe's other end has the number by now. */
+static void said_to_no_reader(void)
+{
+	int to = hear();
+
+	listen_there();
+	goes_away();
+	open_house(0, UINT32_MAX);
+	CHECK_EQ(dup2(to, 2), 2);
+	write_one(1);
+	CHECK_EQ(mm->records_said, 0);
+	CHECK_EQ(mm->records_dropped, 1);
 }
 
 static void said_socket(void)
@@ -176,6 +279,19 @@ static const struct tap_case cases[] = {
 	  .run = said_nowhere, .data = "" },
 	{ .name = "said in a file", .run = said_file },
 	{ .name = "said to a socket", .run = said_socket },
+	{ .name = "not said into data", .run = said_not, .data = &data_there },
+	{ .name = "not said into a log that nobody offered", .run = said_not,
+	  .data = &log_there },
+	{ .name = "not said where it is read", .run = said_not,
+	  .data = &reads_there },
+	{ .name = "not said to /dev/null", .run = said_not,
+	  .data = &null_there },
+	{ .name = "not said to a stranger", .run = said_not,
+	  .data = &stranger_there },
+	{ .name = "not said into what was not inherited", .run = said_not,
+	  .data = &own_there },
+	{ .name = "not said to a disk", .run = said_to_no_disk },
+	{ .name = "not said to the pipe's reader", .run = said_to_no_reader },
 	{ .name = "said already", .run = said_already },
 };
 TAP_MAIN(cases)
