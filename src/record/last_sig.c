@@ -15,6 +15,7 @@
 #include "record/prepare.h"
 
 #define DIGESTS 8			/* in one answer; there are two at most */
+#define PACKETS 64			/* that are listened to; likewise */
 
 static const struct bz_sink none = { .kind = BZ_SINK_NONE, .fd = -1 };
 
@@ -82,46 +83,56 @@ enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
 	return way;
 }
 
-/* Until something can be read. 0: the time is over, or one may not wait here. */
-static int wait_for(const struct bz_last *l)
+/* Until something can be read, or @ns are over. 0: one may not wait here. */
+static int wait_for(const struct bz_last *l, uint64_t ns)
 {
 	struct pollfd fd = { .fd = l->sink.fd, .events = POLLIN };
-	uint64_t now = bz_now_ns(), left = l->until - now;
 	struct timespec ts = {
-		.tv_sec = (time_t)(left / 1000000000u),
-		.tv_nsec = (long)(left % 1000000000u),
+		.tv_sec = (time_t)(ns / 1000000000u),
+		.tv_nsec = (long)(ns % 1000000000u),
 	};
 	long r;
 
-	if (now >= l->until)
+	if (!bz_sink_is_ours(&l->sink))
 		return 0;
 	r = bz_sys(SYS_ppoll, (long)&fd, 1, (long)&ts, 0, 0, 0);
 	return r >= 0 || r == -EINTR;
 }
 
-/* Has the daemon said that it has @r, and the first, if that is its as well? */
+/* One packet of what the daemon says. What recvfrom(2) says. */
+static long listen_to(const struct bz_last *l, uint64_t digests[DIGESTS])
+{
+	if (!bz_sink_is_ours(&l->sink))
+		return -EBADF;
+	return bz_sys(SYS_recvfrom, l->sink.fd, (long)digests,
+		      DIGESTS * sizeof(digests[0]), MSG_DONTWAIT, 0, 0);
+}
+
+/* Has the daemon said that it has @r, and the first, if that is its as well? One
+ * that says a lot, and never that, is not listened to for long. */
 static int is_kept(const struct bz_last *l, const struct bez_record *r)
 {
-	int last = 0, first = !l->begun_sent;
-	uint64_t digests[DIGESTS];
+	int last = 0, first = !l->begun_sent, packets = 0;
+	uint64_t digests[DIGESTS], now;
 	long n, i;
 
-	while (!last || !first) {
-		n = bz_sys(SYS_recvfrom, l->sink.fd, (long)digests,
-			   sizeof(digests), MSG_DONTWAIT, 0, 0);
-		if (n == -EAGAIN || n == -EINTR) {
-			if (!wait_for(l))
-				return 0;
-			continue;
-		}
-		if (n <= 0)		/* it has ended */
-			return 0;
+	while (packets < PACKETS) {
+		n = listen_to(l, digests);
+		if (!n || (n < 0 && n != -EAGAIN && n != -EINTR))
+			return 0;	/* it has ended */
+		packets += n > 0;
 		for (i = 0; i < n / (long)sizeof(digests[0]); i++) {
 			last |= digests[i] == r->digest;
 			first |= digests[i] == l->begun.digest;
 		}
+		if (last && first)
+			return 1;
+		now = bz_now_ns();
+		if (now >= l->until ||
+		    (n == -EAGAIN && !wait_for(l, l->until - now)))
+			return 0;
 	}
-	return 1;
+	return 0;
 }
 
 enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,

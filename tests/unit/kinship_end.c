@@ -4,6 +4,7 @@
  * them, and has said so; or they are in the file before the process ends.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -146,6 +147,71 @@ static void nobody(void)
 	CHECK_EQ(double_count(SYS_fdatasync, 0), 1);
 }
 
+/* Somebody who never stops talking, and never says that. */
+static void *talks(void *arg)
+{
+	static const uint64_t junk[8] = { 1, 2, 3 };
+	int usual = accept(listener, NULL, NULL), last;
+
+	last = accept(listener, NULL, NULL);
+	CHECK(usual >= 0 && last >= 0);
+	while (send(last, junk, 8, MSG_NOSIGNAL) == 8)
+		continue;
+	close(usual);
+	close(last);
+	return arg;
+}
+
+/* By the clock, which stands still here, there is time for ever. */
+static void talked_to(void)
+{
+	begin(&silent, PATIENCE_NS);
+	unit_patience(20);
+	CHECK_EQ(pthread_create(&thread, NULL, talks, NULL), 0);
+	double_watch();
+	double_stop_clock();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	double_rest();
+	pthread_join(thread, NULL);
+	both_written();
+}
+
+static int number_now;
+
+/* Another thread of the program's has taken the number for a file of its own. */
+static void takes_number(long nr, const long arg[6])
+{
+	(void)arg;
+	if (nr != SYS_ppoll)
+		return;
+	number_now = bz_recorder.last.sink.fd;
+	CHECK_EQ(dup2(memory_file(), number_now), number_now);
+}
+
+/* Nothing is read from what is not ours any more. */
+static void not_ours(void)
+{
+	uint32_t i;
+
+	begin(&silent, SHORT_NS);
+	unit_patience(20);
+	double_before(takes_number);
+	double_watch();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	double_rest();
+	double_before(NULL);
+	CHECK(number_now);
+	for (i = double_traced(); i-- > 0;)
+		if (double_trace(i)->nr == SYS_ppoll)
+			break;
+	for (; i < double_traced(); i++)
+		CHECK(double_trace(i)->nr != SYS_recvfrom);
+	CHECK(fcntl(number_now, F_GETFD) >= 0);
+	both_written();
+}
+
 /* The hooks have had all the time that there was. */
 static void late(void)
 {
@@ -220,6 +286,8 @@ static const struct tap_case cases[] = {
 	{ .name = "it says half", .run = not_kept, .data = &keeps_first },
 	{ .name = "it dies meanwhile", .run = nobody, .data = &dies },
 	{ .name = "it is not there", .run = nobody, .data = &absent },
+	{ .name = "it talks, and says nothing", .run = talked_to },
+	{ .name = "another thread takes its number", .run = not_ours },
 	{ .name = "there is no time left", .run = late },
 	{ .name = "no connection can be made", .run = no_socket },
 	{ .name = "whatever fails", .run = calls_fail },
