@@ -50,9 +50,11 @@ struct bz_say {
 /* The two records of a shutdown. Written by the thread that shuts down. */
 struct bz_last {
 	struct bz_sink sink;		/* a connection of its own, to be read, too */
-	uint32_t begun_sent;		/* the first went there, and nowhere else */
-	uint32_t begun_written;		/* the first is in the program's file */
-	uint64_t until;			/* bz_now_ns(): patience ends */
+	uint32_t begun_safe;		/* the daemon has said that it has the first,
+					 * or it is in the program's file */
+	uint64_t until;			/* bz_now_ns(): the shutdown's time ends */
+	uint64_t begun_ns, end_ns;	/* how long an answer to each is waited for,
+					 * where there is a file. Normal context */
 	struct bez_record begun;	/* the first */
 };
 
@@ -95,9 +97,9 @@ int bz_say_may(enum bz_say_how how);
 int bz_say(const struct bz_say *say, const char *text, uint32_t len);
 
 /*
- * The two records of a shutdown; record/last_sig.c. The end waits, until the
- * shutdown's time is over, for the daemon to say that it has both; only if it does
- * not are they written to the program's file. SENT is that it has said so.
+ * The two records of a shutdown; record/last_sig.c. What the daemon does not say
+ * within a moment that it has is written to the program's file. Where there is none,
+ * the end waits for it until the shutdown's time is over.
  */
 enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
 			  uint64_t now);

@@ -62,27 +62,6 @@ static enum bz_way tell_and_write(struct bz_mm *mm, const struct bez_record *r,
 	       sent ? BZ_WAY_SENT : BZ_WAY_NONE;
 }
 
-enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
-			  uint64_t now)
-{
-	struct bz_last *l = &bz_recorder.last;
-	enum bz_way way;
-
-	/* one that a child of vfork(2) has left is no number of ours */
-	l->sink = none;
-	l->until = bz_after(now, bz_core.shutdown_ns);
-	call(l);
-	l->begun_sent = (uint32_t)tell(l, r);
-	l->begun_written = 0;
-	if (l->begun_sent) {
-		l->begun = *r;
-		return BZ_WAY_SENT;
-	}
-	way = tell_and_write(mm, r, now);
-	l->begun_written = way == BZ_WAY_WRITTEN;
-	return way;
-}
-
 /* Until something can be read, or @ns are over. 0: one may not wait here. */
 static int wait_for(const struct bz_last *l, uint64_t ns)
 {
@@ -108,12 +87,15 @@ static long listen_to(const struct bz_last *l, uint64_t digests[DIGESTS])
 		      DIGESTS * sizeof(digests[0]), MSG_DONTWAIT, 0, 0);
 }
 
-/* Has the daemon said that it has @r, and the first, if that is its as well? One
- * that says a lot, and never that, is not listened to for long. */
-static int is_kept(const struct bz_last *l, const struct bez_record *r)
+/*
+ * Has the daemon said, by @until, that it has the first, if nobody has that yet, and
+ * @r, if that is not NULL? One that says a lot, and never that, is not listened to
+ * for long.
+ */
+static int is_kept(struct bz_last *l, const struct bez_record *r, uint64_t until)
 {
-	int last = 0, first = !l->begun_sent, packets = 0;
 	uint64_t digests[DIGESTS], now;
+	int last = !r, packets = 0;
 	long n, i;
 
 	while (packets < PACKETS) {
@@ -122,33 +104,70 @@ static int is_kept(const struct bz_last *l, const struct bez_record *r)
 			return 0;	/* it has ended */
 		packets += n > 0;
 		for (i = 0; i < n / (long)sizeof(digests[0]); i++) {
-			last |= digests[i] == r->digest;
-			first |= digests[i] == l->begun.digest;
+			last |= r && digests[i] == r->digest;
+			l->begun_safe |= digests[i] == l->begun.digest;
 		}
-		if (last && first)
+		if (last && l->begun_safe)
 			return 1;
 		now = bz_now_ns();
-		if (now >= l->until ||
-		    (n == -EAGAIN && !wait_for(l, l->until - now)))
+		if (now >= until ||
+		    (n == -EAGAIN && !wait_for(l, until - now)))
 			return 0;
 	}
 	return 0;
+}
+
+static int has_file(void)
+{
+	return bz_recorder.sink.kind != BZ_SINK_NONE;
+}
+
+/* Hooks may take long, and end badly: what is not known to be kept after a moment is
+ * written. Without a file there is nothing to wait for yet. */
+static enum bz_way begun_sent(struct bz_last *l, const struct bez_record *r)
+{
+	if (!has_file() || is_kept(l, NULL, bz_after(bz_now_ns(), l->begun_ns)))
+		return BZ_WAY_SENT;
+	l->begun_safe = (uint32_t)write_down(r);
+	return l->begun_safe ? BZ_WAY_WRITTEN : BZ_WAY_SENT;
+}
+
+enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
+			  uint64_t now)
+{
+	struct bz_last *l = &bz_recorder.last;
+	enum bz_way way;
+
+	/* one that a child of vfork(2) has left is no number of ours */
+	l->sink = none;
+	l->until = bz_after(now, bz_core.shutdown_ns);
+	l->begun = *r;
+	l->begun_safe = 0;
+	call(l);
+	if (tell(l, r))
+		return begun_sent(l, r);
+	way = tell_and_write(mm, r, now);
+	l->begun_safe = way == BZ_WAY_WRITTEN;
+	return way;
 }
 
 enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,
 			  uint64_t now)
 {
 	struct bz_last *l = &bz_recorder.last;
+	uint64_t until = l->until, soon = bz_after(bz_now_ns(), l->end_ns);
 	int told, kept;
 
+	if (has_file() && soon < until)
+		until = soon;
 	call(l);			/* it may be back */
 	told = tell(l, r);
-	kept = told && is_kept(l, r);
+	kept = told && is_kept(l, r, until);
 	hang_up(l);
 	if (kept)
 		return BZ_WAY_SENT;
-	if (l->begun_sent)
-		l->begun_written = (uint32_t)write_down(&l->begun);
+	if (!l->begun_safe)
+		write_down(&l->begun);
 	if (!told)
 		return tell_and_write(mm, r, now);
 	return write_down(r) ? BZ_WAY_WRITTEN : BZ_WAY_NONE;

@@ -275,7 +275,7 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 		put_line(&noted, NULL);
 	if (bz_is_end(result->outcome)) {
 		/* nobody waits for a disk that has nothing of it */
-		if (way != BZ_WAY_SENT || me->last.begun_written)
+		if (way != BZ_WAY_SENT || atomic_load(&mm->records))
 			bz_sink_settle(&me->sink);
 		bz_sink_settle(&me->kin);
 	}

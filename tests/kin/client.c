@@ -30,6 +30,7 @@ static char left[96];			/* a folder for files of records */
 static unsigned char *at, *copy;
 static int file;
 static long long lost;			/* by this process */
+static int no_file;			/* then it waits for the daemon at its end */
 
 static void make(void)
 {
@@ -55,7 +56,7 @@ static void start(void)
 	file = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	CHECK(file > 0);
 	options.flags = BEZ_START_NO_EARLY_KILL;
-	options.record_fd = file;
+	options.record_fd = no_file ? 0 : file;
 	options.record_rate = UINT32_MAX;
 	options.kin_socket = k.socket;
 	CHECK_EQ(bez_start(&options), 0);
@@ -193,6 +194,7 @@ static void in_container(void)
 	pid = fork();
 	if (!pid) {
 		CHECK_EQ(getpid(), 1);
+		no_file = 1;
 		lose_and_die();
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -202,8 +204,6 @@ static void in_container(void)
 
 static void container(void)
 {
-	char path[128];
-	struct stat st;
 	int status;
 
 	make();
@@ -216,9 +216,6 @@ static void container(void)
 	CHECK(kin_ask(&k, ROWS " WHERE own_pid = 1 AND pid > 1") >= 2);
 	kin_wait(&k, ROWS, 3);
 	CHECK_EQ(kin_count(&k, "forged"), 0);
-	snprintf(path, sizeof(path), "%s/records", left);
-	CHECK_EQ(stat(path, &st), 0);
-	CHECK_EQ(st.st_size, 0);
 	kin_end(&k);
 }
 

@@ -34,6 +34,8 @@ static void begin(const struct daemon *d, uint64_t patience)
 	file = memory_file();
 	open_house(file, 0);
 	bz_core.shutdown_ns = patience;
+	bz_recorder.last.begun_ns = patience;
+	bz_recorder.last.end_ns = patience;
 	if (d->absent)
 		goes_away();
 }
@@ -92,17 +94,30 @@ static uint64_t end(const struct daemon *d)
 	return from;
 }
 
-static void both_written(void)
+/* Number @i in the file. */
+static void is_written(int i, uint32_t outcome)
 {
 	struct bez_record r;
 
+	CHECK_EQ(pread(file, &r, sizeof(r), (off_t)(i * sizeof(r))), sizeof(r));
+	CHECK_EQ(r.outcome, outcome);
+	CHECK_EQ(r.digest, bez_digest(&r, sizeof(r) - 8));
+}
+
+static void both_written(void)
+{
 	CHECK_EQ(length(file), 2 * BEZ_RECORD_BYTES);
-	CHECK_EQ(pread(file, &r, sizeof(r), 0), sizeof(r));
-	CHECK_EQ(r.outcome, BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	CHECK_EQ(r.digest, bez_digest(&r, sizeof(r) - 8));
-	CHECK_EQ(pread(file, &r, sizeof(r), sizeof(r)), sizeof(r));
-	CHECK_EQ(r.outcome, BEZ_OUTCOME_SHUTDOWN);
-	CHECK_EQ(r.digest, bez_digest(&r, sizeof(r) - 8));
+	is_written(0, BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	is_written(1, BEZ_OUTCOME_SHUTDOWN);
+}
+
+/* All that the daemon has not said that it has. */
+static void rest_written(const struct daemon *d)
+{
+	if (!d->answers)
+		return both_written();
+	CHECK_EQ(length(file), BEZ_RECORD_BYTES);
+	is_written(0, BEZ_OUTCOME_SHUTDOWN);
 }
 
 /* It is waited for, and the disk is not. */
@@ -130,7 +145,7 @@ static void not_kept(void)
 	double_watch();
 	CHECK(end(d) >= SHORT_NS);
 	double_rest();
-	both_written();
+	rest_written(d);
 	CHECK_EQ(double_count(SYS_fdatasync, 0), 1);
 }
 
@@ -143,8 +158,84 @@ static void nobody(void)
 	double_watch();
 	end(d);
 	double_rest();
-	both_written();
+	rest_written(d);
 	CHECK_EQ(double_count(SYS_fdatasync, 0), 1);
+}
+
+/* What it has not said after a moment is written, hooks or not. It may say it later:
+ * then what is written goes to the disk, as it is there. */
+static void says_it_late(void)
+{
+	begin(&keeps_together, PATIENCE_NS);
+	bz_recorder.last.begun_ns = 1;
+	CHECK_EQ(pthread_create(&thread, NULL, serve,
+				(void *)&keeps_together), 0);
+	double_watch();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	CHECK_EQ(length(file), BEZ_RECORD_BYTES);
+	CHECK_EQ(mm->records, 1);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	double_rest();
+	pthread_join(thread, NULL);
+	CHECK_EQ(length(file), BEZ_RECORD_BYTES);
+	is_written(0, BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	CHECK_EQ(mm->records_sent, 1);
+	CHECK_EQ(double_count(SYS_fdatasync, 0), 1);
+}
+
+/* So has what earlier records have left there. */
+static void earlier_settled(void)
+{
+	begin(&keeps, PATIENCE_NS);
+	atomic_store(&mm->records, 1);
+	double_watch();
+	end(&keeps);
+	double_rest();
+	CHECK_EQ(length(file), 0);
+	CHECK_EQ(double_count(SYS_fdatasync, 0), 1);
+}
+
+/* One that stands still: with a file it is half a second, whatever there is. */
+static void stands_still(void)
+{
+	uint64_t begun, both;
+
+	listen_there();
+	file = memory_file();
+	open_house(file, 0);
+	bz_core.shutdown_ns = PATIENCE_NS;
+	unit_patience(20);
+	both = bz_now_ns();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	begun = bz_now_ns() - both;
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	both = bz_now_ns() - both;
+	tap_diag("%.3f s, %.3f s of them for the first", (double)both / 1e9,
+		 (double)begun / 1e9);
+	CHECK(begun >= 20000000 && both >= begun + 400000000);
+	both_written();
+}
+
+/* Nothing is waited for twice where there is no file: all the time, at the end. */
+static void no_file(void)
+{
+	uint64_t begun, both;
+
+	listen_there();
+	open_house(0, 0);
+	bz_core.shutdown_ns = SHORT_NS;
+	bz_recorder.last.begun_ns = PATIENCE_NS;
+	bz_recorder.last.end_ns = 1;
+	unit_patience(20);
+	double_watch();
+	both = bz_now_ns();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	begun = double_count(SYS_ppoll, 0);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	both = bz_now_ns() - both;
+	double_rest();
+	CHECK_EQ(begun, 0);
+	CHECK(both >= SHORT_NS);
 }
 
 /* Somebody who never stops talking, and never says that. */
@@ -280,8 +371,10 @@ static void calls_fail(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "it has them", .run = kept, .data = &keeps },
-	{ .name = "it has them, says it at once", .run = kept,
-	  .data = &keeps_together },
+	{ .name = "it has them, says it late", .run = says_it_late },
+	{ .name = "it has them, the file earlier ones", .run = earlier_settled },
+	{ .name = "it stands still", .run = stands_still, .timeout_s = 30 },
+	{ .name = "it stands still, and there is no file", .run = no_file },
 	{ .name = "it says nothing", .run = not_kept, .data = &silent },
 	{ .name = "it says half", .run = not_kept, .data = &keeps_first },
 	{ .name = "it dies meanwhile", .run = nobody, .data = &dies },
