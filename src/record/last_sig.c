@@ -151,6 +151,22 @@ enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
 	return way;
 }
 
+/* The daemon may have gone while the hooks ran, and another one be there: that gets
+ * the first, too. */
+static int tell_end(struct bz_last *l, const struct bez_record *r)
+{
+	int is_new;
+
+	do {
+		is_new = l->sink.kind == BZ_SINK_NONE;
+		call(l);
+		if ((!is_new || tell(l, &l->begun)) && tell(l, r))
+			return 1;
+		hang_up(l);
+	} while (!is_new);
+	return 0;
+}
+
 enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,
 			  uint64_t now)
 {
@@ -160,8 +176,7 @@ enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,
 
 	if (has_file() && soon < until)
 		until = soon;
-	call(l);			/* it may be back */
-	told = tell(l, r);
+	told = tell_end(l, r);
 	kept = told && is_kept(l, r, until);
 	hang_up(l);
 	if (kept)

@@ -238,6 +238,25 @@ static void no_file(void)
 	CHECK(both >= SHORT_NS);
 }
 
+/* Another daemon, while the hooks run: it gets both. */
+static void restarted(void)
+{
+	begin(&silent, PATIENCE_NS);
+	bz_recorder.last.begun_ns = 1;
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	goes_away();
+	listen_there();
+	bz_recorder.last.end_ns = 1;
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	take_in();
+	CHECK(recv(peer, &got[0], sizeof(got[0]), 0) == BEZ_RECORD_BYTES);
+	CHECK(recv(peer, &got[1], sizeof(got[1]), 0) == BEZ_RECORD_BYTES);
+	CHECK_EQ(got[0].outcome, BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	CHECK_EQ(got[1].outcome, BEZ_OUTCOME_SHUTDOWN);
+	CHECK_EQ(recv(peer, &got[0], sizeof(got[0]), 0), 0);
+	both_written();
+}
+
 /* Somebody who never stops talking, and never says that. */
 static void *talks(void *arg)
 {
@@ -379,6 +398,7 @@ static const struct tap_case cases[] = {
 	{ .name = "it says half", .run = not_kept, .data = &keeps_first },
 	{ .name = "it dies meanwhile", .run = nobody, .data = &dies },
 	{ .name = "it is not there", .run = nobody, .data = &absent },
+	{ .name = "it is another by the end", .run = restarted },
 	{ .name = "it talks, and says nothing", .run = talked_to },
 	{ .name = "another thread takes its number", .run = not_ours },
 	{ .name = "there is no time left", .run = late },
