@@ -57,6 +57,7 @@ int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path)
 	r = bz_address(name, &d->to, &d->to_bytes);
 	if (r)
 		return path ? r : 0;	/* the environment is not the program's */
+	d->uid = (uint32_t)bz_sys0(SYS_geteuid);
 	if (bz_daemon_socket(&d->sink))
 		d->sink.kind = BZ_SINK_NONE;
 	atomic_store(&mm->kin_gone, d->sink.kind == BZ_SINK_NONE ||

@@ -30,6 +30,7 @@ struct bz_daemon {
 	struct bz_sink sink;		/* NONE: no socket could be made */
 	struct sockaddr_un to;
 	uint32_t to_bytes;		/* 0: none is wanted */
+	uint32_t uid;			/* ours, effective, at bez_start() */
 };
 
 /* How the program's standard error is written to without waiting. */
@@ -84,7 +85,8 @@ void bz_say_open(struct bz_say *say, int files);
 
 /* A socket that is ours alone, not connected. 0, or what the kernel said. */
 int bz_daemon_socket(struct bz_sink *ret_sink);
-/* Connect it. 0, or what connect(2) said at once. */
+/* Connect it. 0, or what connect(2) said at once; -EPERM: it is a stranger who
+ * listens, and the connection is shut. */
 int bz_daemon_dial(const struct bz_daemon *d, const struct bz_sink *sink);
 
 /* 0: it is in the daemon's queue. Else why not; if there is no connection the

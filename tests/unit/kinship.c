@@ -366,6 +366,37 @@ static void not_ours(void)
 	CHECK_EQ(length(other), 1);
 }
 
+/* Another user listens there: who is at it from the start, who comes later. */
+static void stranger(void)
+{
+	char byte;
+	int fd = memory_file(), later = tap_data() != NULL;
+
+	if (later) {
+		listen_there();
+		open_house(fd, UINT32_MAX);
+		if (!bz_recorder.daemon.sink.marked)
+			tap_skip("no F_SETSIG here: qemu-user?");
+		goes_away();
+		write_one(1);
+	}
+	stranger_listens();
+	if (later)
+		CHECK_EQ(bz_daemon_again(mm), 1);
+	else
+		open_house(fd, UINT32_MAX);
+	write_one(2);
+	CHECK_EQ(mm->kin_gone, 1);
+	CHECK_EQ(length(fd), (1 + later) * BEZ_RECORD_BYTES);
+	CHECK_EQ(mm->records_sent, 0);
+	/* even if it were taken for connected */
+	atomic_store(&mm->kin_gone, 0);
+	write_one(3);
+	CHECK_EQ(length(fd), (2 + later) * BEZ_RECORD_BYTES);
+	take_in();
+	CHECK_EQ(recv(peer, &byte, 1, 0), 0);
+}
+
 /* Every call that it makes may fail: no more than that one record is lost. */
 static void calls_fail(void)
 {
@@ -418,6 +449,8 @@ static const struct tap_case cases[] = {
 	{ .name = "gone, and not tried again", .run = gone },
 	{ .name = "comes and goes", .run = again },
 	{ .name = "a number that stands for another file", .run = not_ours },
+	{ .name = "a stranger's", .run = stranger },
+	{ .name = "a stranger's, later", .run = stranger, .data = "" },
 	{ .name = "whatever fails", .run = calls_fail },
 };
 TAP_MAIN(cases)

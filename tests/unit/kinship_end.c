@@ -257,6 +257,20 @@ static void restarted(void)
 	both_written();
 }
 
+/* A stranger, while the hooks run: it gets nothing, whatever it says. */
+static void stranger(void)
+{
+	begin(&silent, PATIENCE_NS);
+	goes_away();
+	stranger_listens();
+	unit_patience(20);
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	both_written();
+	take_in();
+	CHECK_EQ(recv(peer, got, sizeof(got[0]), 0), 0);
+}
+
 /* Somebody who never stops talking, and never says that. */
 static void *talks(void *arg)
 {
@@ -399,6 +413,7 @@ static const struct tap_case cases[] = {
 	{ .name = "it dies meanwhile", .run = nobody, .data = &dies },
 	{ .name = "it is not there", .run = nobody, .data = &absent },
 	{ .name = "it is another by the end", .run = restarted },
+	{ .name = "it is a stranger by the end", .run = stranger },
 	{ .name = "it talks, and says nothing", .run = talked_to },
 	{ .name = "another thread takes its number", .run = not_ours },
 	{ .name = "there is no time left", .run = late },

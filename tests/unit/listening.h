@@ -10,6 +10,8 @@ extern char daemon_name[64];		/* where it listens */
 extern int listener, peer;		/* its ends; -1: none */
 
 void listen_there(void);
+/* The same, by another user. */
+void stranger_listens(void);
 /* The next who has connected is @peer, which does not wait. */
 void take_in(void);
 /* Nobody listens, and who is connected is not any more. */
