@@ -58,6 +58,7 @@ int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path)
 	if (r)
 		return path ? r : 0;	/* the environment is not the program's */
 	d->uid = (uint32_t)bz_sys0(SYS_geteuid);
+	d->sandbox = bz_sandbox_now();
 	if (bz_daemon_socket(&d->sink))
 		d->sink.kind = BZ_SINK_NONE;
 	atomic_store(&mm->kin_gone, d->sink.kind == BZ_SINK_NONE ||
@@ -87,7 +88,7 @@ static int replace(struct bz_daemon *d)
 	int r = -ENOTCONN;
 
 	if (d->sink.kind == BZ_SINK_NONE || !d->sink.marked ||
-	    bz_daemon_socket(&new))
+	    bz_daemon_forbidden(d) || bz_daemon_socket(&new))
 		return r;
 	if (new.marked && connected(d, &new) && bz_sink_is_ours(&d->sink))
 		r = (int)bz_sys(SYS_dup3, new.fd, d->sink.fd, O_CLOEXEC, 0, 0,

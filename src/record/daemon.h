@@ -26,11 +26,18 @@
 #include "core/mm.h"
 #include "record/sink.h"
 
+/* What prctl(2) says of the calling thread. */
+struct bz_sandbox {
+	int32_t seccomp;		/* PR_GET_SECCOMP: the mode */
+	int32_t no_new_privs;		/* PR_GET_NO_NEW_PRIVS */
+};
+
 struct bz_daemon {
 	struct bz_sink sink;		/* NONE: no socket could be made */
 	struct sockaddr_un to;
 	uint32_t to_bytes;		/* 0: none is wanted */
 	uint32_t uid;			/* ours, effective, at bez_start() */
+	struct bz_sandbox sandbox;	/* likewise */
 };
 
 /* How the program's standard error is written to without waiting. */
@@ -82,6 +89,14 @@ void bz_daemon_close(struct bz_daemon *d);
 void bz_say_open(struct bz_say *say, int files);
 
 /* ---- handler-safe; nobody waits, but bz_last_ended() */
+
+/*
+ * Has the program shut itself in since bez_start()? Its filter may kill who calls
+ * socket(2), which the program itself does not do any more. A second filter on one
+ * that was there is told only if that one was made by who may gain privileges.
+ */
+struct bz_sandbox bz_sandbox_now(void);
+int bz_daemon_forbidden(const struct bz_daemon *d);
 
 /* A socket that is ours alone, not connected. 0, or what the kernel said. */
 int bz_daemon_socket(struct bz_sink *ret_sink);

@@ -2,6 +2,7 @@
 /* A record to the daemon, from the handler: taken at once, or somebody else's. */
 #include "record/daemon.h"
 
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "core/core.h"
@@ -32,6 +33,27 @@ int bz_daemon_socket(struct bz_sink *ret_sink)
 	}
 	*ret_sink = sink;
 	return 0;
+}
+
+struct bz_sandbox bz_sandbox_now(void)
+{
+	struct bz_sandbox s;
+
+	s.seccomp = (int32_t)bz_sys(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0, 0);
+	s.no_new_privs = (int32_t)bz_sys(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0,
+					 0, 0);
+	return s;
+}
+
+int bz_daemon_forbidden(const struct bz_daemon *d)
+{
+	struct bz_sandbox now = bz_sandbox_now();
+
+	/* -EINVAL: the kernel has no such thing */
+	if (!now.seccomp || now.seccomp == -EINVAL)
+		return 0;
+	return now.seccomp != d->sandbox.seccomp ||
+	       now.no_new_privs != d->sandbox.no_new_privs;
 }
 
 /* Who listens there: root, or whoever this is. Another might have been quicker, and

@@ -31,7 +31,7 @@ static void call(struct bz_last *l)
 	const struct bz_daemon *d = &bz_recorder.daemon;
 
 	if (l->sink.kind != BZ_SINK_NONE || !d->to_bytes ||
-	    bz_daemon_socket(&l->sink))
+	    bz_daemon_forbidden(d) || bz_daemon_socket(&l->sink))
 		return;
 	if (bz_daemon_dial(d, &l->sink))
 		hang_up(l);

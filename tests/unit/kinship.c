@@ -366,6 +366,51 @@ static void not_ours(void)
 	CHECK_EQ(length(other), 1);
 }
 
+/* The program has shut itself in meanwhile: no connection is looked for, which would
+ * be the end of it. */
+static void sandboxed(void)
+{
+	int fd = memory_file();
+
+	begin(fd);
+	goes_away();
+	listen_there();
+	write_one(1);
+	CHECK_EQ(mm->kin_wanted, 1);
+	shut_in(1);
+	CHECK_EQ(bz_daemon_again(mm), 1);
+	CHECK_EQ(mm->kin_gone, 1);
+	write_one(2);
+	CHECK_EQ(length(fd), 2 * BEZ_RECORD_BYTES);
+}
+
+/* What was there at the start allows what it allows: services are in a sandbox, and
+ * have a daemon. */
+static void sandboxed_before(void)
+{
+	int fd = memory_file();
+
+	begin(fd);
+	if (!bz_recorder.daemon.sink.marked)
+		tap_skip("no F_SETSIG here: qemu-user?");
+	goes_away();
+	listen_there();
+	write_one(1);
+	/* one that forbids nothing, as if it had been there */
+	shut_in(0);
+	bz_recorder.daemon.sandbox = bz_sandbox_now();
+	CHECK_EQ(bz_daemon_again(mm), 1);
+	CHECK_EQ(mm->kin_gone, 0);
+	/* and one more, by who could gain privileges until then */
+	bz_recorder.daemon.sandbox.no_new_privs = 0;
+	goes_away();
+	write_one(2);
+	atomic_store(&mm->kin_wanted, 1);
+	listen_there();
+	CHECK_EQ(bz_daemon_again(mm), 1);
+	CHECK_EQ(mm->kin_gone, 1);
+}
+
 /* Another user listens there: who is at it from the start, who comes later. */
 static void stranger(void)
 {
@@ -449,6 +494,8 @@ static const struct tap_case cases[] = {
 	{ .name = "gone, and not tried again", .run = gone },
 	{ .name = "comes and goes", .run = again },
 	{ .name = "a number that stands for another file", .run = not_ours },
+	{ .name = "in a sandbox by now", .run = sandboxed },
+	{ .name = "in a sandbox from the start", .run = sandboxed_before },
 	{ .name = "a stranger's", .run = stranger },
 	{ .name = "a stranger's, later", .run = stranger, .data = "" },
 	{ .name = "whatever fails", .run = calls_fail },

@@ -257,6 +257,20 @@ static void restarted(void)
 	both_written();
 }
 
+/* The program has shut itself in: by the connection that it has, and the file. */
+static void sandboxed(void)
+{
+	begin(&silent, PATIENCE_NS);
+	take_in();
+	shut_in(1);
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	write_end(BEZ_OUTCOME_SHUTDOWN);
+	both_written();
+	CHECK(recv(peer, &got[0], sizeof(got[0]), 0) == BEZ_RECORD_BYTES);
+	CHECK(recv(peer, &got[1], sizeof(got[1]), 0) == BEZ_RECORD_BYTES);
+	CHECK_EQ(got[1].outcome, BEZ_OUTCOME_SHUTDOWN);
+}
+
 /* A stranger, while the hooks run: it gets nothing, whatever it says. */
 static void stranger(void)
 {
@@ -414,6 +428,7 @@ static const struct tap_case cases[] = {
 	{ .name = "it is not there", .run = nobody, .data = &absent },
 	{ .name = "it is another by the end", .run = restarted },
 	{ .name = "it is a stranger by the end", .run = stranger },
+	{ .name = "in a sandbox", .run = sandboxed },
 	{ .name = "it talks, and says nothing", .run = talked_to },
 	{ .name = "another thread takes its number", .run = not_ours },
 	{ .name = "there is no time left", .run = late },

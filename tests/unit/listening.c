@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "listening.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -31,6 +38,27 @@ void stranger_listens(void)
 	CHECK_EQ(seteuid(65534), 0);
 	listen_there();
 	CHECK_EQ(seteuid(0), 0);
+}
+
+void shut_in(int kills_it)
+{
+	static struct sock_filter kills[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_connect, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	static struct sock_fprog filter = { sizeof(kills) / sizeof(kills[0]),
+					    kills };
+
+	/* only its last instruction, that allows all */
+	if (!kills_it)
+		filter = (struct sock_fprog){ 1, &kills[4] };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+		tap_skip("no seccomp filter here: %s", strerror(errno));
 }
 
 void take_in(void)

@@ -12,6 +12,9 @@ extern int listener, peer;		/* its ends; -1: none */
 void listen_there(void);
 /* The same, by another user. */
 void stranger_listens(void);
+/* A filter of system calls: one that kills who makes a connection, or one that
+ * forbids nothing. */
+void shut_in(int kills_it);
 /* The next who has connected is @peer, which does not wait. */
 void take_in(void);
 /* Nobody listens, and who is connected is not any more. */
