@@ -31,7 +31,8 @@
 #define BEZ_RECORD_HAS_FRAME	0x1u /* frame is the page frame of the lost page */
 #define BEZ_RECORD_CGROUP_CUT	0x2u /* of cgroup only the end is there */
 #define BEZ_RECORD_BARE_CHILD	0x4u /* of a child that a bare clone(2) made,
-				      * or the end of one of vfork(2):
+				      * or the end of one of vfork(2), with a
+				      * daemon any record of that one:
 				      * start_ticks is 0, and comm and cgroup
 				      * are its parent's */
 

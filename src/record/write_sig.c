@@ -112,11 +112,12 @@ static int is_shutdown(uint32_t outcome)
 
 /* A child that nobody has prepared anything for. One that shares our memory, of
  * vfork(2), is known by its number only, which is asked for where it matters: a
- * death must not be taken for another's. */
+ * death must not be taken for another's; and the daemon is told by the kernel who
+ * sends it what, and takes a record of another for a lie. */
 static int is_bare_child(struct bz_mm *mm, uint32_t outcome)
 {
 	return !atomic_load_explicit(&mm->recording, memory_order_relaxed) ||
-	       (is_shutdown(outcome) &&
+	       ((bz_recorder.daemon.to_bytes || is_shutdown(outcome)) &&
 		bz_sys0(SYS_getpid) != bz_recorder.prepared.pid);
 }
 

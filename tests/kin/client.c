@@ -161,6 +161,32 @@ static void taken(void)
 	kin_end(&k);
 }
 
+/* A child of vfork(2) meets a loss and goes on: it is the child's. */
+static void of_vfork(void)
+{
+	int status;
+	pid_t pid;
+
+	make();
+	kin_start(&k, NULL);
+	start();
+	live_poison(at);
+	pid = vfork();
+	if (!pid) {
+		live_read(at);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	lose(1);
+	kin_wait(&k, ROWS, 2);
+	CHECK_EQ(kin_ask(&k, "SELECT max(pid) FROM records"),
+		 pid > getpid() ? pid : getpid());
+	CHECK_EQ(kin_ask(&k, "SELECT count(DISTINCT pid) FROM records"), 2);
+	CHECK_EQ(kin_count(&k, "forged"), 0);
+	kin_end(&k);
+}
+
 static void shut_down(void)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
@@ -459,6 +485,7 @@ static void environment(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "of a process and its children", .run = taken },
+	{ .name = "of a child of vfork", .run = of_vfork },
 	{ .name = "of a container, to its end", .run = container },
 	{ .name = "of a process with another root", .run = another_root },
 	{ .name = "it comes later", .run = comes_later },

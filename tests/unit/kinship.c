@@ -123,7 +123,8 @@ static void old_options(void)
 
 /* ------------------------------------------------------------- it is there */
 
-/* What a file costs: to know the number again, and one call. It cannot wait. */
+/* What a file costs, to know the number again, and one call; and to ask who it is, as
+ * the daemon is told. It cannot wait. */
 static void one_call(void)
 {
 	const struct bz_sink *sink = &bz_recorder.daemon.sink;
@@ -137,9 +138,10 @@ static void one_call(void)
 	double_watch();
 	write_one(1);
 	double_rest();
-	CHECK_EQ(double_traced(), 2);
-	CHECK_EQ(double_trace(0)->nr, sink->marked ? SYS_fcntl : SYS_fstat);
-	c = double_trace(1);
+	CHECK_EQ(double_traced(), 3);
+	CHECK_EQ(double_trace(0)->nr, SYS_getpid);
+	CHECK_EQ(double_trace(1)->nr, sink->marked ? SYS_fcntl : SYS_fstat);
+	c = double_trace(2);
 	CHECK_EQ(c->nr, SYS_sendto);
 	CHECK_EQ(c->arg[0], sink->fd);
 	CHECK_EQ(c->arg[3], MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -190,7 +192,7 @@ static void a_repair(void)
 	tap_diag("%u calls, %u with a file, %u with a daemon", bare, file,
 		 daemon);
 	CHECK_EQ(file, bare + 2);
-	CHECK_EQ(daemon, bare + 2);
+	CHECK_EQ(daemon, bare + 3);
 	take_in();
 	CHECK_EQ(recv(peer, record, sizeof(record), 0), sizeof(record));
 	CHECK_EQ(recv(peer, record, sizeof(record), 0), sizeof(record));
@@ -486,7 +488,7 @@ static const struct tap_case cases[] = {
 	{ .name = "who asks for it", .run = who_asks },
 	{ .name = "a name that is too long", .run = too_long },
 	{ .name = "options of an older header", .run = old_options },
-	{ .name = "one call, as to a file", .run = one_call },
+	{ .name = "one call more than to a file", .run = one_call },
 	{ .name = "what a repair asks of the kernel", .run = a_repair },
 	{ .name = "nothing comes back", .run = not_read },
 	{ .name = "full, then the file's", .run = full, .timeout_s = 20 },

@@ -57,13 +57,13 @@ static void acknowledge(struct batch *b)
 	for (i = 0; i < b->n; i++) {
 		const struct item *item = &b->items[i];
 
-		if (item->client == CLIENT_NONE || item->kind == ITEM_FORGED)
+		if (item->client == CLIENT_NONE || !item_is_told(item->kind))
 			continue;
 		memcpy(digests + n++ * ITEM_DIGEST,
 		       item->raw + item->bytes - ITEM_DIGEST, ITEM_DIGEST);
 		if (i + 1 < b->n && item[1].client == item->client &&
 		    item[1].generation == item->generation &&
-		    item[1].kind != ITEM_FORGED)
+		    item_is_told(item[1].kind))
 			continue;
 		if (client_tell(b->clients, item->client, item->generation,
 				digests, n * ITEM_DIGEST))

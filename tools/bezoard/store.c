@@ -65,6 +65,15 @@ static int put_record(struct store *s, const struct item *item, int64_t now)
 	return store_run(s, SQL_RECORD);
 }
 
+static const struct apart {
+	const char *why;
+	enum count count;
+} apart[] = {
+	[ITEM_STRANGE] = { "version", COUNT_STRANGE },
+	[ITEM_FORGED] = { "forged", COUNT_FORGED },
+	[ITEM_UNVERIFIED] = { "unverified", COUNT_UNVERIFIED },
+};
+
 static int put_apart(struct store *s, const struct item *item, int64_t now,
 		     uint64_t *counts)
 {
@@ -77,8 +86,7 @@ static int put_apart(struct store *s, const struct item *item, int64_t now,
 	sqlite3_bind_int(sql, 3, item->pid);
 	sqlite3_bind_int64(sql, 4, item->uid);
 	sqlite3_bind_int(sql, 5, item->origin);
-	sqlite3_bind_text(sql, 6, item->kind == ITEM_STRANGE ? "version" :
-			  "forged", -1, SQLITE_STATIC);
+	sqlite3_bind_text(sql, 6, apart[item->kind].why, -1, SQLITE_STATIC);
 	sqlite3_bind_blob(sql, 7, item->raw, item->bytes, SQLITE_STATIC);
 	bad = store_run(s, SQL_APART);
 	if (!bad && sqlite3_changes(s->db)) {
@@ -100,7 +108,7 @@ static int put_item(struct store *s, const struct item *item, int64_t now,
 		counts[sqlite3_changes(s->db) ? COUNT_TAKEN : COUNT_AGAIN]++;
 		return bad;
 	}
-	counts[item->kind == ITEM_STRANGE ? COUNT_STRANGE : COUNT_FORGED]++;
+	counts[apart[item->kind].count]++;
 	return put_apart(s, item, now, counts);
 }
 
