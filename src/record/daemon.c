@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "core/core.h"
+#include "core/gate.h"
 #include "ladder.h"
 #include "record/prepare.h"
 
@@ -15,6 +16,7 @@
  * that one stands still. */
 #define BEGUN_NS	50000000u
 #define END_NS		500000000u
+#define FORK_NS		10000000u	/* that a fork is waited for */
 
 int bz_address(const char *name, struct sockaddr_un *ret_to,
 	       uint32_t *ret_bytes)
@@ -97,12 +99,24 @@ static int replace(struct bz_daemon *d)
 	return r;
 }
 
+/* No child is made meanwhile that would have it twice. */
+static int replace_alone(struct bz_walk *w, void *arg)
+{
+	int held = bz_gate_hold(arg, w, FORK_NS), r;
+
+	if (held < 0)
+		return held;
+	r = replace(&bz_recorder.daemon);
+	bz_gate_leave(w, held);
+	return r;
+}
+
 int bz_daemon_again(struct bz_mm *mm)
 {
 	if (!atomic_load(&mm->kin_wanted))
 		return 0;
 	atomic_store(&mm->kin_tried, bz_now_ns());
-	if (replace(&bz_recorder.daemon) >= 0)
+	if (bz_from_outside(mm, replace_alone, mm) >= 0)
 		atomic_store(&mm->kin_gone, 0);
 	/* who misses it from now on finds when it was tried */
 	atomic_store(&mm->kin_wanted, 0);

@@ -111,16 +111,17 @@ int bz_daemon_put(struct bz_mm *mm, const struct bez_record *r, uint64_t now);
 /* Is standard error open as who says something that way has it? record/say_sig.c */
 int bz_say_may(enum bz_say_how how);
 /* One line. 0, or why not. */
-int bz_say(const struct bz_say *say, const char *text, uint32_t len);
+int bz_say(struct bz_mm *mm, struct bz_walk *w, const struct bz_say *say,
+	   const char *text, uint32_t len);
 
 /*
  * The two records of a shutdown; record/last_sig.c. What the daemon does not say
  * within a moment that it has is written to the program's file. Where there is none,
  * the end waits for it until the shutdown's time is over.
  */
-enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
-			  uint64_t now);
-enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,
-			  uint64_t now);
+enum bz_way bz_last_begun(struct bz_mm *mm, struct bz_walk *w,
+			  const struct bez_record *r, uint64_t now);
+enum bz_way bz_last_ended(struct bz_mm *mm, struct bz_walk *w,
+			  const struct bez_record *r, uint64_t now);
 
 #endif

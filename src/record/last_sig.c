@@ -12,9 +12,11 @@
 #include <sys/socket.h>
 
 #include "core/core.h"
+#include "core/gate.h"
 #include "record/prepare.h"
 
 #define DIGESTS 8			/* in one answer; there are two at most */
+#define FORK_NS 10000000u		/* that a fork is waited for */
 #define PACKETS 64			/* that are listened to; likewise */
 
 static const struct bz_sink none = { .kind = BZ_SINK_NONE, .fd = -1 };
@@ -26,7 +28,7 @@ static void hang_up(struct bz_last *l)
 	l->sink = none;
 }
 
-static void call(struct bz_last *l)
+static void call_now(struct bz_last *l)
 {
 	const struct bz_daemon *d = &bz_recorder.daemon;
 
@@ -35,6 +37,16 @@ static void call(struct bz_last *l)
 		return;
 	if (bz_daemon_dial(d, &l->sink))
 		hang_up(l);
+}
+
+/* A child that is made meanwhile would not know of it; bz_record_forked() closes what
+ * is known. At the end there is no better time. */
+static void call(struct bz_mm *mm, struct bz_walk *w, struct bz_last *l)
+{
+	int held = bz_gate_hold(mm, w, FORK_NS);
+
+	call_now(l);
+	bz_gate_leave(w, held);
 }
 
 static int tell(const struct bz_last *l, const struct bez_record *r)
@@ -132,8 +144,8 @@ static enum bz_way begun_sent(struct bz_last *l, const struct bez_record *r)
 	return l->begun_safe ? BZ_WAY_WRITTEN : BZ_WAY_SENT;
 }
 
-enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
-			  uint64_t now)
+enum bz_way bz_last_begun(struct bz_mm *mm, struct bz_walk *w,
+			  const struct bez_record *r, uint64_t now)
 {
 	struct bz_last *l = &bz_recorder.last;
 	enum bz_way way;
@@ -143,7 +155,7 @@ enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
 	l->until = bz_after(now, bz_core.shutdown_ns);
 	l->begun = *r;
 	l->begun_safe = 0;
-	call(l);
+	call(mm, w, l);
 	if (tell(l, r))
 		return begun_sent(l, r);
 	way = tell_and_write(mm, r, now);
@@ -153,13 +165,14 @@ enum bz_way bz_last_begun(struct bz_mm *mm, const struct bez_record *r,
 
 /* The daemon may have gone while the hooks ran, and another one be there: that gets
  * the first, too. */
-static int tell_end(struct bz_last *l, const struct bez_record *r)
+static int tell_end(struct bz_mm *mm, struct bz_walk *w, struct bz_last *l,
+		    const struct bez_record *r)
 {
 	int is_new;
 
 	do {
 		is_new = l->sink.kind == BZ_SINK_NONE;
-		call(l);
+		call(mm, w, l);
 		if ((!is_new || tell(l, &l->begun)) && tell(l, r))
 			return 1;
 		hang_up(l);
@@ -167,8 +180,8 @@ static int tell_end(struct bz_last *l, const struct bez_record *r)
 	return 0;
 }
 
-enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,
-			  uint64_t now)
+enum bz_way bz_last_ended(struct bz_mm *mm, struct bz_walk *w,
+			  const struct bez_record *r, uint64_t now)
 {
 	struct bz_last *l = &bz_recorder.last;
 	uint64_t until = l->until, soon = bz_after(bz_now_ns(), l->end_ns);
@@ -176,7 +189,7 @@ enum bz_way bz_last_ended(struct bz_mm *mm, const struct bez_record *r,
 
 	if (has_file() && soon < until)
 		until = soon;
-	told = tell_end(l, r);
+	told = tell_end(mm, w, l, r);
 	kept = told && is_kept(l, r, until);
 	hang_up(l);
 	if (kept)

@@ -8,6 +8,8 @@
 
 #include <sys/socket.h>
 
+#include "core/gate.h"
+
 #define STDERR 2
 
 /* A file that does not append may be data; so may be what does not outlive an
@@ -47,7 +49,22 @@ static int say_anew(const struct bz_say *say, const char *text, uint32_t len)
 	return r;
 }
 
-int bz_say(const struct bz_say *say, const char *text, uint32_t len)
+/* No child is made meanwhile that would have it as well, and keep who reads the pipe
+ * waiting for its end; and none that is being made is waited for. */
+static int say_alone(struct bz_mm *mm, struct bz_walk *w,
+		     const struct bz_say *say, const char *text, uint32_t len)
+{
+	int held = bz_gate_hold(mm, w, 0), r;
+
+	if (held < 0)
+		return held;
+	r = say_anew(say, text, len);
+	bz_gate_leave(w, held);
+	return r;
+}
+
+int bz_say(struct bz_mm *mm, struct bz_walk *w, const struct bz_say *say,
+	   const char *text, uint32_t len)
 {
 	struct bz_sink there = { .fd = STDERR, .id = say->id };
 
@@ -61,7 +78,8 @@ int bz_say(const struct bz_say *say, const char *text, uint32_t len)
 		there.kind = BZ_SINK_SOCKET;
 		break;
 	default:
-		return same(say, STDERR) ? say_anew(say, text, len) : -EBADF;
+		return same(say, STDERR) ? say_alone(mm, w, say, text, len) :
+					   -EBADF;
 	}
 	return bz_sink_put(&there, text, len);
 }

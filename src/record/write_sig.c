@@ -24,6 +24,7 @@ struct bz_recorder bz_recorder;
 
 /* What is known of one. */
 struct noted {
+	struct bz_walk *walk;
 	const struct bz_fault *fault;
 	const struct bz_hit *hit;	/* or NULL */
 	const struct bz_result *result;
@@ -173,8 +174,8 @@ put_record(struct bz_mm *mm, const struct noted *noted)
 		bz_notify(&r);
 		bz_tell_kin(&r);
 		return bz_is_end(r.outcome) ?
-		       bz_last_ended(mm, &r, noted->now) :
-		       bz_last_begun(mm, &r, noted->now);
+		       bz_last_ended(mm, noted->walk, &r, noted->now) :
+		       bz_last_begun(mm, noted->walk, &r, noted->now);
 	}
 	if (me->daemon.to_bytes && !bz_daemon_put(mm, &r, noted->now))
 		return BZ_WAY_SENT;
@@ -184,7 +185,8 @@ put_record(struct bz_mm *mm, const struct noted *noted)
 
 /* bezoar: replaced: 4096 bytes at 0x7f5c8a4d2000, "table" + 0x2000, poison,
  * action required, thread 4711, 3412 ns */
-static __attribute__((noinline)) int put_line(const struct noted *noted,
+static __attribute__((noinline)) int put_line(struct bz_mm *mm,
+					      const struct noted *noted,
 					      const struct bz_say *say)
 {
 	const struct bz_fault *fault = noted->fault;
@@ -221,7 +223,7 @@ static __attribute__((noinline)) int put_line(const struct noted *noted,
 	bz_line_number(&l, noted->now - fault->taken_ns, 10);
 	bz_line_add(&l, " ns");
 	bz_line_end(&l);
-	return say ? bz_say(say, l.text, l.len) :
+	return say ? bz_say(mm, noted->walk, say, l.text, l.len) :
 		     bz_sink_put(&bz_recorder.text, l.text, l.len);
 }
 
@@ -240,13 +242,13 @@ static void account(struct bz_mm *mm, const struct noted *noted,
 		count(&mm->records_sent);
 	else if (way == BZ_WAY_WRITTEN)
 		count(&mm->records);
-	else if (me->say.how && !put_line(noted, &me->say))
+	else if (me->say.how && !put_line(mm, noted, &me->say))
 		count(&mm->records_said);
 	else if (me->sink.kind || me->daemon.to_bytes)
 		count(&mm->records_dropped);
 }
 
-void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
+void bz_record_write(struct bz_mm *mm, struct bz_walk *w,
 		     const struct bz_fault *fault, uint64_t width,
 		     const struct bz_hit *hit, const struct bz_result *result,
 		     uint64_t seq)
@@ -258,7 +260,7 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 
 	if (!me->on && !last)
 		return;
-	noted = (struct noted){ fault, hit, result, width, seq,
+	noted = (struct noted){ w, fault, hit, result, width, seq,
 				result->done_ns ? result->done_ns : bz_now_ns(),
 				bz_walk_tid(w), (uint16_t)w->depth };
 	if (!last && !may_write(mm, noted.now)) {
@@ -267,13 +269,13 @@ void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
 	}
 	/* what may wait comes last */
 	if (me->text.kind && me->text.kind != BZ_SINK_FILE)
-		put_line(&noted, NULL);
+		put_line(mm, &noted, NULL);
 	if (me->daemon.to_bytes || me->sink.kind || last) {
 		way = put_record(mm, &noted);
 		account(mm, &noted, way);
 	}
 	if (me->text.kind == BZ_SINK_FILE)
-		put_line(&noted, NULL);
+		put_line(mm, &noted, NULL);
 	if (bz_is_end(result->outcome)) {
 		/* nobody waits for a disk that has nothing of it */
 		if (way != BZ_WAY_SENT || atomic_load(&mm->records))

@@ -368,6 +368,48 @@ static void not_ours(void)
 	CHECK_EQ(length(other), 1);
 }
 
+static int connects, kept_out;
+
+static void while_new(long nr, const long arg[6])
+{
+	uint32_t i, placing = 0;
+
+	(void)arg;
+	if (nr != SYS_connect && nr != SYS_dup3)
+		return;
+	for (i = 0; i < BZ_WALKS; i++)
+		placing |= atomic_load(&mm->walk[i].placing);
+	connects++;
+	kept_out += placing == 1;
+}
+
+/* No child is made while there are two connections, or one that it would not know. */
+static void alone(void)
+{
+	int fd = memory_file();
+
+	begin(fd);
+	if (!bz_recorder.daemon.sink.marked)
+		tap_skip("no F_SETSIG here: qemu-user?");
+	goes_away();
+	listen_there();
+	write_one(1);
+	double_before(while_new);
+	double_watch();
+	CHECK_EQ(bz_daemon_again(mm), 1);
+	double_rest();
+	CHECK_EQ(connects, 2);
+	CHECK_EQ(kept_out, 2);
+	CHECK_EQ(mm->kin_gone, 0);
+	/* while another thread forks it is no time for that */
+	atomic_store(&mm->kin_wanted, 1);
+	atomic_store(&mm->gate, 1);
+	double_watch();
+	CHECK_EQ(bz_daemon_again(mm), 1);
+	double_rest();
+	CHECK_EQ(connects, 2);
+}
+
 /* The program has shut itself in meanwhile: no connection is looked for, which would
  * be the end of it. */
 static void sandboxed(void)
@@ -496,6 +538,7 @@ static const struct tap_case cases[] = {
 	{ .name = "gone, and not tried again", .run = gone },
 	{ .name = "comes and goes", .run = again },
 	{ .name = "a number that stands for another file", .run = not_ours },
+	{ .name = "no child knows two", .run = alone },
 	{ .name = "in a sandbox by now", .run = sandboxed },
 	{ .name = "in a sandbox from the start", .run = sandboxed_before },
 	{ .name = "a stranger's", .run = stranger },

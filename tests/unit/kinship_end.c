@@ -257,6 +257,28 @@ static void restarted(void)
 	both_written();
 }
 
+static int connects, kept_out;
+
+static void while_new(long nr, const long arg[6])
+{
+	(void)arg;
+	connects += nr == SYS_socket;
+	kept_out += nr == SYS_socket && atomic_load(&mm->walk[0].placing);
+}
+
+/* No child is made before it is known which connection that must not have. */
+static void alone(void)
+{
+	begin(&silent, SHORT_NS);
+	double_before(while_new);
+	double_watch();
+	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
+	double_rest();
+	CHECK_EQ(connects, 1);
+	CHECK_EQ(kept_out, 1);
+	CHECK_EQ(atomic_load(&mm->walk[0].placing), 0);
+}
+
 /* The program has shut itself in: by the connection that it has, and the file. */
 static void sandboxed(void)
 {
@@ -428,6 +450,7 @@ static const struct tap_case cases[] = {
 	{ .name = "it is not there", .run = nobody, .data = &absent },
 	{ .name = "it is another by the end", .run = restarted },
 	{ .name = "it is a stranger by the end", .run = stranger },
+	{ .name = "no child has it", .run = alone },
 	{ .name = "in a sandbox", .run = sandboxed },
 	{ .name = "it talks, and says nothing", .run = talked_to },
 	{ .name = "another thread takes its number", .run = not_ours },

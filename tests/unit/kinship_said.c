@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "listening.h"
@@ -249,6 +250,44 @@ static void said_socket(void)
 	CHECK_EQ(mm->records_said, 1);
 }
 
+static int openings, kept_out;
+
+static void while_open(long nr, const long arg[6])
+{
+	(void)arg;
+	openings += nr == SYS_write;
+	kept_out += nr == SYS_write && atomic_load(&mm->walk[0].placing);
+}
+
+/* Forks are kept out while the pipe is open once more; in one, nothing is said. */
+static void said_alone(void)
+{
+	int to = hear();
+
+	listen_there();
+	goes_away();
+	open_house(0, UINT32_MAX);
+	double_before(while_open);
+	double_watch();
+	write_one(1);
+	CHECK_EQ(openings, 1);
+	CHECK_EQ(kept_out, 1);
+	CHECK_EQ(atomic_load(&mm->walk[0].placing), 0);
+	/* another thread forks */
+	atomic_store(&mm->gate, 1);
+	write_one(2);
+	CHECK_EQ(openings, 1);
+	CHECK_EQ(atomic_load(&mm->walk[0].placing), 0);
+	/* a page is being placed by who met this one */
+	atomic_store(&mm->gate, 0);
+	atomic_store(&mm->walk[0].placing, 1);
+	write_one(3);
+	double_rest();
+	CHECK_EQ(atomic_load(&mm->walk[0].placing), 1);
+	CHECK_EQ(lines(to), 2);
+	CHECK_EQ(mm->records_dropped, 1);
+}
+
 /* Who wants a line of each has it, and no second one. */
 static void said_already(void)
 {
@@ -292,6 +331,7 @@ static const struct tap_case cases[] = {
 	  .data = &own_there },
 	{ .name = "not said to a disk", .run = said_to_no_disk },
 	{ .name = "not said to the pipe's reader", .run = said_to_no_reader },
+	{ .name = "said, and no child hears it", .run = said_alone },
 	{ .name = "said already", .run = said_already },
 };
 TAP_MAIN(cases)
