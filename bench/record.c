@@ -13,12 +13,16 @@
 #include <bezoar/record.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define QUEUE	96			/* records fit into a socket's queue */
@@ -52,16 +56,11 @@ static int drained(int fd)
 /* What was written is of no use. */
 static int empty(const struct recording *r)
 {
-	int fd, err;
-
+	if (r->listener >= 0)
+		return 0;		/* somebody reads */
 	if (r->drain < 0)
 		return ftruncate(r->fd, 0) ? -errno : 0;
-	err = drained(r->drain);
-	/* what came by connections that have ended goes with them */
-	while (err == 0 && r->listener >= 0 &&
-	       (fd = accept(r->listener, NULL, NULL)) >= 0)
-		close(fd);
-	return err;
+	return drained(r->drain);
 }
 
 /* Touch each page, and write as much as a record is. */
@@ -169,9 +168,56 @@ static void compare(bool quick, struct recording *r,
 			  r->without, r->with);
 }
 
-/* A daemon that takes connections and does not read: as many records as a round
- * has fit into one. */
-static int open_daemon(struct recording *r)
+/* What bezoard does before it looks at what it has got: sleep until there is
+ * something, and read all of it. */
+static void serve(int epoll, int listener)
+{
+	struct epoll_event event;
+	static char bytes[1024];
+	ssize_t n;
+	int fd;
+
+	while (epoll_wait(epoll, &event, 1, -1) == 1) {
+		if (event.data.fd == listener) {
+			fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+			event = (struct epoll_event){ EPOLLIN, { .fd = fd } };
+			epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+			continue;
+		}
+		fd = event.data.fd;
+		do
+			n = read(fd, bytes, sizeof(bytes));
+		while (n > 0);
+		if (n == 0)
+			close(fd);
+	}
+}
+
+/* In a process of its own, that has to be woken. */
+static int start_reader(const struct recording *r, pid_t *ret_reader)
+{
+	struct epoll_event event = { EPOLLIN, { .fd = r->listener } };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epoll < 0 ||
+	    epoll_ctl(epoll, EPOLL_CTL_ADD, r->listener, &event))
+		return -errno;
+	*ret_reader = fork();
+	if (*ret_reader < 0)
+		return -errno;
+	if (!*ret_reader) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(r->fd);
+		serve(epoll, r->listener);
+		_exit(1);
+	}
+	close(epoll);
+	return 0;
+}
+
+/* A daemon; as many records as a round has fit into one connection, however slow it
+ * is. */
+static int open_daemon(struct recording *r, pid_t *ret_reader)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	socklen_t len;
@@ -190,22 +236,27 @@ static int open_daemon(struct recording *r)
 	    listen(r->listener, 8) ||
 	    connect(r->fd, (struct sockaddr *)&to, len))
 		return -errno;
-	r->drain = accept4(r->listener, NULL, NULL, SOCK_NONBLOCK);
-	return r->drain < 0 ? -errno : 0;
+	return start_reader(r, ret_reader);
 }
 
 static void to_daemon(bool quick, struct bench_result *result)
 {
 	struct bench_memory memory;
-	struct recording r = { "To a daemon", &memory, -1, -1, -1, 0, 0 };
+	struct recording r = { "To a daemon that sleeps", &memory, -1, -1, -1,
+			       0, 0 };
 	int err = bench_memory_open(QUEUE, 1, QUEUE, &memory);
+	pid_t reader = -1;
 
 	if (err == 0)
-		err = open_daemon(&r);
+		err = open_daemon(&r, &reader);
 	if (err < 0)
 		bench_cannot(result, "making a daemon", err);
 	else
 		compare(quick, &r, result);
+	if (reader > 0) {
+		kill(reader, SIGKILL);
+		waitpid(reader, NULL, 0);
+	}
 }
 
 static void record(bool quick, struct bench_result *result)

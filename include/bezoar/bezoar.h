@@ -153,8 +153,9 @@ struct bez_options {
  *
  * With kin_socket, or BEZOAR_SOCKET in the environment (not of a set-user-ID
  * program), a connection to bezoard(8) is made. That nobody listens there is no
- * error: records go to record_fd, and if there is none, as a line to standard
- * error, and the worker connects when there is one more.
+ * error, nor that it is neither root nor this user who does: records go to
+ * record_fd, and if there is none, as a line to standard error, if that is surely
+ * for messages (bez_start(3)), and the worker connects when there is one more.
  *
  * -EALREADY: started already. -EINVAL, -E2BIG: bad options. -EBADF: a descriptor
  * that is not open for writing. -ENAMETOOLONG: kin_socket. Or what mmap(2),

@@ -151,10 +151,10 @@ static void prepare(struct bz_mm *mm)
 	atomic_store(&mm->recording, 1);
 }
 
-/* sd_notify(3). */
+/* sd_notify(3). Not whom the caller of a set-user-ID program names. */
 static void find_notify(void)
 {
-	const char *name = getenv("NOTIFY_SOCKET");
+	const char *name = secure_getenv("NOTIFY_SOCKET");
 
 	bz_recorder.notify_bytes = 0;
 	if (name && !bz_address(name, &bz_recorder.notify,

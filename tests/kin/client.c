@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The library's own connection to bezoard: who is asked for it, comes and goes.
+ * The library's own connection to bezoard: it comes and goes.
  * Nobody waits for it, and what it does not take is in the file.
  */
 #define _GNU_SOURCE
 #include <bezoar/bezoar.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -429,60 +426,6 @@ static void closed(void)
 	kin_end(&k);
 }
 
-/* --------------------------------------------------------- whom a stranger asks */
-
-/* This program again, as somebody has started it. */
-static void __attribute__((constructor)) as_started(void)
-{
-	struct bez_status s = { .size = sizeof(s) };
-	const char *wanted = getenv("KIN_STARTED");
-
-	if (!wanted)
-		return;
-	if (!!getauxval(AT_SECURE) != (*wanted == 's'))
-		_exit(77);
-	_exit(bez_start(NULL) || bez_status(&s) ? 2 : s.kin ? 1 : 0);
-}
-
-static int started(const char *path, const char *as)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		setenv("KIN_STARTED", as, 1);
-		setenv("BEZOAR_SOCKET", k.socket, 1);
-		execl(path, path, (char *)NULL);
-		_exit(98);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-/* The environment says where; not to a program that runs with more than its
- * caller's rights. */
-static void environment(void)
-{
-	char path[96], line[256];
-	int status;
-
-	make();
-	kin_start(&k, NULL);
-	CHECK_EQ(started("/proc/self/exe", "plainly"), 1);
-	snprintf(path, sizeof(path), "%s/another", k.folder);
-	snprintf(line, sizeof(line), "cp /proc/%d/exe %s", getpid(), path);
-	CHECK_EQ(system(line), 0);
-	if (chown(path, (uid_t)-1, getegid() + 1) || chmod(path, 02755))
-		tap_skip("no file with another group here: %s",
-			 strerror(errno));
-	status = started(path, "secure");
-	if (status == 77)
-		tap_skip("set-group-ID is ignored in /tmp");
-	CHECK_EQ(status, 0);
-	kin_end(&k);
-}
-
 static const struct tap_case cases[] = {
 	{ .name = "of a process and its children", .run = taken },
 	{ .name = "of a child of vfork", .run = of_vfork },
@@ -493,6 +436,5 @@ static const struct tap_case cases[] = {
 	{ .name = "it is missed, and nobody looks for it", .run = idle },
 	{ .name = "it stands still", .run = stopped },
 	{ .name = "the connection is closed", .run = closed },
-	{ .name = "asked for by the environment", .run = environment },
 };
 TAP_MAIN(cases)

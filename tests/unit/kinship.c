@@ -368,124 +368,6 @@ static void not_ours(void)
 	CHECK_EQ(length(other), 1);
 }
 
-static int connects, kept_out;
-
-static void while_new(long nr, const long arg[6])
-{
-	uint32_t i, placing = 0;
-
-	(void)arg;
-	if (nr != SYS_connect && nr != SYS_dup3)
-		return;
-	for (i = 0; i < BZ_WALKS; i++)
-		placing |= atomic_load(&mm->walk[i].placing);
-	connects++;
-	kept_out += placing == 1;
-}
-
-/* No child is made while there are two connections, or one that it would not know. */
-static void alone(void)
-{
-	int fd = memory_file();
-
-	begin(fd);
-	if (!bz_recorder.daemon.sink.marked)
-		tap_skip("no F_SETSIG here: qemu-user?");
-	goes_away();
-	listen_there();
-	write_one(1);
-	double_before(while_new);
-	double_watch();
-	CHECK_EQ(bz_daemon_again(mm), 1);
-	double_rest();
-	CHECK_EQ(connects, 2);
-	CHECK_EQ(kept_out, 2);
-	CHECK_EQ(mm->kin_gone, 0);
-	/* while another thread forks it is no time for that */
-	atomic_store(&mm->kin_wanted, 1);
-	atomic_store(&mm->gate, 1);
-	double_watch();
-	CHECK_EQ(bz_daemon_again(mm), 1);
-	double_rest();
-	CHECK_EQ(connects, 2);
-}
-
-/* The program has shut itself in meanwhile: no connection is looked for, which would
- * be the end of it. */
-static void sandboxed(void)
-{
-	int fd = memory_file();
-
-	begin(fd);
-	goes_away();
-	listen_there();
-	write_one(1);
-	CHECK_EQ(mm->kin_wanted, 1);
-	shut_in(1);
-	CHECK_EQ(bz_daemon_again(mm), 1);
-	CHECK_EQ(mm->kin_gone, 1);
-	write_one(2);
-	CHECK_EQ(length(fd), 2 * BEZ_RECORD_BYTES);
-}
-
-/* What was there at the start allows what it allows: services are in a sandbox, and
- * have a daemon. */
-static void sandboxed_before(void)
-{
-	int fd = memory_file();
-
-	begin(fd);
-	if (!bz_recorder.daemon.sink.marked)
-		tap_skip("no F_SETSIG here: qemu-user?");
-	goes_away();
-	listen_there();
-	write_one(1);
-	/* one that forbids nothing, as if it had been there */
-	shut_in(0);
-	bz_recorder.daemon.sandbox = bz_sandbox_now();
-	CHECK_EQ(bz_daemon_again(mm), 1);
-	CHECK_EQ(mm->kin_gone, 0);
-	/* and one more, by who could gain privileges until then */
-	bz_recorder.daemon.sandbox.no_new_privs = 0;
-	goes_away();
-	write_one(2);
-	atomic_store(&mm->kin_wanted, 1);
-	listen_there();
-	CHECK_EQ(bz_daemon_again(mm), 1);
-	CHECK_EQ(mm->kin_gone, 1);
-}
-
-/* Another user listens there: who is at it from the start, who comes later. */
-static void stranger(void)
-{
-	char byte;
-	int fd = memory_file(), later = tap_data() != NULL;
-
-	if (later) {
-		listen_there();
-		open_house(fd, UINT32_MAX);
-		if (!bz_recorder.daemon.sink.marked)
-			tap_skip("no F_SETSIG here: qemu-user?");
-		goes_away();
-		write_one(1);
-	}
-	stranger_listens();
-	if (later)
-		CHECK_EQ(bz_daemon_again(mm), 1);
-	else
-		open_house(fd, UINT32_MAX);
-	write_one(2);
-	CHECK_EQ(mm->kin_gone, 1);
-	CHECK_EQ(length(fd), (1 + later) * BEZ_RECORD_BYTES);
-	CHECK_EQ(mm->records_sent, 0);
-	/* even if it were taken for connected */
-	atomic_store(&mm->kin_gone, 0);
-	write_one(3);
-	CHECK_EQ(length(fd), (2 + later) * BEZ_RECORD_BYTES);
-	take_in();
-	CHECK_EQ(recv(peer, &byte, 1, 0), 0);
-}
-
 /* Every call that it makes may fail: no more than that one record is lost. */
 static void calls_fail(void)
 {
@@ -538,11 +420,6 @@ static const struct tap_case cases[] = {
 	{ .name = "gone, and not tried again", .run = gone },
 	{ .name = "comes and goes", .run = again },
 	{ .name = "a number that stands for another file", .run = not_ours },
-	{ .name = "no child knows two", .run = alone },
-	{ .name = "in a sandbox by now", .run = sandboxed },
-	{ .name = "in a sandbox from the start", .run = sandboxed_before },
-	{ .name = "a stranger's", .run = stranger },
-	{ .name = "a stranger's, later", .run = stranger, .data = "" },
 	{ .name = "whatever fails", .run = calls_fail },
 };
 TAP_MAIN(cases)
