@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Fifth room: when no connection to the daemon is made, or not this one. */
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
