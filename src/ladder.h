@@ -79,6 +79,10 @@ void bz_degrade_forked(struct bz_mm *mm);
 /* On the worker: tell the owners what was lost. 1: it did. region/lost.c */
 int bz_tell_losses(struct bz_mm *mm);
 
+/* On the worker: connect to the daemon again, if somebody missed it. 1: it was
+ * tried. record/daemon.c */
+int bz_daemon_again(struct bz_mm *mm);
+
 /*
  * Claim @x, where @fault was, for the actions of a ladder; waits for who has it.
  * NONE: the caller's. Else what that makes of the fault: OWN_CLAIM, CLAIM_TIMEOUT,

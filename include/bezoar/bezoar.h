@@ -120,10 +120,19 @@ struct bez_options {
 					 * see <bezoar/shutdown.h>; 0: 5 s */
 	uint32_t shutdown_status;	/* exit status of a shutdown, 0 to 255 */
 	uint32_t reserved2;		/* 0 */
+	const char *kin_socket;		/* where bezoard(8) listens: a path, or @ and
+					 * an abstract name; copied. It gets the
+					 * records, and record_fd those that it
+					 * does not take. NULL: what the
+					 * environment says in BEZOAR_SOCKET, if
+					 * anything; "": nowhere */
 };
 
+/* Where bezoard(8) listens if nobody says otherwise; for kin_socket. */
+#define BEZ_KIN_SOCKET "/run/bezoar/socket"
+
 #define BEZ_OPTIONS_INIT \
-	{ sizeof(struct bez_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+	{ sizeof(struct bez_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL }
 
 /*
  * Install the one SIGBUS handler, start the worker and attach the calling
@@ -142,9 +151,16 @@ struct bez_options {
  * Descriptors in @options are written to without ever waiting; they may be
  * closed afterwards.
  *
+ * With kin_socket, or BEZOAR_SOCKET in the environment (not of a set-user-ID
+ * program), a connection to bezoard(8) is made. That nobody listens there is no
+ * error, nor that it is neither root nor this user who does: records go to
+ * record_fd, and if there is none, as a line to standard error, if that is surely
+ * for messages (bez_start(3)), and the worker connects when there is one more.
+ *
  * -EALREADY: started already. -EINVAL, -E2BIG: bad options. -EBADF: a descriptor
- * that is not open for writing. Or what mmap(2), sigaction(2), pthread_create(3),
- * or open(2) of a pipe said; nothing was changed then.
+ * that is not open for writing. -ENAMETOOLONG: kin_socket. Or what mmap(2),
+ * sigaction(2), pthread_create(3), or open(2) of a pipe said; nothing was changed
+ * then.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_start(const struct bez_options *options);
@@ -461,9 +477,14 @@ struct bez_status {
 	uint64_t pinned;		/* bytes that a device may use by their
 					 * old pages: VmPin of proc(5) */
 	uint64_t records;		/* written to bez_options.record_fd */
-	uint64_t records_dropped;	/* not written: too many in a second, or
+	uint64_t records_dropped;	/* went nowhere: too many in a second, or
 					 * it was not taken at once */
 	uint64_t lost;			/* extents in the inventory */
+	uint64_t records_sent;		/* taken by the socket of bezoard(8) */
+	uint64_t records_said;		/* a line on standard error, as nobody else
+					 * took them */
+	uint32_t kin;			/* 1: connected to it, as far as is known */
+	uint32_t reserved2;		/* 0 */
 };
 
 /*

@@ -2,7 +2,7 @@
 /*
  * The record: what one fault came to, for those who read it later. One struct
  * of fixed size, little-endian, written whole by one write(2) to the descriptor
- * in bez_options.record_fd. docs/record.md has the layout as a table; bezoar(1)
+ * in bez_options.record_fd, or sent to the daemon. docs/record.md has the layout as a table; bezoar(1)
  * reads it.
  *
  * The first twelve bytes (magic, version, bytes) and the last eight (digest)
@@ -31,7 +31,8 @@
 #define BEZ_RECORD_HAS_FRAME	0x1u /* frame is the page frame of the lost page */
 #define BEZ_RECORD_CGROUP_CUT	0x2u /* of cgroup only the end is there */
 #define BEZ_RECORD_BARE_CHILD	0x4u /* of a child that a bare clone(2) made,
-				      * or the end of one of vfork(2):
+				      * or the end of one of vfork(2), with a
+				      * daemon any record of that one:
 				      * start_ticks is 0, and comm and cgroup
 				      * are its parent's */
 

@@ -10,7 +10,9 @@
  *  2. the hooks are run on the worker, in the order in which they were
  *     registered, until bez_options.shutdown_ns is over for all of them;
  *  3. a second record says how that went (BEZ_OUTCOME_SHUTDOWN, _LATE, _HURT,
- *     _BARE), and goes the same ways; then both are on the disk;
+ *     _BARE), and goes the same ways; then both are on the disk, or bezoard(8)
+ *     has said that it has them (bez_options.kin_socket), for which there is
+ *     half a second if there is a record_fd, else what is left of shutdown_ns;
  *  4. the process dies of the signal, with the siginfo and at the instruction
  *     of the loss, as one without bezoar, core dump included; or exits with
  *     bez_options.shutdown_status, if BEZ_START_SHUTDOWN_EXIT asks for that.

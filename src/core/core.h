@@ -38,6 +38,7 @@ struct bz_core {
 	_Atomic int32_t fence_pid;
 	_Atomic uint32_t fences;	/* opened, here and in who forked us */
 
+	uint32_t has_kin;		/* records go to a daemon, if it is there */
 	uint64_t claim_wait_ns;
 	uint32_t missing_rounds;
 	uint32_t shutdown_status;

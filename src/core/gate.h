@@ -26,6 +26,15 @@ int bz_gate_enter(struct bz_mm *mm, struct bz_walk *w);
  */
 int bz_gate_enter_late(struct bz_mm *mm, struct bz_walk *w);
 
+/*
+ * The same for what else a child must not inherit: a descriptor that is open for a
+ * moment only. End with bz_gate_leave(), which gets what this said: 1, or 0: a page
+ * is being placed further down, and forks are kept out until that is done. Or
+ * -ETIMEDOUT: a fork has been going on for @patience_ns. Context: handler-safe.
+ */
+int bz_gate_hold(struct bz_mm *mm, struct bz_walk *w, uint64_t patience_ns);
+void bz_gate_leave(struct bz_walk *w, int held);
+
 /* Around fork(2). Normal context; one thread at a time. */
 void bz_gate_close(struct bz_mm *mm);
 void bz_gate_open(struct bz_mm *mm);

@@ -36,6 +36,22 @@ int bz_gate_enter(struct bz_mm *mm, struct bz_walk *w)
 	return enter(mm, w, PATIENCE_NS);
 }
 
+int bz_gate_hold(struct bz_mm *mm, struct bz_walk *w, uint64_t patience_ns)
+{
+	int r;
+
+	if (atomic_load_explicit(&w->placing, memory_order_relaxed))
+		return 0;
+	r = enter(mm, w, patience_ns);
+	return r ? r : 1;
+}
+
+void bz_gate_leave(struct bz_walk *w, int held)
+{
+	if (held > 0)
+		bz_walk_placed(w);
+}
+
 int bz_gate_enter_late(struct bz_mm *mm, struct bz_walk *w)
 {
 	uint64_t was = atomic_load(&w->until);

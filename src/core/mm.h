@@ -79,6 +79,14 @@ struct bz_mm {
 	_Atomic uint64_t record_rate;	/* second << 32 | records in it */
 	_Atomic uint64_t records;	/* written */
 	_Atomic uint64_t records_dropped;
+	_Atomic uint64_t records_sent, records_said;
+
+	/* The connection to the daemon: record/daemon_sig.c. */
+	_Atomic uint32_t kin_gone;	/* there is none. Set by who sends, cleared
+					 * by the worker */
+	_Atomic uint32_t kin_wanted;	/* a new one is. Set and cleared likewise */
+	_Atomic uint64_t kin_tried;	/* when that was last tried, bz_now_ns();
+					 * worker */
 
 	/* The shutdown: shutdown_sig.c, worker/hooks.h. */
 	_Atomic uint32_t shutdown;	/* tid of who has begun it; futex */
@@ -120,5 +128,9 @@ void *bz_mm_page(struct bz_mm *mm, const struct bz_walk *w,
 
 /* Map it, for good. Context: not in a handler. */
 int bz_mm_create(struct bz_mm **ret_mm);
+
+/* Wake the worker if it sleeps: something was posted. worker/defer_sig.c.
+ * Context: handler-safe. */
+void bz_ring(struct bz_mm *mm);
 
 #endif

@@ -68,6 +68,9 @@ static void fill(struct bz_mm *mm, struct bez_status *s)
 	s->foreign = bez_outcome_count(BEZ_OUTCOME_FOREIGN);
 	s->records = atomic_load(&mm->records);
 	s->records_dropped = atomic_load(&mm->records_dropped);
+	s->records_sent = atomic_load(&mm->records_sent);
+	s->records_said = atomic_load(&mm->records_said);
+	s->kin = bz_core.has_kin && !atomic_load(&mm->kin_gone);
 	s->replaced = bez_outcome_count(BEZ_OUTCOME_REPLACED);
 	s->not_replaced = bez_outcome_count(BEZ_OUTCOME_DEFAULT);
 }

@@ -151,25 +151,15 @@ static void prepare(struct bz_mm *mm)
 	atomic_store(&mm->recording, 1);
 }
 
-/* A path, or @ and a name that is in no file system; sd_notify(3). */
+/* sd_notify(3). Not whom the caller of a set-user-ID program names. */
 static void find_notify(void)
 {
-	struct sockaddr_un *to = &bz_recorder.notify;
-	const char *name = getenv("NOTIFY_SOCKET");
-	size_t len = name ? strlen(name) : 0;
+	const char *name = secure_getenv("NOTIFY_SOCKET");
 
 	bz_recorder.notify_bytes = 0;
-	if (len < 2 || len > sizeof(to->sun_path) - 1 ||
-	    (name[0] != '/' && name[0] != '@'))
-		return;
-	memset(to, 0, sizeof(*to));
-	to->sun_family = AF_UNIX;
-	memcpy(to->sun_path, name, len);
-	if (name[0] == '@')
-		to->sun_path[0] = '\0';
-	bz_recorder.notify_bytes =
-		(uint32_t)(offsetof(struct sockaddr_un, sun_path) + len);
-	bz_recorder.notify_pid = (int32_t)bz_sys0(SYS_getpid);
+	if (name && !bz_address(name, &bz_recorder.notify,
+				&bz_recorder.notify_bytes))
+		bz_recorder.notify_pid = (int32_t)bz_sys0(SYS_getpid);
 }
 
 int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
@@ -187,13 +177,18 @@ int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
 		   me->sink.kind == BZ_SINK_TERMINAL ||
 		   me->kin.kind == BZ_SINK_TERMINAL))
 		r = -EINVAL;
+	if (!r)
+		r = bz_daemon_open(mm, &me->daemon, options->kin_socket);
 	if (r) {
 		bz_record_close();
 		return r;
 	}
 	find_notify();
+	/* who wants a line of each has it already */
+	if (me->daemon.to_bytes && me->text.kind == BZ_SINK_NONE)
+		bz_say_open(&me->say, options->kin_socket != NULL);
 	me->rate = options->record_rate ? options->record_rate : DEFAULT_RATE;
-	me->on = me->sink.kind || me->text.kind;
+	me->on = me->daemon.to_bytes || me->sink.kind || me->text.kind;
 	if (me->on || me->kin.kind || me->notify_bytes)
 		prepare(mm);
 	return 0;
@@ -202,6 +197,8 @@ int bz_record_open(struct bz_mm *mm, const struct bez_options *options)
 void bz_record_close(void)
 {
 	bz_recorder.on = 0;
+	bz_daemon_close(&bz_recorder.daemon);
+	bz_recorder.say.how = BZ_SAY_NOT;
 	bz_sink_close(&bz_recorder.sink);
 	bz_sink_close(&bz_recorder.text);
 	bz_sink_close(&bz_recorder.pagemap);
@@ -216,6 +213,8 @@ void bz_record_forked(struct bz_mm *mm)
 		return;
 	/* that socket is the service's, which our parent is */
 	bz_recorder.notify_bytes = 0;
+	/* nor is the end that our parent may be at */
+	bz_sink_close(&bz_recorder.last.sink);
 	/* another thread may have been at it; and a time namespace has another
 	 * distance (time_namespaces(7)) */
 	atomic_store(&bz_recorder.clocks.writing, 0);

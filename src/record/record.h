@@ -33,7 +33,7 @@ uint64_t bz_record(struct bz_mm *mm, const struct bz_walk *w,
  * caller holds the mark of @hit and nothing that anybody waits for. Context:
  * handler-safe; the program's signals are blocked.
  */
-void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
+void bz_record_write(struct bz_mm *mm, struct bz_walk *w,
 		     const struct bz_fault *fault, uint64_t width,
 		     const struct bz_hit *hit, const struct bz_result *result,
 		     uint64_t seq);

@@ -8,17 +8,6 @@
 
 #include "core/core.h"
 
-#define HIGH_FD 1000
-
-static long dup_high(int fd)
-{
-	long high = bz_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD, 0, 0, 0);
-
-	if (high >= 0 || high == -EBADF)
-		return high;
-	return bz_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
-}
-
 /* A description of its own, whose mode is ours to set. */
 static long open_again(int fd, int flags)
 {
@@ -48,18 +37,17 @@ static long take(int fd, enum bz_sink_kind kind, long flags, uint32_t *marked)
 	else if (waits(kind))
 		r = open_again(fd, O_NONBLOCK);
 	if (r >= 0) {
-		*marked = !bz_sys(SYS_fcntl, r, F_SETSIG, BZ_SINK_MARK, 0, 0,
-				  0);
+		*marked = bz_sink_mark((int)r);
 		return r;
 	}
 	if (waits(kind) && !(flags & O_NONBLOCK))
 		return r;
-	return dup_high(fd);
+	return bz_dup_high(fd);
 }
 
 int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink)
 {
-	long high = fd < HIGH_FD ? dup_high(fd) : fd, r;
+	long high = fd < BZ_HIGH_FD ? bz_dup_high(fd) : fd, r;
 
 	if (high < 0)
 		high = fd;		/* then it stays */
@@ -96,7 +84,7 @@ static enum bz_sink_kind kind_of_device(int fd, dev_t device)
 	return BZ_SINK_TERMINAL;
 }
 
-static enum bz_sink_kind kind_of(int fd, const struct stat *st)
+enum bz_sink_kind bz_sink_kind(int fd, const struct stat *st)
 {
 	switch (st->st_mode & S_IFMT) {
 	case S_IFREG:
@@ -127,7 +115,7 @@ int bz_sink_open(int fd, struct bz_sink *ret_sink)
 	if (flags < 0 || bz_sys(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) ||
 	    (flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
 		return -EBADF;
-	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : kind_of(fd, &st);
+	kind = bz_sink_is_event(fd) ? BZ_SINK_EVENT : bz_sink_kind(fd, &st);
 	if (kind == BZ_SINK_NONE)
 		return -EINVAL;
 	own = take(fd, kind, flags, &marked);

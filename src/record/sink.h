@@ -15,6 +15,7 @@
 #include "sys/sys.h"
 
 #define BZ_SINK_MARK 64		/* the last real-time signal */
+#define BZ_HIGH_FD 1000		/* from here on up, where the limit allows */
 
 enum bz_sink_kind {
 	BZ_SINK_NONE = 0,
@@ -41,6 +42,10 @@ struct bz_sink {
  */
 int bz_sink_open(int fd, struct bz_sink *ret_sink);
 
+/* Of what is open at @fd, by its @st: what can be written to, or NONE. Context:
+ * normal. */
+enum bz_sink_kind bz_sink_kind(int fd, const struct stat *st);
+
 /* Does @fd count events? All such descriptors have one inode. Context:
  * handler-safe. */
 int bz_sink_is_event(int fd);
@@ -50,8 +55,14 @@ int bz_sink_keep(int fd, enum bz_sink_kind kind, struct bz_sink *ret_sink);
 
 void bz_sink_close(struct bz_sink *sink);
 
-/* Does the number still stand for it? Programs close what is not theirs.
- * Context: handler-safe, this one and the next two. */
+/* A duplicate of @fd where programs have none. Context: handler-safe, this one
+ * and all that follow. */
+long bz_dup_high(int fd);
+
+/* Mark what is open there, which is to be ours alone. 1, or 0: it cannot be. */
+uint32_t bz_sink_mark(int fd);
+
+/* Does the number still stand for it? Programs close what is not theirs. */
 int bz_sink_is_ours(const struct bz_sink *sink);
 
 /*

@@ -3,6 +3,20 @@
 
 #include <sys/socket.h>
 
+long bz_dup_high(int fd)
+{
+	long high = bz_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, BZ_HIGH_FD, 0, 0, 0);
+
+	if (high >= 0 || high == -EBADF)
+		return high;
+	return bz_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
+}
+
+uint32_t bz_sink_mark(int fd)
+{
+	return !bz_sys(SYS_fcntl, fd, F_SETSIG, BZ_SINK_MARK, 0, 0, 0);
+}
+
 int bz_sink_is_ours(const struct bz_sink *sink)
 {
 	struct bz_file_id id;

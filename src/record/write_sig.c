@@ -24,6 +24,7 @@ struct bz_recorder bz_recorder;
 
 /* What is known of one. */
 struct noted {
+	struct bz_walk *walk;
 	const struct bz_fault *fault;
 	const struct bz_hit *hit;	/* or NULL */
 	const struct bz_result *result;
@@ -112,11 +113,12 @@ static int is_shutdown(uint32_t outcome)
 
 /* A child that nobody has prepared anything for. One that shares our memory, of
  * vfork(2), is known by its number only, which is asked for where it matters: a
- * death must not be taken for another's. */
+ * death must not be taken for another's; and the daemon is told by the kernel who
+ * sends it what, and takes a record of another for a lie. */
 static int is_bare_child(struct bz_mm *mm, uint32_t outcome)
 {
 	return !atomic_load_explicit(&mm->recording, memory_order_relaxed) ||
-	       (is_shutdown(outcome) &&
+	       ((bz_recorder.daemon.to_bytes || is_shutdown(outcome)) &&
 		bz_sys0(SYS_getpid) != bz_recorder.prepared.pid);
 }
 
@@ -161,8 +163,8 @@ static void fill(struct bez_record *r, struct bz_mm *mm,
 
 /* Those of a shutdown are told to others first, and only then written: a file may
  * be on a disk that is as broken as the memory. */
-static __attribute__((noinline)) int put_record(struct bz_mm *mm,
-						const struct noted *noted)
+static __attribute__((noinline)) enum bz_way
+put_record(struct bz_mm *mm, const struct noted *noted)
 {
 	struct bz_recorder *me = &bz_recorder;
 	struct bez_record r;
@@ -171,13 +173,21 @@ static __attribute__((noinline)) int put_record(struct bz_mm *mm,
 	if (is_shutdown(r.outcome)) {
 		bz_notify(&r);
 		bz_tell_kin(&r);
+		return bz_is_end(r.outcome) ?
+		       bz_last_ended(mm, noted->walk, &r, noted->now) :
+		       bz_last_begun(mm, noted->walk, &r, noted->now);
 	}
-	return me->sink.kind && bz_sink_put(&me->sink, &r, sizeof(r));
+	if (me->daemon.to_bytes && !bz_daemon_put(mm, &r, noted->now))
+		return BZ_WAY_SENT;
+	return me->sink.kind && !bz_sink_put(&me->sink, &r, sizeof(r)) ?
+	       BZ_WAY_WRITTEN : BZ_WAY_NONE;
 }
 
 /* bezoar: replaced: 4096 bytes at 0x7f5c8a4d2000, "table" + 0x2000, poison,
  * action required, thread 4711, 3412 ns */
-static __attribute__((noinline)) int put_line(const struct noted *noted)
+static __attribute__((noinline)) int put_line(struct bz_mm *mm,
+					      const struct noted *noted,
+					      const struct bz_say *say)
 {
 	const struct bz_fault *fault = noted->fault;
 	const struct bz_result *result = noted->result;
@@ -213,47 +223,63 @@ static __attribute__((noinline)) int put_line(const struct noted *noted)
 	bz_line_number(&l, noted->now - fault->taken_ns, 10);
 	bz_line_add(&l, " ns");
 	bz_line_end(&l);
-	return bz_sink_put(&bz_recorder.text, l.text, l.len);
+	return say ? bz_say(mm, noted->walk, say, l.text, l.len) :
+		     bz_sink_put(&bz_recorder.text, l.text, l.len);
 }
 
-static void drop(struct bz_mm *mm)
+static void count(_Atomic uint64_t *counter)
 {
-	atomic_fetch_add_explicit(&mm->records_dropped, 1,
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-void bz_record_write(struct bz_mm *mm, const struct bz_walk *w,
+/* It went that way, or is at least said, or dropped. */
+static void account(struct bz_mm *mm, const struct noted *noted,
+		    enum bz_way way)
+{
+	const struct bz_recorder *me = &bz_recorder;
+
+	if (way == BZ_WAY_SENT)
+		count(&mm->records_sent);
+	else if (way == BZ_WAY_WRITTEN)
+		count(&mm->records);
+	else if (me->say.how && !put_line(mm, noted, &me->say))
+		count(&mm->records_said);
+	else if (me->sink.kind || me->daemon.to_bytes)
+		count(&mm->records_dropped);
+}
+
+void bz_record_write(struct bz_mm *mm, struct bz_walk *w,
 		     const struct bz_fault *fault, uint64_t width,
 		     const struct bz_hit *hit, const struct bz_result *result,
 		     uint64_t seq)
 {
 	struct bz_recorder *me = &bz_recorder;
 	int last = is_shutdown(result->outcome);
+	enum bz_way way = BZ_WAY_NONE;
 	struct noted noted;
 
 	if (!me->on && !last)
 		return;
-	noted = (struct noted){ fault, hit, result, width, seq,
+	noted = (struct noted){ w, fault, hit, result, width, seq,
 				result->done_ns ? result->done_ns : bz_now_ns(),
 				bz_walk_tid(w), (uint16_t)w->depth };
 	if (!last && !may_write(mm, noted.now)) {
-		drop(mm);
+		count(&mm->records_dropped);
 		return;
 	}
 	/* what may wait comes last */
 	if (me->text.kind && me->text.kind != BZ_SINK_FILE)
-		put_line(&noted);
-	if (me->sink.kind || last) {
-		if (put_record(mm, &noted))
-			drop(mm);
-		else if (me->sink.kind)
-			atomic_fetch_add_explicit(&mm->records, 1,
-						  memory_order_relaxed);
+		put_line(mm, &noted, NULL);
+	if (me->daemon.to_bytes || me->sink.kind || last) {
+		way = put_record(mm, &noted);
+		account(mm, &noted, way);
 	}
 	if (me->text.kind == BZ_SINK_FILE)
-		put_line(&noted);
+		put_line(mm, &noted, NULL);
 	if (bz_is_end(result->outcome)) {
-		bz_sink_settle(&me->sink);
+		/* nobody waits for a disk that has nothing of it */
+		if (way != BZ_WAY_SENT || atomic_load(&mm->records))
+			bz_sink_settle(&me->sink);
 		bz_sink_settle(&me->kin);
 	}
 }

@@ -34,7 +34,4 @@ int bz_defer(struct bz_mm *mm, struct bz_walk *w, const struct bz_source *s,
  */
 int bz_notice(struct bz_mm *mm, uint64_t addr, uint8_t lsb);
 
-/* Wake the worker if it sleeps: something was posted. */
-void bz_ring(struct bz_mm *mm);
-
 #endif

@@ -248,7 +248,8 @@ static void *work(void *arg)
 		if (atomic_load(&mm->worker_stop))
 			break;
 		if (run_hooks(mm) | run_requests(mm) | look_after_all(mm) |
-		    bz_tell_losses(mm) | bz_quarantine_tell())
+		    bz_tell_losses(mm) | bz_quarantine_tell() |
+		    bz_daemon_again(mm))
 			continue;
 		/* pairs with bz_ring(): it rings first, then looks whether
 		 * we sleep */

@@ -74,11 +74,12 @@ static void child(void)
 		r = kin_record(1);
 		kin_send(fd, &parents, sizeof(parents));
 		kin_send(fd, &r, sizeof(r));
+		/* it can be asked who it is until then */
+		kin_acks(fd, 1);
 		_exit(0);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK_EQ(status, 0);
-	kin_acks(fd, 1);
 	CHECK_EQ(kin_count(&k, "forged"), 1);
 	CHECK_EQ(kin_ask(&k, "SELECT pid FROM records"), pid);
 	CHECK_EQ(kin_ask(&k, "SELECT pid FROM apart WHERE why = 'forged'"),
@@ -86,6 +87,40 @@ static void child(void)
 	/* whose it is may still send it */
 	CHECK_EQ(kin_send(fd, &parents, sizeof(parents)), 0);
 	CHECK(kin_acks(fd, 1) == parents.digest);
+	CHECK_EQ(kin_ask(&k, ROWS), 2);
+	kin_end(&k);
+}
+
+/* By a child that is gone before anybody looks who that was: of a number that it may
+ * have had in a namespace of its own, or not. */
+static void gone_child(void)
+{
+	struct bez_record r = kin_record(1);
+	int fd, status;
+	pid_t pid;
+
+	kin_make(&k);
+	kin_start(&k, NULL);
+	fd = kin_connect(&k);
+	CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+	kin_acks(fd, 1);
+	CHECK_EQ(kill(k.pid, SIGSTOP), 0);
+	r = kin_record(2);
+	pid = fork();
+	if (!pid) {
+		tap_apart();
+		kin_send(fd, &r, sizeof(r));
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(kill(k.pid, SIGCONT), 0);
+	kin_wait(&k, "SELECT pid FROM apart WHERE why = 'unverified'", pid);
+	CHECK_EQ(kin_count(&k, "unverified"), 1);
+	CHECK_EQ(kin_count(&k, "forged"), 0);
+	CHECK_EQ(kin_ask(&k, ROWS), 1);
+	/* that was no answer to it: whose it is may still send it, and is told */
+	CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+	CHECK(kin_acks(fd, 1) == r.digest);
 	CHECK_EQ(kin_ask(&k, ROWS), 2);
 	kin_end(&k);
 }
@@ -350,6 +385,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what is acknowledged survives, and is there once",
 	  .run = acknowledged },
 	{ .name = "a child is told from its parent", .run = child },
+	{ .name = "a child that is gone", .run = gone_child },
 	{ .name = "a pid of another namespace", .run = namespace },
 	{ .name = "a short packet", .run = bad, .data = &is_short },
 	{ .name = "an empty packet", .run = bad, .data = &is_empty },

@@ -58,13 +58,13 @@ static void acknowledge(struct batch *b)
 		const struct item *item = &b->items[i];
 
 		/* nobody who is one waits for those of the kernel, and deaths */
-		if (item->client == CLIENT_NONE || item->kind == ITEM_FORGED)
+		if (item->client == CLIENT_NONE || !item_is_told(item->kind))
 			continue;
 		memcpy(digests + n++ * ITEM_DIGEST,
 		       item->raw + item->bytes - ITEM_DIGEST, ITEM_DIGEST);
 		if (i + 1 < b->n && item[1].client == item->client &&
 		    item[1].generation == item->generation &&
-		    item[1].kind != ITEM_FORGED)
+		    item_is_told(item[1].kind))
 			continue;
 		if (client_tell(b->clients, item->client, item->generation,
 				digests, n * ITEM_DIGEST))

@@ -16,6 +16,9 @@ enum item_kind {
 	ITEM_RECORD,		/* a row of the table records */
 	ITEM_STRANGE,		/* whole, of another version: apart, raw */
 	ITEM_FORGED,		/* whole, of another process than its sender: apart */
+	ITEM_UNVERIFIED,	/* whole, of another number than its sender has
+				 * here, and it had gone before it could be asked
+				 * for its own: apart */
 	ITEM_KERNEL,		/* what the kernel has said; raw: the line */
 	ITEM_DEATH		/* the end of who was connected; raw: its name */
 };
@@ -61,6 +64,12 @@ struct item {
 
 #define CLIENT_NONE UINT32_MAX
 
+/* Is it acknowledged? Who sends what nobody believes is not told that it is kept. */
+static inline int item_is_told(enum item_kind kind)
+{
+	return kind == ITEM_RECORD || kind == ITEM_STRANGE;
+}
+
 /* The digest of any version, which is its identity: the last eight bytes. */
 #define ITEM_DIGEST 8
 
@@ -70,6 +79,7 @@ enum count {
 	COUNT_AGAIN,		/* had been taken before, acknowledged again */
 	COUNT_STRANGE,		/* another version: kept apart */
 	COUNT_FORGED,		/* not of its sender: kept apart */
+	COUNT_UNVERIFIED,	/* perhaps of its sender: likewise */
 	COUNT_DAMAGED,		/* wrong digest, or no record at all */
 	COUNT_SHORT,		/* a packet shorter than a record */
 	COUNT_LONG,		/* one with more than a record in it */

@@ -43,15 +43,23 @@ void judge_know(struct sender *sender)
 		sender->own_of = sender->pid;
 }
 
-static int is_its_own(struct sender *sender, int32_t pid)
+/*
+ * Whose is a record of @pid? A sender that has gone cannot be asked for its number in
+ * its own namespace any more, nor one whose namespace is none of ours. It could be a
+ * child of a container that used its parent's connection; and who would forge could
+ * as well send and be gone. So it is believed by neither.
+ */
+static enum item_kind whose(struct sender *sender, int32_t pid)
 {
-	/* 0 is nobody, and not one whose number is not known */
-	if (!sender->pid || !pid)
-		return 0;
-	if (sender->pid == pid)
-		return 1;
+	/* 0 is nobody */
+	if (!pid)
+		return ITEM_FORGED;
+	if (sender->pid && sender->pid == pid)
+		return ITEM_RECORD;
 	judge_know(sender);
-	return sender->own_pid == pid;
+	if (!sender->pid || !sender->own_pid)
+		return ITEM_UNVERIFIED;
+	return sender->own_pid == pid ? ITEM_RECORD : ITEM_FORGED;
 }
 
 int judge(const unsigned char *bytes, size_t len, int cut,
@@ -78,7 +86,6 @@ int judge(const unsigned char *bytes, size_t len, int cut,
 	memcpy(ret_item->raw, bytes, len);
 	/* where another version has its pid is not known here */
 	if (piece.kind == PIECE_RECORD)
-		ret_item->kind = is_its_own(sender, piece.record.pid) ?
-				 ITEM_RECORD : ITEM_FORGED;
+		ret_item->kind = whose(sender, piece.record.pid);
 	return 1;
 }

@@ -24,6 +24,7 @@ const char *const count_names[COUNTS] = {
 	[COUNT_AGAIN] = "again",
 	[COUNT_STRANGE] = "other version",
 	[COUNT_FORGED] = "forged",
+	[COUNT_UNVERIFIED] = "unverified",
 	[COUNT_DAMAGED] = "damaged",
 	[COUNT_SHORT] = "short",
 	[COUNT_LONG] = "long",

@@ -47,7 +47,7 @@ const char *const schema_steps[] = {
 	"	pid INTEGER NOT NULL,"
 	"	uid INTEGER NOT NULL,"
 	"	origin INTEGER NOT NULL,"
-	"	why TEXT NOT NULL,"		/* version, forged */
+	"	why TEXT NOT NULL,"		/* version, forged, unverified */
 	"	raw BLOB NOT NULL"
 	");"
 	"CREATE UNIQUE INDEX apart_once ON apart (digest, pid, why);"

@@ -81,6 +81,15 @@ static int put_record(struct store *s, struct item *item, int64_t now)
 	return bad;
 }
 
+static const struct apart {
+	const char *why;
+	enum count count;
+} apart[] = {
+	[ITEM_STRANGE] = { "version", COUNT_STRANGE },
+	[ITEM_FORGED] = { "forged", COUNT_FORGED },
+	[ITEM_UNVERIFIED] = { "unverified", COUNT_UNVERIFIED },
+};
+
 static int put_apart(struct store *s, const struct item *item, int64_t now,
 		     uint64_t *counts)
 {
@@ -93,8 +102,7 @@ static int put_apart(struct store *s, const struct item *item, int64_t now,
 	sqlite3_bind_int(sql, 3, item->pid);
 	sqlite3_bind_int64(sql, 4, item->uid);
 	sqlite3_bind_int(sql, 5, item->origin);
-	sqlite3_bind_text(sql, 6, item->kind == ITEM_STRANGE ? "version" :
-			  "forged", -1, SQLITE_STATIC);
+	sqlite3_bind_text(sql, 6, apart[item->kind].why, -1, SQLITE_STATIC);
 	sqlite3_bind_blob(sql, 7, item->raw, item->bytes, SQLITE_STATIC);
 	bad = store_run(s, SQL_APART);
 	if (!bad && sqlite3_changes(s->db)) {
@@ -127,7 +135,7 @@ static int put_item(struct store *s, struct item *item, int64_t now,
 		return store_put_kernel(s, item, now, counts);
 	if (item->kind == ITEM_DEATH)
 		return store_put_death(s, item, now, counts);
-	counts[item->kind == ITEM_STRANGE ? COUNT_STRANGE : COUNT_FORGED]++;
+	counts[apart[item->kind].count]++;
 	return put_apart(s, item, now, counts);
 }
 
