@@ -181,6 +181,8 @@ static void on_the_worker(void)
 	bez_region_t region;
 
 	options.shutdown_ns = 600000000000;	/* not waited for */
+	/* nothing is to be mended, or told, before it is met */
+	options.flags = BEZ_START_NO_EARLY_KILL;
 	begin(&options);
 	add(hook, 1);
 	policy.actions[0] = BEZ_ACTION_DEGRADE;
