@@ -167,6 +167,9 @@ static void on_time(void)
 	    loop.batch.put - loop.kept_at >= KEEP_EVERY)
 		keep(now);
 	metrics_turn(&loop.metrics);
+	if (unsaid)
+		batch_count(&loop.batch, COUNT_UNSAID, unsaid);
+	unsaid = 0;
 }
 
 /* Milliseconds, rounded up: who comes too early comes twice. */
