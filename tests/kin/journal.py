@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """journal.py BEZOARD SOURCE: what bezoard writes to the journal, by a journal that is
 this program; and that all of it is in the catalogue and the manual. TAP."""
+import fcntl
 import os
 import re
 import socket
@@ -68,7 +69,7 @@ class Daemon:
             with open(source + '/tests/tool/corpus/golden.rec', 'rb') as golden:
                 f.write(golden.read())
         os.mkfifo(work + '/kmsg')
-        self.log = os.open(work + '/kmsg', os.O_RDWR | os.O_DIRECT)
+        self.log = os.open(work + '/kmsg', os.O_RDWR)
         os.write(self.log, b'3,1,1000,-;Memory failure: 0x12345: unhandlable page.\n')
         with open(work + '/said', 'wb') as said:
             st = os.fstat(said.fileno())
@@ -161,7 +162,9 @@ def stuck():
     for kind in ('journal', 'socket', 'pipe'):
         with tempfile.TemporaryDirectory() as work:
             os.mkfifo(work + '/kmsg')
-            log = os.open(work + '/kmsg', os.O_RDWR | os.O_DIRECT)
+            log = os.open(work + '/kmsg', os.O_RDWR)
+            # one read(2) gives one line, like the kernel's
+            fcntl.fcntl(log, fcntl.F_SETFL, os.O_DIRECT)
             ends = socket.socketpair() if kind != 'pipe' else None
             read_, write = [e.fileno() for e in ends] if ends else os.pipe()
             # so that there is no room for a line

@@ -98,8 +98,11 @@ int kmsg_edac(struct piece_of p, struct kmsg_said *said)
 		said->kind = KMSG_CORRECTED;
 	else
 		return 0;
-	/* a process may be called so, and crash: "NAME[12]: segfault at ..." */
-	if (p.end - p.at < 2 || p.at[0] != ' ' || p.at[1] == '[')
+	/* a process may be called so, and crash: "NAME[12]: segfault at ...", or want
+	 * memory: "NAME invoked oom-killer: ..." */
+	if (p.end - p.at < 2 || p.at[0] != ' ' ||
+	    !((p.at[1] | 0x20) >= 'a' && (p.at[1] | 0x20) <= 'z') ||
+	    p.end[-1] != ')')
 		return 0;
 	return place(p, said);
 }
