@@ -351,11 +351,17 @@ static void modules(void)
 	edac(0xa00, "DIMM_D1");		/* behind it */
 	edac(0x9ff, "DIMM_C1");
 	kin_wait(&k, LINES, 5);
+	/* but how wide it is the kernel says, not who sends a record */
+	dimm_is(3, "");
+	say_now("Memory failure: 0x9ff: recovery action for huge page: "
+		"Recovered");
+	kin_wait(&k, LINES, 6);
 	dimm_is(3, "DIMM_C1");
+	CHECK_EQ(place_of(3), 0x9ff);
 	/* the kernel names the frame, and EDAC its module, before all */
 	edac(0x300, "DIMM_E1");
 	killed(0x300, getpid());
-	kin_wait(&k, LINES, 7);
+	kin_wait(&k, LINES, 8);
 	r = unnamed(4);
 	send_one(&r);
 	CHECK_EQ(place_of(4), 0x300);
@@ -366,6 +372,68 @@ static void modules(void)
 	kin_close_record(&r);
 	send_one(&r);
 	dimm_is(5, "");
+	kin_end(&k);
+}
+
+/* Whoever sends records says which page they are of: that condemns no module. */
+static void condemned(void)
+{
+	static const char named[] = "SELECT count(*) FROM places WHERE dimm <> ''";
+	struct bez_record r;
+	int fd, i;
+
+	begin();
+	say_now("EDAC MC0: 1 CE memory read error on DIMM_A1 (channel:0 slot:0 "
+		"page:0x123456 offset:0x0 grain:32 - x)");
+	edac(0x223456, "DIMM_B1");
+	kin_wait(&k, LINES, 2);
+	fd = kin_connect(&k);
+	for (i = 1; i <= 20; i++) {
+		/* and the very page that was corrected */
+		r = of_frame((uint64_t)i, i == 20 ? 0x123456 :
+			     0x100000u + (uint64_t)i * 7);
+		r.width = i & 1 ? 1u << 30 : 4096;
+		kin_close_record(&r);
+		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		kin_acks(fd, 1);
+	}
+	CHECK_EQ(kin_ask(&k, named), 0);
+	/* until the kernel has lost that one */
+	say_now("Memory failure: 0x123456: recovery action for dirty LRU page: "
+		"Recovered");
+	kin_wait(&k, LINES, 3);
+	CHECK_EQ(kin_ask(&k, named), 1);
+	dimm_is(20, "DIMM_A1");
+	/* again and again it is the same, be there a thousand of others between */
+	for (i = 21; i <= 1200; i++) {
+		r = of_frame((uint64_t)i, i == 1200 ? 0x123456 : 1);
+		kin_close_record(&r);
+		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		if (i % 16 == 0)
+			kin_acks(fd, 16 - (i < 33 ? 4 : 0));
+	}
+	kin_wait(&k, "SELECT dimm = 'DIMM_A1' FROM places WHERE record = 1200", 1);
+	CHECK_EQ(kin_ask(&k, "SELECT value FROM meta WHERE key = 'sum dimm "
+			 "DIMM_A1'"), 1);
+	close(fd);
+	kin_end(&k);
+}
+
+/* "MCE: Killing" names no page: nothing is of the page -1, nor is any less sure. */
+static void no_frame(void)
+{
+	struct bez_record r;
+	char text[160];
+
+	begin();
+	killed(0x777, getpid());
+	snprintf(text, sizeof(text), "MCE: Killing kin:%d due to hardware memory "
+		 "corruption fault at 7f0012345000", getpid());
+	say_now(text);
+	kin_wait(&k, LINES, 2);
+	r = unnamed(1);
+	send_one(&r);
+	CHECK_EQ(place_of(1), 0x777);
 	kin_end(&k);
 }
 
@@ -501,6 +569,8 @@ static const struct tap_case cases[] = {
 	{ .name = "and none that may be another's", .run = not_named },
 	{ .name = "the kernel's number is a thread's", .run = threads },
 	{ .name = "and its module", .run = modules },
+	{ .name = "whose word condemns a module", .run = condemned },
+	{ .name = "a line without a page", .run = no_frame },
 	{ .name = "absurd numbers", .run = absurd },
 	{ .name = "no log", .run = no_log },
 	{ .name = "a log that ends", .run = ended },

@@ -77,7 +77,7 @@ static int put_record(struct store *s, struct item *item, int64_t now)
 	item->number = sqlite3_last_insert_rowid(s->db);
 	bad = store_place(s, item->number, &r, item->pid);
 	if (!bad && item->origin == ORIGIN_FILE)
-		bad = store_told_late(s, item->number, &r);
+		bad = store_told_late(s, item, &r);
 	return bad;
 }
 

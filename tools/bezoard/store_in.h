@@ -28,8 +28,9 @@ int store_put_kernel(struct store *s, struct item *item, int64_t now,
 		     uint64_t *counts);
 int store_put_death(struct store *s, struct item *item, int64_t now,
 		    uint64_t *counts);
-/* A record from a file tells of a death that nobody had told of. */
-int store_told_late(struct store *s, int64_t number,
+/* A record from a file tells of a death that nobody had told of: its user's, or one
+ * of root's files. */
+int store_told_late(struct store *s, const struct item *item,
 		    const struct bez_record *r);
 
 /* Out of the way, with a name that says when. -1: it was said why not. */

@@ -23,6 +23,10 @@
 #define READERS		"bezoar"	/* group */
 #define PATIENCE_MS	2000		/* with a reader that restores the log */
 
+/* What of a frame says that it is lost; and a huge page with it. */
+#define LOST	"('poison', 'handled', 'killed', 'uncorrected')"
+#define HUGE	"bez_huge"
+
 static const char *const sqls[SQLS] = {
 	[SQL_BEGIN] = "BEGIN IMMEDIATE",
 	[SQL_COMMIT] = "COMMIT",
@@ -85,23 +89,35 @@ static const char *const sqls[SQLS] = {
 	/* numbers near the end: what is joined comes soon, or not at all */
 	[SQL_KILLED] = "SELECT wall_ns FROM kernel WHERE boot_id = ? "
 		"AND kind = 'killed' ORDER BY wall_ns DESC LIMIT 1",
-	[SQL_DIMM] = "SELECT dimm FROM kernel WHERE frame BETWEEN ? AND ? AND "
-		"boot_id = ? AND dimm <> '' ORDER BY number DESC LIMIT 1",
+	/* a frame that is a sender's word names no module: one that the kernel has
+	 * lost does, or one of a huge page that it says so of */
+	[SQL_DIMM] = "SELECT k.dimm, k.frame FROM kernel k "
+		"WHERE k.frame BETWEEN ?1 AND ?2 "
+		"AND k.boot_id = ?3 AND k.dimm <> '' AND EXISTS (SELECT 1 FROM "
+		"kernel l WHERE l.frame = k.frame AND l.boot_id = ?3 AND "
+		"iif(k.frame = ?4, l.kind IN " LOST ", " HUGE "(l.text))) "
+		"ORDER BY k.frame = ?4 DESC, k.number DESC LIMIT 1",
+	[SQL_LOST] = "SELECT (SELECT dimm FROM kernel WHERE frame = ?1 AND "
+		"boot_id = ?2 AND dimm <> '' ORDER BY number DESC LIMIT 1), "
+		"max(" HUGE "(text)) FROM kernel WHERE frame = ?1 AND "
+		"boot_id = ?2 AND kind IN " LOST,
 	/* which frames, and whether a record of this process has it already */
 	[SQL_FRAME] = "SELECT k.frame, EXISTS (SELECT 1 FROM places p "
 		"JOIN records r ON r.number = p.record "
 		"WHERE p.record > (SELECT max(record) FROM places) - 4096 "
 		"AND p.frame = k.frame AND r.pid = ?4) FROM kernel k "
 		"WHERE k.number > (SELECT max(number) FROM kernel) - 1024 "
-		"AND k.kind = 'killed' AND k.boot_id = ?1 "
+		"AND k.kind = 'killed' AND k.frame >= 0 AND k.boot_id = ?1 "
 		"AND k.pid IN (?4, ?5) AND k.wall_ns BETWEEN ?2 AND ?3 "
 		"GROUP BY k.frame",
 	[SQL_PLACE] = "INSERT OR IGNORE INTO places VALUES (?,?,?)",
-	[SQL_PLACE_DIMM] = "UPDATE places SET dimm = ?1 WHERE dimm = '' "
+	[SQL_PLACE_DIMM] = "UPDATE places SET dimm = ?1, frame = ?2 "
+		"WHERE dimm = '' "
 		"AND record > (SELECT max(record) FROM places) - 4096 "
 		"AND EXISTS (SELECT 1 FROM records r WHERE r.number = record "
 		"AND substr(r.raw, 49, 16) = ?3 "
-		"AND frame / bez_pages(r.raw) = ?2 / bez_pages(r.raw))",
+		"AND (frame = ?2 OR (?4 AND frame / bez_pages(r.raw) = "
+		"?2 / bez_pages(r.raw))))",
 	[SQL_UNPLACED] = "SELECT number, pid, raw FROM records "
 		"WHERE number > (SELECT max(number) FROM records) - 1024 "
 		"AND cause IN (1, 2) AND (pid = ?2 OR (pid = own_pid AND "
@@ -111,8 +127,9 @@ static const char *const sqls[SQLS] = {
 		"ORDER BY number LIMIT 16",
 	[SQL_DEATH] = "INSERT INTO deaths (taken, boot_id, pid, start_ticks, "
 		"uid, comm, status, told) VALUES (?,?,?,?,?,?,?,?)",
-	[SQL_DEATH_TOLD] = "UPDATE deaths SET told = ? WHERE told = 0 "
-		"AND boot_id = ? AND pid = ? AND start_ticks = ?",
+	[SQL_DEATH_TOLD] = "UPDATE deaths SET told = ?1 WHERE told = 0 "
+		"AND boot_id = ?2 AND pid = ?3 AND start_ticks = ?4 "
+		"AND (?5 = uid OR ?5 = 0)",
 };
 
 static void beside(char ret[NAME_ROOM], const char *path, const char *end)
