@@ -513,6 +513,27 @@ static void many(void)
 	kin_end(&k);
 }
 
+/* What has gone is not new when the log is read again. */
+static void gone(void)
+{
+	int i;
+
+	begin();
+	kin_stop(&k);
+	for (i = 0; i < 2; i++) {
+		kin_start(&k, "--kmsg", log_path, "--delay", "1", "--max-size",
+			  "1", NULL);
+		for (seq = 0; seq < 600;)
+			killed(seq + 1, 4711);
+		kin_wait(&k, "SELECT max(seq) FROM kernel", 599);
+		kin_stop(&k);
+		CHECK_EQ(kin_ask(&k, LINES), 512);
+		CHECK_EQ(kin_ask(&k, "SELECT max(number) FROM kernel"), 600);
+		CHECK_EQ(kin_count(&k, "kernel lines"), 600);
+	}
+	kin_end(&k);
+}
+
 /* Is that line in the file of metrics? */
 static int is_there(const char *path, const char *line)
 {
@@ -575,6 +596,7 @@ static const struct tap_case cases[] = {
 	{ .name = "no log", .run = no_log },
 	{ .name = "a log that ends", .run = ended },
 	{ .name = "many lines", .run = many },
+	{ .name = "lines that have gone are not new", .run = gone },
 	{ .name = "pages of a module are counted, each once", .run = counted },
 };
 TAP_MAIN(cases)

@@ -331,12 +331,7 @@ int store_put_kernel(struct store *s, struct item *item, int64_t now,
 	bad = join(s, item);
 	if (bad)
 		return bad;
-	sqlite3_bind_int64(s->sql[SQL_KEEP_KERNEL], 1, STORE_KERNEL_MOST);
-	bad = store_run(s, SQL_KEEP_KERNEL);
-	if (!bad)
-		counts[COUNT_KERNEL_RETIRED] += (uint64_t)
-						sqlite3_changes(s->db);
-	return bad;
+	return store_keep_kernel(s, &counts[COUNT_KERNEL_RETIRED]);
 }
 
 /* --------------------------------------------------------------------- deaths */

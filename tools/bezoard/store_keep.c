@@ -138,8 +138,18 @@ static int by_age(struct store *s, uint64_t *retired, uint64_t *lines)
 	return bad ? bad : store_run(s, SQL_KEEP_AGE_DEATHS);
 }
 
+int store_keep_kernel(struct store *s, uint64_t *retired)
+{
+	uint64_t most = s->max_bytes / STORE_KERNEL_SHARE / STORE_KERNEL_ROW;
+
+	if (!s->max_bytes || most > STORE_KERNEL_MOST)
+		most = STORE_KERNEL_MOST;
+	sqlite3_bind_int64(s->sql[SQL_KEEP_KERNEL], 1, (int64_t)most);
+	return retire(s, SQL_KEEP_KERNEL, retired);
+}
+
 /* An eighth at a time: what is deleted makes room for as much. */
-static int by_size(struct store *s, uint64_t *retired, uint64_t *lines)
+static int by_size(struct store *s, uint64_t *retired)
 {
 	uint64_t before;
 	int64_t used = 0;
@@ -147,13 +157,11 @@ static int by_size(struct store *s, uint64_t *retired, uint64_t *lines)
 
 	while (!bad && s->max_bytes && gone &&
 	       (uint64_t)used > s->max_bytes) {
-		before = *retired + *lines;
+		before = *retired;
 		bad = retire(s, SQL_KEEP_SIZE, retired);
 		if (!bad)
-			bad = retire(s, SQL_KEEP_SIZE_KERNEL, lines);
-		if (!bad)
 			bad = store_run(s, SQL_KEEP_PLACES);
-		gone = *retired + *lines > before;
+		gone = *retired > before;
 		if (!bad)
 			bad = store_ask(s, SQL_USED, &used);
 	}
@@ -181,7 +189,9 @@ static int keep(struct store *s, uint64_t *ret_next_ns)
 	if (!bad)
 		bad = by_age(s, &retired, &lines);
 	if (!bad)
-		bad = by_size(s, &retired, &lines);
+		bad = store_keep_kernel(s, &lines);
+	if (!bad)
+		bad = by_size(s, &retired);
 	if (!bad && retired)
 		bad = store_run(s, SQL_KEEP_PLACES);
 	if (!bad)

@@ -57,20 +57,21 @@ static const char *const sqls[SQLS] = {
 		"(SELECT number FROM kernel WHERE taken >= ? ORDER BY number "
 		"LIMIT 1), 9223372036854775807)",
 	[SQL_KEEP_AGE_DEATHS] = "DELETE FROM deaths WHERE taken < ?",
-	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number <= "
-		"(SELECT number FROM records ORDER BY number LIMIT 1 OFFSET "
-		"(SELECT count(*) / 8 FROM records))",
-	[SQL_KEEP_SIZE_KERNEL] = "DELETE FROM kernel WHERE number <= "
-		"(SELECT number FROM kernel ORDER BY number LIMIT 1 OFFSET "
-		"(SELECT count(*) / 8 FROM kernel))",
+	/* of the user who has most: nobody fills it with what is not others' loss */
+	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number IN (SELECT number "
+		"FROM records WHERE uid = (SELECT uid FROM records GROUP BY "
+		"uid ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
+		"(SELECT count(*) / 8 + 1 FROM records))",
 	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number <= "
 		"(SELECT max(number) FROM apart) - ?",
 	[SQL_KEEP_KERNEL] = "DELETE FROM kernel WHERE number <= "
 		"(SELECT max(number) FROM kernel) - ?",
-	[SQL_KEEP_DEATHS] = "DELETE FROM deaths WHERE number <= "
-		"(SELECT max(number) FROM deaths) - ?",
-	[SQL_KEEP_PLACES] = "DELETE FROM places WHERE record < ifnull("
-		"(SELECT min(number) FROM records), 9223372036854775807)",
+	[SQL_KEEP_DEATHS] = "DELETE FROM deaths WHERE number IN (SELECT number "
+		"FROM deaths WHERE uid = (SELECT uid FROM deaths GROUP BY uid "
+		"ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
+		"max(0, (SELECT count(*) FROM deaths) - ?))",
+	[SQL_KEEP_PLACES] = "DELETE FROM places WHERE NOT EXISTS "
+		"(SELECT 1 FROM records WHERE number = record)",
 	[SQL_OLDEST] = "SELECT t FROM (SELECT (SELECT taken FROM records ORDER "
 		"BY number LIMIT 1) AS t UNION ALL SELECT (SELECT taken FROM "
 		"kernel ORDER BY number LIMIT 1) UNION ALL SELECT (SELECT "
@@ -83,8 +84,13 @@ static const char *const sqls[SQLS] = {
 		"ON CONFLICT (key) DO UPDATE SET value = "
 		"iif(value > 9000000000000000000 - ?2, value, value + ?2)",
 	[SQL_AGAIN] = "SELECT number FROM records WHERE digest = ? AND id = ?",
+	/* the log is read again from its beginning by each daemon: what has gone
+	 * from here before is not new */
 	[SQL_KERNEL] = "INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, "
-		"frame, dimm, pid, text) VALUES (?,?,?,?,?,?,?,?,?) "
+		"frame, dimm, pid, text) SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9 "
+		"WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'kernel gone' "
+		"AND substr(value, 1, 32) = hex(?2) "
+		"AND CAST(substr(value, 34) AS INTEGER) >= ?3) "
 		"ON CONFLICT (boot_id, seq) DO NOTHING",
 	/* numbers near the end: what is joined comes soon, or not at all */
 	[SQL_KILLED] = "SELECT wall_ns FROM kernel WHERE boot_id = ? "
@@ -131,6 +137,15 @@ static const char *const sqls[SQLS] = {
 		"AND boot_id = ?2 AND pid = ?3 AND start_ticks = ?4 "
 		"AND (?5 = uid OR ?5 = 0)",
 };
+
+/* The last line of a boot that has gone: rows go in the order in which they came. */
+static const char gone[] =
+	"CREATE TEMP TRIGGER IF NOT EXISTS kernel_gone AFTER DELETE ON kernel "
+	"WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'kernel gone' AND "
+	"substr(value, 1, 32) = hex(old.boot_id) AND "
+	"CAST(substr(value, 34) AS INTEGER) >= old.seq) "
+	"BEGIN INSERT OR REPLACE INTO meta VALUES ('kernel gone', "
+	"hex(old.boot_id) || ' ' || old.seq); END";
 
 static void beside(char ret[NAME_ROOM], const char *path, const char *end)
 {
@@ -299,7 +314,7 @@ static int bring(struct store *s, char ret_why[256])
 			snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
 			return 1;
 		}
-	if (sums_open(s))
+	if (sqlite3_exec(s->db, gone, NULL, NULL, NULL) || sums_open(s))
 		return not_brought(s, ret_why);
 	store_clock_load(s);
 	store_join_load(s);
