@@ -116,9 +116,6 @@ void klog_turn(struct klog *k, struct batch *b)
 			continue;
 		}
 		if (len < 0 && errno == EAGAIN) {
-			/* from here on the two may have drifted apart */
-			if (!k->is_live)
-				k->found_ns = clock_of(CLOCK_MONOTONIC);
 			k->is_live = 1;
 			break;
 		}
