@@ -102,7 +102,7 @@ static void failed(struct hook *h)
 /* -1: it could not be begun, which was said. */
 static int begin(struct hook *h, const char *json)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u32 = h->event };
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = h->event };
 	int input = filled(json), bad = input < 0 ? errno : 0;
 
 	if (!bad)

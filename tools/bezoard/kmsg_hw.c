@@ -9,15 +9,16 @@
 #include "kmsg_in.h"
 
 #define LINES_MOST	64		/* of one event */
-#define FRAME_SHIFT	12
 
 /* Bits of MCi_STATUS. */
 #define STATUS_UC	(1ull << 61)
 #define STATUS_ADDRV	(1ull << 58)
 
+uint64_t kmsg_page = 4096;
+
 static void address(struct kmsg_said *said, uint64_t addr)
 {
-	said->frame = (int64_t)(addr >> FRAME_SHIFT);
+	said->frame = (int64_t)(addr / kmsg_page);
 }
 
 /* ---------------------------------------------------------------------- EDAC */

@@ -21,7 +21,8 @@
 
 #define NAME_ROOM	4096
 #define READERS		"bezoar"	/* group */
-#define PATIENCE_MS	2000		/* with a reader that restores the log */
+#define PATIENCE_MS	2000		/* with a reader that restores the log, */
+#define LATER_MS	50		/* and where that was not enough */
 
 /* What of a frame says that it is lost; and a huge page with it. */
 #define LOST	"('poison', 'handled', 'killed', 'uncorrected')"
@@ -270,6 +271,14 @@ static const char *begin(struct store *s)
 	return ok ? NULL : "it is damaged";
 }
 
+/* That is not the store's fault, and another day it is well. */
+static int is_passing(int code)
+{
+	return code == SQLITE_FULL || code == SQLITE_IOERR ||
+	       code == SQLITE_BUSY || code == SQLITE_LOCKED ||
+	       code == SQLITE_NOMEM || code == SQLITE_CANTOPEN;
+}
+
 /* It could not be made what it is to be: 1 or -1, as below. */
 static int not_brought(const struct store *s, char ret_why[256])
 {
@@ -277,7 +286,7 @@ static int not_brought(const struct store *s, char ret_why[256])
 
 	snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
 	/* no reason to throw it away */
-	if (code != SQLITE_FULL && code != SQLITE_IOERR && code != SQLITE_BUSY)
+	if (!is_passing(code))
 		return 1;
 	say("%s: %s", s->path, ret_why);
 	return -1;
@@ -310,10 +319,8 @@ static int bring(struct store *s, char ret_why[256])
 	for (i = 0; i < SQLS; i++)
 		if (sqlite3_prepare_v3(s->db, sqls[i], -1,
 				       SQLITE_PREPARE_PERSISTENT, &s->sql[i],
-				       NULL)) {
-			snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
-			return 1;
-		}
+				       NULL))
+			return not_brought(s, ret_why);
 	if (sqlite3_exec(s->db, gone, NULL, NULL, NULL) || sums_open(s))
 		return not_brought(s, ret_why);
 	store_clock_load(s);
@@ -377,6 +384,8 @@ void store_well(struct store *s)
 {
 	if (troubled)
 		say("%s: there is room again", s->path);
+	if (troubled)
+		sqlite3_busy_timeout(s->db, PATIENCE_MS);
 	troubled = 0;
 }
 
@@ -401,5 +410,6 @@ enum store_answer store_trouble(struct store *s, int bad)
 		    "room, then dropped and counted; it is tried again each "
 		    "second", s->path, why);
 	troubled = 1;
+	sqlite3_busy_timeout(s->db, LATER_MS);
 	return STORE_LATER;
 }
