@@ -176,9 +176,11 @@ static int put_all(struct store *s, struct item *items, size_t n)
 
 enum store_answer store_put(struct store *s, struct item *items, size_t n)
 {
-	int bad = s->db ? put_all(s, items, n) : SQLITE_CANTOPEN;
 	enum store_answer answer;
+	int bad;
 
+	store_look(s);
+	bad = s->db ? put_all(s, items, n) : SQLITE_CANTOPEN;
 	if (!bad) {
 		/* SQLite writes first and makes it visible then: who follows
 		 * (bezoar log --follow) is told now */

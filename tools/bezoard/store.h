@@ -23,7 +23,7 @@
 
 enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
        SQL_META, SQL_SHIFT, SQL_SHIFT_APART, SQL_SHIFT_KERNEL,
-       SQL_SHIFT_DEATHS, SQL_FILE_AT, SQL_FILE_NOTE,
+       SQL_SHIFT_DEATHS, SQL_SHIFT_LOSS, SQL_FILE_AT, SQL_FILE_NOTE,
        SQL_KEEP_AGE, SQL_KEEP_AGE_KERNEL, SQL_KEEP_AGE_DEATHS, SQL_KEEP_SIZE,
        SQL_KEEP_APART, SQL_KEEP_KERNEL,
        SQL_KEEP_DEATHS, SQL_KEEP_PLACES, SQL_OLDEST, SQL_USED,
@@ -36,6 +36,8 @@ struct store {
 	sqlite3 *db;			/* NULL: closed */
 	sqlite3_stmt *sql[SQLS];
 	int lock;			/* descriptor; -1 */
+	dev_t dev;			/* of what is open */
+	ino_t ino;
 	int64_t offset;			/* CLOCK_REALTIME - CLOCK_BOOTTIME */
 	unsigned char boot[16];		/* this one's id */
 	int64_t killed_ns;		/* when the kernel has last said that it

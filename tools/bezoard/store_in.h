@@ -36,6 +36,9 @@ int store_put_death(struct store *s, struct item *item, int64_t now,
 int store_told_late(struct store *s, const struct item *item,
 		    const struct bez_record *r);
 
+/* If the name is another file's by now, or nobody's: begin anew, loudly. */
+void store_look(struct store *s);
+
 /* Out of the way, with a name that says when. -1: it was said why not. */
 int store_aside(const char *path, const char *why);
 

@@ -98,6 +98,9 @@ int store_clock(struct store *s)
 			sqlite3_bind_int64(s->sql[which], 1, by);
 			bad = store_run(s, which);
 		}
+		sqlite3_bind_int64(s->sql[SQL_SHIFT_LOSS], 1, by);
+		if (!bad)
+			bad = store_run(s, SQL_SHIFT_LOSS);
 		if (!bad)
 			say("the clock was set by %lld s; what is in "
 			    "the store keeps its age", (long long)(by / SECOND));

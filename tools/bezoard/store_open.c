@@ -47,6 +47,8 @@ static const char *const sqls[SQLS] = {
 	[SQL_SHIFT_KERNEL] = "UPDATE kernel SET taken = taken + ?1, "
 		"wall_ns = wall_ns + ?1",
 	[SQL_SHIFT_DEATHS] = "UPDATE deaths SET taken = taken + ?",
+	[SQL_SHIFT_LOSS] = "UPDATE meta SET value = value + ? "
+		"WHERE key = 'last loss'",
 	[SQL_FILE_AT] = "SELECT at, torn FROM files WHERE name = ? AND dev = ? AND "
 		"ino = ?",
 	[SQL_FILE_NOTE] = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
@@ -295,6 +297,7 @@ static int not_brought(const struct store *s, char ret_why[256])
 /* 0; 1: it is to be kept aside, *@ret_why; -1: said. */
 static int bring(struct store *s, char ret_why[256])
 {
+	struct stat st;
 	int from, i;
 
 	switch (schema_bring(s->db, schema_steps, schema_version, &from)) {
@@ -323,6 +326,10 @@ static int bring(struct store *s, char ret_why[256])
 			return not_brought(s, ret_why);
 	if (sqlite3_exec(s->db, gone, NULL, NULL, NULL) || sums_open(s))
 		return not_brought(s, ret_why);
+	if (stat(s->path, &st))
+		return not_brought(s, ret_why);
+	s->dev = st.st_dev;
+	s->ino = st.st_ino;
 	store_clock_load(s);
 	store_join_load(s);
 	return 0;
@@ -374,6 +381,37 @@ void store_close(struct store *s)
 	if (s->lock >= 0)
 		close(s->lock);
 	s->lock = -1;
+}
+
+/*
+ * Its log stays under the name that it had, and whoever opens a new one under that takes
+ * it away (or for its own): so all of it goes into the old one first. SQLite does
+ * not do that for one that was moved. Where somebody reads and it cannot be, the old one
+ * is good for a while longer.
+ */
+void store_look(struct store *s)
+{
+	static int said;
+	struct stat st;
+
+	if (!s->db || (!stat(s->path, &st) && st.st_dev == s->dev &&
+		       st.st_ino == s->ino))
+		return;
+	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+				      NULL, NULL)) {
+		if (!said)
+			say("%s HAS BEEN MOVED AWAY, and is used where it is "
+			    "until its log can be closed: %s", s->path,
+			    sqlite3_errmsg(s->db));
+		said = 1;
+		return;
+	}
+	said = 0;
+	say("%s HAS BEEN MOVED AWAY, or is another file now: what was stored is "
+	    "in the old one, and what is there now is used from here on",
+	    s->path);
+	drop(s);
+	store_open(s, s->path);
 }
 
 /* ---------------------------------------------------------------- trouble */
