@@ -5,12 +5,14 @@
 #include <bezoar/bezoar.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kin.h"
@@ -197,6 +199,12 @@ static void kills_itself(void)
 	raise(SIGKILL);
 }
 
+static void waits(void)
+{
+	for (;;)
+		pause();
+}
+
 static void nothing(void)
 {
 }
@@ -289,6 +297,76 @@ static void helped(void)
 	kin_end(&k);
 }
 
+/* Many die at once while somebody holds the store: the daemon does not wait for it
+ * for each. */
+static void locked(void)
+{
+	enum { MANY = 20 };
+	struct timespec began, now;
+	struct bez_record r;
+	pid_t pids[MANY];
+	sqlite3 *db;
+	int i;
+
+	kin_make(&k);
+	kin_start(&k, NULL);
+	for (i = 0; i < MANY; i++)
+		pids[i] = connected(waits);
+	kin_wait(&k, "SELECT n FROM counts WHERE name = 'other version'", MANY);
+	CHECK_EQ(sqlite3_open(k.store, &db), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), 0);
+	r = kin_record(1);
+	CHECK_EQ(kin_send(kin_connect(&k), &r, sizeof(r)), 0);
+	for (i = 0; i < MANY; i++)
+		CHECK_EQ(kill(pids[i], SIGBUS), 0);
+	for (i = 0; i < MANY; i++)
+		wait_for(pids[i], SIGBUS);
+	kin_will_say(&k, "tried again each second");
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	kin_stop(&k);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	CHECKF(now.tv_sec - began.tv_sec < 10, "%d s",
+	       (int)(now.tv_sec - began.tv_sec));
+	CHECK_EQ(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), 0);
+	sqlite3_close(db);
+	kin_end(&k);
+}
+
+/* Its last word is behind much else: it is read before its end is judged. */
+static void behind(void)
+{
+	struct bez_record r;
+	int i, fd;
+	pid_t pid;
+
+	kin_make(&k);
+	kin_start(&k, "--delay", "0", NULL);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		tap_apart();
+		fd = kin_connect(&k);
+		let_in(fd);
+		CHECK_EQ(kill(k.pid, SIGSTOP), 0);
+		r = kin_record(1);
+		r.version = 2;
+		kin_close_record(&r);
+		for (i = 0; i < 100; i++)
+			CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		r = kin_record(2);
+		r.action = BEZ_ACTION_DEFAULT;
+		r.outcome = BEZ_OUTCOME_DEFAULT;
+		kin_close_record(&r);
+		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		raise(SIGBUS);
+	}
+	wait_for(pid, SIGBUS);
+	CHECK_EQ(kill(k.pid, SIGCONT), 0);
+	row(pid, SIGBUS, 1);
+	CHECK(!kin_has_said(&k, LOUD));
+	kin_end(&k);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "a death without a word", .run = untold },
 	{ .name = "of a process that nobody has waited for", .run = zombie },
@@ -298,6 +376,8 @@ static const struct tap_case cases[] = {
 	  .run = others },
 	{ .name = "who dies of something else", .run = unrelated },
 	{ .name = "a death that was told of", .run = told },
+	{ .name = "many at once, and a store that is locked", .run = locked },
+	{ .name = "a last word behind others", .run = behind },
 	{ .name = "who was helped and ends well", .run = helped },
 };
 TAP_MAIN(cases)

@@ -142,6 +142,38 @@ static void strange(void)
 	kin_end(&k);
 }
 
+/* Whose death it was is not for another user to tell. */
+static void others(void)
+{
+	struct bez_record r = left(1);
+	char path[160], sql[256];
+	int i;
+
+	if (getuid())
+		tap_skip("files of other users are to be made: run as root");
+	begin();
+	kin_start(&k, NULL);
+	kin_stop(&k);
+	snprintf(sql, sizeof(sql), "INSERT INTO deaths (taken, boot_id, pid, "
+		 "start_ticks, uid, comm, status, told) VALUES (1, zeroblob(16), "
+		 "%d, 4711, 1000, 'x', 7, 0)", r.pid);
+	kin_change(&k, sql);
+	for (i = 0; i < 2; i++) {
+		r = left((uint64_t)i + 1);
+		r.start_ticks = 4711;
+		memset(r.boot_id, 0, sizeof(r.boot_id));
+		kin_close_record(&r);
+		append(i ? "b" : "a", &r, sizeof(r));
+		snprintf(path, sizeof(path), "%s/%s", folder, i ? "b" : "a");
+		CHECK_EQ(chown(path, i ? 1000 : 65534, (gid_t)-1), 0);
+		kin_start(&k, "--max-age", "0", "--files", folder, NULL);
+		kin_wait(&k, ROWS, i + 1);
+		kin_stop(&k);
+		CHECK_EQ(kin_ask(&k, "SELECT told FROM deaths"), i ? 2 : 0);
+	}
+	kin_end(&k);
+}
+
 static void missing(void)
 {
 	kin_make(&k);
@@ -155,6 +187,7 @@ static const struct tap_case cases[] = {
 	{ .name = "a torn end is said, and passed over", .run = torn },
 	{ .name = "an end that was not there yet", .run = late },
 	{ .name = "what is no file of records", .run = strange },
+	{ .name = "another user's death", .run = others },
 	{ .name = "no such folder", .run = missing },
 };
 TAP_MAIN(cases)

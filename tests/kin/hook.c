@@ -80,7 +80,7 @@ static void each(void)
 	char line[4096];
 	FILE *f;
 
-	begin("60", "{ cat; echo; } >>%s");
+	begin("60", "cat >>%s");
 	send_some(1, 3);
 	lines(3);
 	send_again();
@@ -181,6 +181,76 @@ static void endless(void)
 	kin_end(&k);
 }
 
+/* What it leaves behind ends with it. */
+static void leaves(void)
+{
+	char pid[160];
+
+	begin("60", "sleep 1000 & echo $! >%s.pid; echo next >>%s");
+	snprintf(pid, sizeof(pid), "%s.pid", out);
+	send_some(1, 1);
+	lines(1);
+	while (!is_over(pid))
+		poll(NULL, 0, 5);
+	kin_end(&k);
+}
+
+/* One user has a hundred: of another the first is the next, and is said. */
+static void in_turns(void)
+{
+	char gate[128];
+	pid_t pid;
+	int way, status;
+
+	if (getuid())
+		tap_skip("two users are wanted: run as root");
+	kin_make(&k);
+	CHECK_EQ(chmod(k.folder, 0755), 0);
+	snprintf(out, sizeof(out), "%s/out", k.folder);
+	snprintf(gate, sizeof(gate), "%s/gate", k.folder);
+	CHECK_EQ(mkfifo(gate, 0600), 0);
+	snprintf(command, sizeof(command), "read it; cat %s; echo \"$it\" >>%s",
+		 gate, out);
+	kin_start(&k, "--delay", "1", "--exec", command, NULL);
+	send_some(1, 100);
+	kin_wait(&k, "SELECT n FROM counts WHERE name = 'hook dropped'",
+		 100 - 65);
+	pid = fork();
+	if (!pid) {
+		tap_apart();
+		if (setuid(65534))
+			_exit(1);
+		send_some(4711, 4711);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	kin_will_say(&k, "0x1267000");
+	/* the one that runs, and perhaps one of before */
+	for (status = 1; status <= 3; status++) {
+		way = open(gate, O_WRONLY);
+		CHECK(way >= 0);
+		close(way);
+		if (strstr(lines(status), "\"id\":4711,"))
+			break;
+	}
+	CHECK(status <= 3);
+	kin_end(&k);
+}
+
+/* Who has started the daemon did not want to know of children. */
+static void ignored(void)
+{
+	begin("60", "cat >>%s");
+	kin_stop(&k);
+	signal(SIGCHLD, SIG_IGN);
+	kin_start(&k, "--delay", "1", "--exec", command, NULL);
+	signal(SIGCHLD, SIG_DFL);
+	send_some(1, 3);
+	lines(3);
+	kin_end(&k);
+}
+
 static void fails(void)
 {
 	begin("60", "echo x >>%s; exit 3");
@@ -217,6 +287,9 @@ static const struct tap_case cases[] = {
 	{ .name = "nothing of the daemon's is left", .run = clean },
 	{ .name = "one at a time, a bounded number", .run = many },
 	{ .name = "one that does not end", .run = endless },
+	{ .name = "what it leaves behind", .run = leaves },
+	{ .name = "users in turn", .run = in_turns },
+	{ .name = "children that were ignored", .run = ignored },
 	{ .name = "one that fails", .run = fails },
 	{ .name = "for a death", .run = death },
 };

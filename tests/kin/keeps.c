@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,14 +141,17 @@ static void corrupt_later(void)
 	/* another index than the rows want is found when they are put */
 	damage(4096, 11 * 4096);
 	fd = kin_connect(&k);
-	for (i = 1000; !kin_has_said(&k, "CANNOT BE USED"); i++) {
+	/* which takes some; the words are looked for seldom */
+	for (i = 1000; i % 64 || !kin_has_said(&k, "CANNOT BE USED"); i++) {
 		r = kin_record(i);
 		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
 		CHECK(kin_acks(fd, 1) == r.digest);
 	}
 	CHECK_EQ(asides(), 1);
-	/* that one was put into the new one */
+	/* that one was put into the new one, and none after it is missing */
 	CHECK_EQ(kin_ask(&k, "SELECT max(id) FROM records"), i - 1);
+	CHECK_EQ(kin_ask(&k, "SELECT max(id) - min(id) + 1 - count(*) FROM "
+			 "records"), 0);
 	kin_end(&k);
 }
 
@@ -219,6 +223,53 @@ static void full(void)
 	kin_end(&k);
 }
 
+/* No room to make it what it is to be: it stays what it was, and where it is. */
+static void full_at_first(void)
+{
+	struct rlimit small = { 12000, RLIM_INFINITY },
+		      large = { RLIM_INFINITY, RLIM_INFINITY };
+	sqlite3 *reader;
+
+	made_with(3);
+	kin_change(&k, "DROP TABLE kernel; DROP TABLE deaths; DROP TABLE places;"
+		   "UPDATE meta SET value = 1 WHERE key = 'schema'");
+	/* the index of the log is there, for who reads: it is larger */
+	CHECK_EQ(sqlite3_open(k.store, &reader), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(reader, ROWS, NULL, NULL, NULL), SQLITE_OK);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+	kin_refuses(&k, 1, NULL);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &large), 0);
+	sqlite3_close(reader);
+	CHECK(!kin_has_said(&k, "CANNOT BE USED"));
+	kin_start(&k, NULL);
+	CHECK(kin_has_said(&k, "was of version 1"));
+	CHECK_EQ(kin_ask(&k, ROWS), 3);
+	kin_end(&k);
+}
+
+/* Somebody takes it away while it is used: a new one is begun, and that is said. */
+static void moved(void)
+{
+	char away[128];
+	int fd;
+
+	made_with(2);
+	kin_start(&k, "--delay", "0", NULL);
+	fd = kin_connect(&k);
+	put(fd, 10, 11);
+	snprintf(away, sizeof(away), "%s/away.db", k.folder);
+	CHECK_EQ(rename(k.store, away), 0);
+	put(fd, 20, 22);
+	CHECK(kin_has_said(&k, "HAS BEEN MOVED AWAY"));
+	CHECK_EQ(kin_ask(&k, ROWS), 3);
+	CHECK_EQ(kin_ask(&k, "SELECT min(id) FROM records"), 20);
+	kin_stop(&k);
+	/* and what was taken before is all in the old one */
+	CHECK_EQ(rename(away, k.store), 0);
+	CHECK_EQ(kin_ask(&k, ROWS), 4);
+	kin_end(&k);
+}
+
 static void by_size(void)
 {
 	struct bez_record r;
@@ -243,6 +294,40 @@ static void by_size(void)
 	kin_end(&k);
 }
 
+/* A stranger who fills it takes nothing from others, nor of what the kernel said. */
+static void by_user(void)
+{
+	struct bez_record r;
+	uint64_t i;
+	int fd;
+
+	kin_make(&k);
+	kin_start(&k, "--max-size", "1", "--delay", "5", NULL);
+	fd = kin_connect(&k);
+	put(fd, 1, 10);
+	close(fd);
+	kin_stop(&k);
+	kin_change(&k, "UPDATE records SET uid = 4711;"
+		   "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 "
+		   "FROM n WHERE i < 99) INSERT INTO kernel (taken, boot_id, "
+		   "seq, wall_ns, kind, frame, dimm, pid, text) SELECT (SELECT "
+		   "max(taken) FROM records), x'00', i, 1, 'poison', i, '', 0, "
+		   "x'00' FROM n");
+	kin_start(&k, "--max-size", "1", NULL);
+	fd = kin_connect(&k);
+	for (i = 100; i <= 5000; i++) {
+		r = kin_record(i);
+		CHECK_EQ(send(fd, &r, sizeof(r), 0), sizeof(r));
+	}
+	kin_wait(&k, "SELECT max(id) FROM records", 5000);
+	kin_stop(&k);
+	CHECK(kin_count(&k, "retired") > 0);
+	CHECK_EQ(kin_ask(&k, ROWS " WHERE uid = 4711"), 10);
+	CHECK_EQ(kin_ask(&k, "SELECT count(*) FROM kernel"), 100);
+	CHECK(kin_ask(&k, "PRAGMA page_count") * 4096 < 3 << 20);
+	kin_end(&k);
+}
+
 static void by_age(void)
 {
 	made_with(10);
@@ -261,10 +346,14 @@ static void clock_set(void)
 	made_with(10);
 	kin_change(&k, "UPDATE meta SET value = value - 48 * " HOUR
 		       " WHERE key = 'offset';"
-		       "UPDATE records SET taken = taken - 48 * " HOUR);
+		       "UPDATE records SET taken = taken - 48 * " HOUR ";"
+		       "UPDATE meta SET value = value - 48 * " HOUR
+		       " WHERE key = 'last loss'");
 	kin_start(&k, "--max-age", "1", NULL);
 	kin_will_say(&k, "the clock was set by 172");
 	kin_stop(&k);
+	CHECK_EQ(kin_ask(&k, "SELECT abs(value / 1000000000 - strftime('%s')) "
+			     "< 60 FROM meta WHERE key = 'last loss'"), 1);
 	CHECK_EQ(kin_ask(&k, ROWS), 10);
 	CHECK_EQ(kin_ask(&k, "SELECT max(abs(taken / 1000000000 - "
 			     "strftime('%s'))) < 60 FROM records"), 1);
@@ -283,7 +372,10 @@ static const struct tap_case cases[] = {
 	{ .name = "read-only: kept aside", .run = read_only },
 	{ .name = "there is one daemon for a store and a socket", .run = two },
 	{ .name = "no room on the disk", .run = full },
+	{ .name = "no room for a newer version", .run = full_at_first },
+	{ .name = "moved away while it is used", .run = moved },
 	{ .name = "the oldest go by size", .run = by_size },
+	{ .name = "of the user who has most", .run = by_user },
 	{ .name = "the oldest go by age", .run = by_age },
 	{ .name = "a clock that is set makes nothing older",
 	  .run = clock_set },

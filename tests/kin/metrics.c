@@ -554,6 +554,31 @@ static void nowhere(void)
 	kin_end(&k);
 }
 
+/* A store that is gone and cannot be had again is not a healthy one. */
+static void no_store(void)
+{
+	struct bez_record r = kin_record(1);
+	char sub[96], away[96];
+
+	make();
+	snprintf(sub, sizeof(sub), "%s/sub", k.folder);
+	snprintf(away, sizeof(away), "%s/away", k.folder);
+	snprintf(k.store, sizeof(k.store), "%s/sub/db", k.folder);
+	CHECK_EQ(mkdir(sub, 0755), 0);
+	kin_start(&k, "--metrics", file, "--delay", "1", NULL);
+	will_be("bezoar_store_failing", 0);
+	CHECK_EQ(rename(sub, away), 0);
+	CHECK_EQ(kin_send(kin_connect(&k), &r, sizeof(r)), 0);
+	will_be("bezoar_store_failing", 1);
+	CHECK_EQ(value("bezoar_up"), 1);
+	CHECK(strstr(text, "bezoar_build_info{"));
+	/* and when it can */
+	CHECK_EQ(rename(away, sub), 0);
+	will_be("bezoar_store_failing", 0);
+	CHECK_EQ(kin_ask(&k, "SELECT count(*) FROM records"), 1);
+	kin_end(&k);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "records are counted, and nobody is named", .run = counted },
 	{ .name = "promtool has nothing to say of it", .run = promtool },
@@ -566,5 +591,6 @@ static const struct tap_case cases[] = {
 	  .run = seldom },
 	{ .name = "what is latched", .run = latched },
 	{ .name = "nowhere to write it to", .run = nowhere },
+	{ .name = "no store any more", .run = no_store },
 };
 TAP_MAIN(cases)

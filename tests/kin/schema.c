@@ -79,6 +79,8 @@ static void fails(void)
 
 	CHECK_EQ(schema_bring(db, steps, 2, &was), SCHEMA_OK);
 	CHECK_EQ(schema_bring(db, steps, 4, &was), SCHEMA_FAILED);
+	CHECK_EQ(sqlite3_errcode(db), SQLITE_ERROR);
+	sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	CHECK_EQ(schema_of(db), 2);
 	CHECK_EQ(ask(db, "SELECT count(*) FROM b"), -1);
 	CHECK_EQ(ask(db, "SELECT count(*) FROM c"), -1);

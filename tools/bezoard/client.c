@@ -9,6 +9,7 @@
 
 #define SECOND		1000000000u
 #define TURN		16		/* packets */
+#define DRAIN		64		/* turns: more than a socket holds */
 #define ANSWERS		65536		/* bytes in the kernel for each who does not
 					 * read them */
 
@@ -95,7 +96,7 @@ static void come(struct clients *c, int fd)
 		.sender = { .pid = peer.pid, .uid = peer.uid },
 	};
 	judge_know(&new->sender);
-	event.data.u32 = (uint32_t)(new - c->client);
+	event.data.u64 = (uint64_t)(new - c->client);
 	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event))
 		drop(c, new);
 }
@@ -190,6 +191,17 @@ void client_turn(struct clients *c, uint32_t i)
 		take(c, client, bytes, (size_t)len,
 		     !!(msg.msg_flags & MSG_TRUNC), now);
 	}
+}
+
+void clients_drain(struct clients *c, struct held_by by)
+{
+	uint32_t i;
+	int n;
+
+	for (i = 0; i < c->most; i++)
+		for (n = 0; n < DRAIN && c->client[i].fd >= 0 &&
+			    c->client[i].held.generation == by.generation; n++)
+			client_turn(c, i);
 }
 
 int client_tell(struct clients *c, uint32_t i, uint64_t generation,

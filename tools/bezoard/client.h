@@ -41,6 +41,8 @@ void clients_init(struct clients *c, int epoll, struct batch *batch,
 void clients_accept(struct clients *c, int listener);
 /* A turn of client @i, which may have something to be read. */
 void client_turn(struct clients *c, uint32_t i);
+/* Who has that process: all that they have sent, as far as it has an end. */
+void clients_drain(struct clients *c, struct held_by by);
 void clients_close(struct clients *c);
 
 /* -1: it does not read what it is told, and so was not told. Who has gone needs

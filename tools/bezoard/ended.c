@@ -98,9 +98,11 @@ int ended_hold(int connection, pid_t pid, struct ended_stat *ret)
 	socklen_t len = sizeof(int);
 	int fd = -1;
 
-	if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) ||
-	    fd < 0)
-		return by_number(pid, ret);
+	/* where it is known and says no it has ended, and the number may be another's */
+	if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &fd, &len))
+		return errno == ENOPROTOOPT ? by_number(pid, ret) : -1;
+	if (fd < 0)
+		return -1;
 	/* That is the right one. Is the number still its own? Who is over by now has
 	 * no name any more, but an end. */
 	if (ended_stat(pid, ret) ||

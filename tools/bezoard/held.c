@@ -2,6 +2,7 @@
 #include "held.h"
 
 #include <bezoar/bezoar.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,8 +15,9 @@
 #define SECOND		1000000000ull
 #define LINGER		(10 * SECOND)	/* connected no more, but alive */
 #define PATIENCE	(10 * SECOND)	/* until a parent has waited for it */
-#define WORD		(SECOND / 4)	/* what is sent before the end is read
-					 * and stored after it */
+#define WORD		(2 * SECOND)	/* what is sent before the end is read
+					 * after it, where a child holds the
+					 * connection, which has no end then */
 #define RECENT		(5 * SECOND)	/* such a record is its last word */
 #define SPARE		32		/* descriptors that are left for others */
 #define OF_SHELLS	128		/* + signal: a shell's status */
@@ -29,6 +31,13 @@ void helds_init(struct helds *h, int epoll, struct batch *batch)
 	h->generations = h->due_ns = 0;
 	for (i = 0; i < HELD_MOST; i++)
 		h->held[i] = (struct held){ .fd = -1 };
+}
+
+/* With the generation: of who had the place before, epoll may tell later. */
+static uint64_t event_of(const struct helds *h, const struct held *held)
+{
+	return (held->generation & UINT32_MAX) << 32 |
+	       (HELD_EVENT + (uint32_t)(held - h->held));
 }
 
 static void drop(struct held *held)
@@ -103,7 +112,7 @@ static struct held *add(struct helds *h, int fd, const struct ended_stat *stat,
 		.uid = uid, .start_ticks = stat->start_ticks,
 	};
 	memcpy(held->comm, stat->comm, sizeof(held->comm));
-	event.data.u32 = HELD_EVENT + (uint32_t)(held - h->held);
+	event.data.u64 = event_of(h, held);
 	if (!epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event))
 		return held;
 	drop(held);
@@ -160,8 +169,9 @@ void held_leave(struct helds *h, struct held_by by)
 	if (!by.generation || held->generation != by.generation)
 		return;
 	held->connections--;
-	if (!held->connections && !held->has_ended)
-		due(h, held, LINGER);
+	/* all was read; what came of it is put before the rest */
+	if (!held->connections)
+		due(h, held, held->has_ended ? h->batch->delay_ns : LINGER);
 }
 
 static void has_ended(struct helds *h, struct held *held, int32_t status)
@@ -169,26 +179,30 @@ static void has_ended(struct helds *h, struct held *held, int32_t status)
 	epoll_ctl(h->epoll, EPOLL_CTL_DEL, held->fd, NULL);
 	held->has_ended = 1;
 	held->status = status;
-	/* what it has sent is in the sockets, or in the batch */
-	due(h, held, h->batch->delay_ns + WORD);
+	/* what it has sent is in the batch, or in the sockets up to their ends */
+	due(h, held, h->batch->delay_ns + (held->connections ? WORD : 0));
 }
 
-void held_event(struct helds *h, uint32_t i, uint32_t events)
+int held_event(struct helds *h, uint32_t i, uint32_t generation,
+	       uint32_t events, struct held_by *ret_by)
 {
-	/* 0: when it has been waited for (EPOLLHUP) */
-	struct epoll_event gone = { .data.u32 = HELD_EVENT + i };
 	struct held *held = &h->held[i];
+	/* 0: when it has been waited for (EPOLLHUP) */
+	struct epoll_event gone = { .data.u64 = event_of(h, held) };
 	int32_t status = -1;
 
-	if (held->fd < 0 || held->has_ended)
-		return;
+	if (held->fd < 0 || held->has_ended ||
+	    (uint32_t)held->generation != generation)
+		return 0;
 	if (ended_how(held->fd, held->pid, held->start_ticks, held->uid,
 		      &status) != ENDED_LATER || (events & EPOLLHUP)) {
 		has_ended(h, held, status);
-		return;
+		*ret_by = (struct held_by){ i, held->generation };
+		return 1;
 	}
 	epoll_ctl(h->epoll, EPOLL_CTL_MOD, held->fd, &gone);
 	due(h, held, PATIENCE);
+	return 0;
 }
 
 static int of_sigbus(int32_t status)
@@ -204,9 +218,6 @@ static int judge_end(struct helds *h, struct held *held)
 	struct item *item;
 	int is_word;
 
-	/* its last record may be in there: it is not known yet */
-	if (h->batch->n && batch_put(h->batch))
-		return 0;
 	if (!of_sigbus(held->status) && !held->shuts_down &&
 	    !(held->status == -1 && held->says_end))
 		return 1;
@@ -230,63 +241,107 @@ static int judge_end(struct helds *h, struct held *held)
 	return 1;
 }
 
-static void on_time(struct helds *h, struct held *held)
+/* It has ended, be it that epoll was not asked yet. */
+static int is_over(const struct held *held)
+{
+	struct pollfd end = { .fd = held->fd, .events = POLLIN };
+
+	return poll(&end, 1, 0) == 1;
+}
+
+/* 0: there is no room for its end. */
+static int on_time(struct helds *h, struct held *held)
 {
 	int32_t status = -1;
 
-	if (held->has_ended) {
-		if (judge_end(h, held))
-			drop(held);
-		else
-			due(h, held, SECOND);
-		return;
+	if (!held->has_ended && is_over(held)) {
+		/* nobody may have waited for it in all that time */
+		ended_how(held->fd, held->pid, held->start_ticks, held->uid,
+			  &status);
+		has_ended(h, held, status);
+		return 1;
 	}
-	/* ended, and nobody has waited for it in all that time; or it lives on */
-	if (ended_how(held->fd, held->pid, held->start_ticks, held->uid,
-		      &status) == ENDED_LATER)
-		has_ended(h, held, -1);
-	else
-		drop(held);
+	/* or it lives on, without this one */
+	if (held->has_ended && !judge_end(h, held))
+		return 0;
+	drop(held);
+	return 1;
+}
+
+/* Last records may be in the batch, whose numbers are not known yet: it is put once
+ * for all. 0: the store has no room, which is tried again when that is due. */
+static int flush(const struct helds *h, uint64_t now)
+{
+	uint32_t i;
+
+	for (i = 0; i < HELD_MOST; i++) {
+		const struct held *held = &h->held[i];
+
+		if (held->fd >= 0 && held->has_ended && held->due_ns <= now)
+			return !h->batch->n ||
+			       (!h->batch->fails && !batch_put(h->batch));
+	}
+	return 1;
 }
 
 void held_time(struct helds *h)
 {
 	uint64_t now = clock_now();
+	int room = flush(h, now);
 	uint32_t i;
 
 	for (i = 0; i < HELD_MOST; i++) {
 		struct held *held = &h->held[i];
 
-		if (held->fd >= 0 && held->due_ns && held->due_ns <= now)
-			on_time(h, held);
+		if (held->fd < 0 || !held->due_ns || held->due_ns > now)
+			continue;
+		if (room)
+			room = on_time(h, held);
+		if (!room)
+			held->due_ns = now + SECOND;
 	}
 	first_due(h);
+}
+
+/* Whose number it is: his that began when the record says so, or his that lives. */
+static struct held *teller(struct helds *h, int32_t pid, uint64_t start_ticks)
+{
+	struct held *best = NULL;
+	uint32_t i;
+
+	for (i = 0; i < HELD_MOST; i++) {
+		struct held *held = &h->held[i];
+
+		if (held->fd < 0 || held->pid != pid)
+			continue;
+		if (start_ticks && held->start_ticks == start_ticks)
+			return held;
+		if (!best || best->has_ended)
+			best = held;
+	}
+	return best;
 }
 
 void held_told(struct helds *h, const struct item *item)
 {
 	struct bez_record r;
-	uint32_t i;
+	struct held *held;
 
-	for (i = 0; i < HELD_MOST; i++) {
-		struct held *held = &h->held[i];
-
-		if (held->fd < 0 || held->pid != item->pid)
-			continue;
-		memcpy(&r, item->raw, sizeof(r));
-		held->last = item->number;
-		held->last_ns = clock_now();
-		held->shuts_down = r.action == BEZ_ACTION_SHUTDOWN;
-		held->says_end = held->shuts_down ||
-				 r.action == BEZ_ACTION_DEFAULT;
+	memcpy(&r, item->raw, sizeof(r));
+	held = teller(h, item->pid, r.start_ticks);
+	if (!held)
 		return;
-	}
+	held->last = item->number;
+	held->last_ns = clock_now();
+	held->shuts_down = r.action == BEZ_ACTION_SHUTDOWN;
+	held->says_end = held->shuts_down || r.action == BEZ_ACTION_DEFAULT;
 }
 
 void helds_close(struct helds *h)
 {
 	uint32_t i;
 
+	flush(h, UINT64_MAX);
 	for (i = 0; i < HELD_MOST; i++) {
 		struct held *held = &h->held[i];
 

@@ -10,7 +10,8 @@
 #include "batch.h"
 
 #define HELD_MOST	512
-#define HELD_EVENT	0x10000u	/* + number: in epoll's data */
+#define HELD_EVENT	0x10000u	/* + number: in epoll's data, and above that
+					 * 32 bits of its generation */
 
 /* What a connection has of its process. */
 struct held_by {
@@ -50,8 +51,10 @@ void helds_init(struct helds *h, int epoll, struct batch *batch);
 struct held_by held_take(struct helds *h, int connection, pid_t pid, uid_t uid);
 /* One of its connections is closed. */
 void held_leave(struct helds *h, struct held_by by);
-/* epoll says that of it. */
-void held_event(struct helds *h, uint32_t i, uint32_t events);
+/* epoll says that of it. 1: it has ended, and what it has sent is to be read now: that
+ * of the connections with *@ret_by. */
+int held_event(struct helds *h, uint32_t i, uint32_t generation,
+	       uint32_t events, struct held_by *ret_by);
 /* h->due_ns has come. */
 void held_time(struct helds *h);
 /* A record is stored. */

@@ -40,7 +40,8 @@ static int filled(const char *json)
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
 		return -1;
-	if (write(ends[1], json, len) != (ssize_t)len) {
+	if (write(ends[1], json, len) != (ssize_t)len ||
+	    write(ends[1], "\n", 1) != 1) {
 		close(ends[0]);
 		ends[0] = -1;
 	}
@@ -101,7 +102,7 @@ static void failed(struct hook *h)
 /* -1: it could not be begun, which was said. */
 static int begin(struct hook *h, const char *json)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u32 = h->event };
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = h->event };
 	int input = filled(json), bad = input < 0 ? errno : 0;
 
 	if (!bad)
@@ -123,37 +124,87 @@ static int begin(struct hook *h, const char *json)
 	return 0;
 }
 
+static void take_out(struct hook *h, uint32_t i)
+{
+	h->n--;
+	memmove(&h->waiting[i], &h->waiting[i + 1],
+		(h->n - i) * sizeof(h->waiting[0]));
+}
+
 static void next(struct hook *h)
 {
 	while (h->n && !h->pid) {
-		char *json = h->waiting[h->first];
+		uint32_t first = 0, i;
+		char *json;
 
-		h->first = (h->first + 1) % HOOK_MOST;
-		h->n--;
+		for (i = 1; i < h->n; i++)
+			if (h->waiting[i].round < h->waiting[first].round)
+				first = i;
+		json = h->waiting[first].json;
+		h->round = h->waiting[first].round;
+		take_out(h, first);
 		begin(h, json);
 		free(json);
 	}
 }
 
-void hook_run(struct hook *h, char *json)
+/* What waits longest without it is dropped, be it the new one. */
+static int make_room(struct hook *h, uint64_t round)
 {
-	if (!json || !h->command || h->n == HOOK_MOST) {
-		if (h->command)
-			batch_count(h->batch, COUNT_HOOK_DROPPED, 1);
+	uint32_t last = 0, i;
+
+	for (i = 1; i < h->n; i++)
+		if (h->waiting[i].round >= h->waiting[last].round)
+			last = i;
+	if (h->waiting[last].round <= round)
+		return -1;
+	free(h->waiting[last].json);
+	take_out(h, last);
+	return 0;
+}
+
+void hook_run(struct hook *h, uint32_t uid, char *json)
+{
+	uint64_t round = h->round + 1;
+	uint32_t i;
+
+	if (!h->command) {
 		free(json);
 		return;
 	}
-	h->waiting[(h->first + h->n++) % HOOK_MOST] = json;
+	for (i = 0; i < h->n; i++)
+		if (h->waiting[i].uid == uid && h->waiting[i].round >= round)
+			round = h->waiting[i].round + 1;
+	if (!json || h->n == HOOK_MOST) {
+		batch_count(h->batch, COUNT_HOOK_DROPPED, 1);
+		if (!json || make_room(h, round)) {
+			free(json);
+			return;
+		}
+	}
+	h->waiting[h->n++] = (struct hook_wait){ json, uid, round };
 	next(h);
 }
 
 /* 1: it has ended, and was waited for. */
 static int reap(struct hook *h)
 {
-	int status;
+	int status = 0, gone = 0;
+	siginfo_t info;
 
-	if (!h->pid || waitpid(h->pid, &status, WNOHANG) != h->pid)
+	memset(&info, 0, sizeof(info));
+	if (!h->pid)
 		return 0;
+	if (waitid(P_PID, (id_t)h->pid, &info, WEXITED | WNOHANG | WNOWAIT))
+		gone = errno == ECHILD;	/* somebody else has */
+	if (!gone && info.si_pid != h->pid)
+		return 0;
+	/* what it has left goes with it: as long as it was not waited for its number
+	 * is its own */
+	if (!gone) {
+		kill(-h->pid, SIGKILL);
+		waitpid(h->pid, &status, 0);
+	}
 	if (h->was_killed)
 		say("--exec: it took more than %llu seconds, and was killed",
 		    (unsigned long long)(h->limit_ns / SECOND));
@@ -197,11 +248,8 @@ void hook_close(struct hook *h)
 
 	if (h->n)
 		batch_count(h->batch, COUNT_HOOK_DROPPED, h->n);
-	while (h->n) {
-		free(h->waiting[h->first]);
-		h->first = (h->first + 1) % HOOK_MOST;
-		h->n--;
-	}
+	while (h->n)
+		free(h->waiting[--h->n].json);
 	if (!h->pid)
 		return;
 	poll(&end, 1, LAST_MS);

@@ -21,14 +21,20 @@ struct hook {
 	int was_killed;
 	uint64_t end_ns;		/* when it is killed, of clock_now() */
 	uint64_t due_ns;		/* when to look after it; 0 */
-	size_t first, n;
-	char *waiting[HOOK_MOST];	/* JSON, one line each */
+	uint32_t n;
+	/* In turns by user: the first of each before the second of any. */
+	uint64_t round;			/* of the last that was run */
+	struct hook_wait {
+		char *json;		/* one line */
+		uint32_t uid;		/* whom it is about */
+		uint64_t round;
+	} waiting[HOOK_MOST];		/* in the order in which they came */
 };
 
 void hook_init(struct hook *h, const char *command, uint64_t limit_ns,
 	       int epoll, uint32_t event, struct batch *batch);
 /* Takes @json over, which may be NULL: there was no memory. */
-void hook_run(struct hook *h, char *json);
+void hook_run(struct hook *h, uint32_t uid, char *json);
 /* The one that runs has ended. */
 void hook_event(struct hook *h);
 /* h->due_ns has come. */

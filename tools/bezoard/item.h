@@ -99,13 +99,17 @@ enum count {
 	COUNT_UNHELD,		/* who connected and could not be held */
 	COUNT_HOOK_DROPPED,	/* of which --exec was not run: too many */
 	COUNT_HOOK_FAILED,	/* it ended badly, or had to be ended */
-	COUNT_UNSAID,		/* records of which nothing was said: too many */
+	COUNT_UNSAID,		/* of which nothing was said: too many, or
+				 * nobody reads it */
 	COUNTS
 };
 
 extern const char *const count_names[COUNTS];
 
-/* "bezoard: ..." on standard error: for the journal, or whoever started it. */
+/* "bezoard: ..." on standard error: for the journal, or whoever started it. It does
+ * not wait: where there is no room it is not said. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* What nobody had room for, here or in the journal, and is not counted yet. */
+extern uint64_t unsaid;
 
 #endif

@@ -23,6 +23,7 @@ void klog_open(struct klog *k, const char *path)
 {
 	k->fd = -1;
 	k->due_ns = 0;
+	kmsg_page = (uint64_t)sysconf(_SC_PAGESIZE);
 	if (!path)
 		return;
 	k->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);

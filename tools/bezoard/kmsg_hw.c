@@ -9,15 +9,16 @@
 #include "kmsg_in.h"
 
 #define LINES_MOST	64		/* of one event */
-#define FRAME_SHIFT	12
 
 /* Bits of MCi_STATUS. */
 #define STATUS_UC	(1ull << 61)
 #define STATUS_ADDRV	(1ull << 58)
 
+uint64_t kmsg_page = 4096;
+
 static void address(struct kmsg_said *said, uint64_t addr)
 {
-	said->frame = (int64_t)(addr >> FRAME_SHIFT);
+	said->frame = (int64_t)(addr / kmsg_page);
 }
 
 /* ---------------------------------------------------------------------- EDAC */
@@ -98,8 +99,11 @@ int kmsg_edac(struct piece_of p, struct kmsg_said *said)
 		said->kind = KMSG_CORRECTED;
 	else
 		return 0;
-	/* a process may be called so, and crash: "NAME[12]: segfault at ..." */
-	if (p.end - p.at < 2 || p.at[0] != ' ' || p.at[1] == '[')
+	/* a process may be called so, and crash: "NAME[12]: segfault at ...", or want
+	 * memory: "NAME invoked oom-killer: ..." */
+	if (p.end - p.at < 2 || p.at[0] != ' ' ||
+	    !((p.at[1] | 0x20) >= 'a' && (p.at[1] | 0x20) <= 'z') ||
+	    p.end[-1] != ')')
 		return 0;
 	return place(p, said);
 }

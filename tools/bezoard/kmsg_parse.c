@@ -103,7 +103,15 @@ void kmsg_add_text(struct kmsg_said *said, struct piece_of text)
 	said->len = (uint16_t)(said->len + len);
 }
 
-/* --------------------------------------------------------- memory_failure() */
+/* --------------------------------------------------------- memory_failure()
+ *
+ * The name of a process stands at the beginning of lines of others ("NAME[12]: segfault
+ * at ... in FILE[...]"), has up to 15 bytes, and may look like the beginning of any of
+ * these; the name of the file has more. So each is known by its end, too, where such
+ * lines have a bracket, or what no name can bring there.
+ */
+
+#define NAME_MOST	60		/* 15 bytes, as the log escapes them */
 
 static int frame(struct piece_of *p, struct kmsg_said *said)
 {
@@ -113,6 +121,34 @@ static int frame(struct piece_of *p, struct kmsg_said *said)
 		return 0;
 	said->frame = (int64_t)n;
 	return 1;
+}
+
+/* Words without numbers, brackets or colons, to the end. */
+static int is_words(struct piece_of p)
+{
+	for (; p.at < p.end; p.at++)
+		if (!((*p.at | 0x20) >= 'a' && (*p.at | 0x20) <= 'z') &&
+		    *p.at != ' ' && *p.at != '-' && *p.at != '\'' &&
+		    *p.at != '.')
+			return 0;
+	return 1;
+}
+
+/* "...: Recovered", and the others of action_name[]. */
+static int is_result(struct piece_of p)
+{
+	static const char *const results[] = {
+		": Ignored", ": Failed", ": Delayed", ": Recovered",
+	};
+	size_t i, len;
+
+	for (i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
+		len = strlen(results[i]);
+		if ((size_t)(p.end - p.at) > len &&
+		    !memcmp(p.end - len, results[i], len))
+			return 1;
+	}
+	return 0;
 }
 
 /*
@@ -131,6 +167,7 @@ static int whose(struct piece_of p, const char *tail, struct kmsg_said *said)
 	while (number.at > p.at && digit(number.at[-1]) < 10)
 		number.at--;
 	if (number.at == p.at || number.at[-1] != ':' ||
+	    number.at - p.at > NAME_MOST + 1 ||
 	    !kmsg_decimal(&number, &pid) || !pid || pid > INT32_MAX)
 		return 0;
 	said->pid = (int32_t)pid;
@@ -149,7 +186,8 @@ static void fate(struct piece_of p, struct kmsg_said *said)
 
 	said->kind = KMSG_POISON;
 	if (kmsg_word(&rest, "recovery action for ")) {
-		said->kind = KMSG_HANDLED;
+		if (is_result(rest))
+			said->kind = KMSG_HANDLED;
 		return;
 	}
 	if (!kmsg_word(&rest, "Sending SIGBUS to ") &&
@@ -161,16 +199,22 @@ static void fate(struct piece_of p, struct kmsg_said *said)
 			said->kind = KMSG_KILLED;
 }
 
-/* "Unpoison: Software-unpoisoned page 0x1234", and others of it: of a test. */
+/* "Unpoison: Software-unpoisoned page 0x1234", later "Unpoison: 0x1234: software-
+ * unpoisoned page", and others of both: of a test. */
 static int unpoison(struct piece_of p, struct kmsg_said *said)
 {
-	const char *at = kmsg_find(p, "0x");
+	struct piece_of before = p;
+	int first;
 
-	if (!at)
-		return 0;
-	p.at = at + 2;
 	said->kind = KMSG_HANDLED;
-	return frame(&p, said);
+	before.end = kmsg_find(p, "0x");
+	if (!before.end || !is_words(before))
+		return 0;
+	first = before.end == p.at;
+	p.at = before.end + 2;
+	if (!frame(&p, said))
+		return 0;
+	return first ? kmsg_word(&p, ": ") && is_words(p) : p.at == p.end;
 }
 
 static int offline(struct piece_of p, struct kmsg_said *said)
@@ -184,7 +228,8 @@ static int offline(struct piece_of p, struct kmsg_said *said)
 	for (i = 0; i < sizeof(begin) / sizeof(begin[0]); i++)
 		if (kmsg_word(&p, begin[i])) {
 			said->kind = KMSG_OFFLINE;
-			return frame(&p, said);
+			return frame(&p, said) &&
+			       (kmsg_word(&p, ": ") || kmsg_word(&p, " "));
 		}
 	return 0;
 }
@@ -213,12 +258,16 @@ static int killed_again(struct piece_of p, struct kmsg_said *said)
 	static const char fault[] = " fault at ";
 	const char *at = NULL, *next;
 	struct piece_of from = p;
+	uint64_t addr;
 
 	while ((next = kmsg_find(from, fault))) {
 		at = next;
 		from.at = next + 1;
 	}
 	if (!at)
+		return 0;
+	from.at = at + strlen(fault);
+	if (!kmsg_hex(&from, &addr) || from.at != from.end)
 		return 0;
 	p.end = at;
 	said->kind = KMSG_KILLED;

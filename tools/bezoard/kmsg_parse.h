@@ -57,6 +57,10 @@ struct kmsg {
 	uint64_t status;
 };
 
+/* Bytes of a page of the kernel that speaks, 4096 if nobody says otherwise: for those
+ * lines that have addresses, and not frames. */
+extern uint64_t kmsg_page;
+
 /* One record of /dev/kmsg. 1: *@ret is what was said, by it, or up to it by those
  * before. 0: nothing, or not all of it yet. */
 int kmsg_take(struct kmsg *k, const char *bytes, size_t len,

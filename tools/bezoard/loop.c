@@ -40,7 +40,7 @@ static struct loop {
 
 static int watch(int fd, uint32_t what)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u32 = what };
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = what };
 
 	return epoll_ctl(loop.epoll, EPOLL_CTL_ADD, fd, &event);
 }
@@ -111,8 +111,18 @@ static void on_signal(void)
 	}
 }
 
-static void on_event(uint32_t what, uint32_t events)
+static void on_held(uint32_t i, uint32_t generation, uint32_t events)
 {
+	struct held_by by;
+
+	if (held_event(&loop.helds, i, generation, events, &by))
+		clients_drain(&loop.clients, by);
+}
+
+static void on_event(uint64_t data, uint32_t events)
+{
+	uint32_t what = (uint32_t)data;
+
 	if (what == EVENT_LISTENER)
 		clients_accept(&loop.clients, loop.listening.fd);
 	else if (what == EVENT_SIGNAL)
@@ -126,7 +136,7 @@ static void on_event(uint32_t what, uint32_t events)
 	else if (what == EVENT_HOOK)
 		hook_event(&loop.hook);
 	else if (what >= HELD_EVENT)
-		held_event(&loop.helds, what - HELD_EVENT, events);
+		on_held(what - HELD_EVENT, (uint32_t)(data >> 32), events);
 	else
 		client_turn(&loop.clients, what);
 }
@@ -167,6 +177,9 @@ static void on_time(void)
 	    loop.batch.put - loop.kept_at >= KEEP_EVERY)
 		keep(now);
 	metrics_turn(&loop.metrics);
+	if (unsaid)
+		batch_count(&loop.batch, COUNT_UNSAID, unsaid);
+	unsaid = 0;
 }
 
 /* Milliseconds, rounded up: who comes too early comes twice. */
@@ -221,7 +234,7 @@ int loop_run(const struct wishes *w)
 	while (!loop.ended) {
 		n = epoll_wait(loop.epoll, events, EVENTS, patience());
 		for (i = 0; i < n; i++)
-			on_event(events[i].data.u32, events[i].events);
+			on_event(events[i].data.u64, events[i].events);
 		on_time();
 	}
 	end();

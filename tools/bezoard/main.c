@@ -4,7 +4,6 @@
 #include <bezoar/bezoar.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,17 +45,6 @@ const char *const count_names[COUNTS] = {
 	[COUNT_HOOK_FAILED] = "hook failed",
 	[COUNT_UNSAID] = "not said",
 };
-
-void say(const char *fmt, ...)
-{
-	char line[1024];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
-	fprintf(stderr, "bezoard: %s\n", line);
-}
 
 static const struct argp_option options[] = {
 	{ "socket", 's', "PATH", 0, "listen there (/run/bezoar/socket), if the "
@@ -195,6 +183,8 @@ int main(int argc, char **argv)
 	if (argp_parse(&argp, argc, argv, 0, NULL, &w))
 		return 2;
 	umask(0027);
+	/* who has started this one may not have wanted to know of its children */
+	signal(SIGCHLD, SIG_DFL);
 	/* these are errors of write(2) here */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);

@@ -12,6 +12,7 @@
 #define SECOND		1000000000u
 #define SHARE		20	/* no more than one part of these of the time */
 #define NAME_ROOM	4096
+#define NO_STORE	(-2)	/* it cannot be opened: that is a change, too */
 
 void metrics_open(struct metrics *m, const struct batch *batch,
 		  const char *path, const char *latches)
@@ -50,7 +51,7 @@ static int put(struct metrics *m, int up)
 			close(fd);
 		return -1;
 	}
-	bad = metrics_text(m, to, up);
+	bad = metrics_text(m, to, up) || ferror(to);
 	if (fclose(to) || bad || rename(fresh, m->path)) {
 		bad = errno;
 		unlink(fresh);
@@ -60,10 +61,18 @@ static int put(struct metrics *m, int up)
 	return 0;
 }
 
+/* Who changes a row changes this number; nothing else does. */
+static int changes_of(const struct metrics *m)
+{
+	sqlite3 *db = m->batch->store->db;
+
+	return db ? sqlite3_total_changes(db) : NO_STORE;
+}
+
 static void write_it(struct metrics *m, int up)
 {
 	uint64_t began = clock_now(), took;
-	int changes = sqlite3_total_changes(m->batch->store->db);
+	int changes = changes_of(m);
 	int fails = m->batch->fails, bad;
 
 	errno = 0;
@@ -84,13 +93,11 @@ static void write_it(struct metrics *m, int up)
 
 void metrics_turn(struct metrics *m)
 {
-	sqlite3 *db = m->batch->store->db;
 	uint64_t now;
 
 	m->due_ns = 0;
-	/* who changes a row changes this number; nothing else does */
-	if (!m->path || !db || (m->changes == sqlite3_total_changes(db) &&
-				m->fails == m->batch->fails))
+	if (!m->path || (m->changes == changes_of(m) &&
+			 m->fails == m->batch->fails))
 		return;
 	now = clock_now();
 	m->due_ns = m->next_ns > now ? m->next_ns : 0;
@@ -100,7 +107,7 @@ void metrics_turn(struct metrics *m)
 
 void metrics_close(struct metrics *m)
 {
-	if (m->path && m->batch->store->db)
+	if (m->path)
 		write_it(m, 0);
 	latches_close(&m->latches);
 }

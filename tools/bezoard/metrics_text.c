@@ -220,7 +220,8 @@ static void deaths(struct text *t)
 	if (!has(t, "deaths"))
 		return;
 	head(t, "deaths_total", "counter", "Connected processes that died of "
-	     "SIGBUS, by whether they had told why.");
+	     "SIGBUS, or whose last record said that they end, by whether a "
+	     "record of theirs had told of it.");
 	fprintf(t->to, "bezoar_deaths_total{told=\"yes\"} %" PRId64 "\n"
 		"bezoar_deaths_total{told=\"no\"} %" PRId64 "\n",
 		sum(t, "sum deaths yes"), sum(t, "sum deaths no"));
@@ -261,6 +262,13 @@ static void time_of(struct text *t, const char *name, const char *help,
 		(int)(ns / 1000000 % 1000));
 }
 
+static void failing(struct text *t, int fails)
+{
+	head(t, "store_failing", "gauge", "Whether records wait because the store "
+	     "cannot be written.");
+	fprintf(t->to, "bezoar_store_failing %d\n", fails);
+}
+
 static void store(struct text *t, int fails)
 {
 	time_of(t, "last_record_timestamp_seconds", "When the newest record in the "
@@ -276,9 +284,7 @@ static void store(struct text *t, int fails)
 		number(t, "SELECT (page_count - freelist_count) * page_size FROM "
 		       "pragma_page_count, pragma_freelist_count, "
 		       "pragma_page_size", NULL, 0));
-	head(t, "store_failing", "gauge", "Whether records wait because the store "
-	     "cannot be written.");
-	fprintf(t->to, "bezoar_store_failing %d\n", fails);
+	failing(t, fails);
 }
 
 int metrics_text(struct metrics *m, FILE *to, int up)
@@ -289,6 +295,11 @@ int metrics_text(struct metrics *m, FILE *to, int up)
 	fprintf(to, "bezoar_build_info{version=\"%s\"} 1\n", bez_version());
 	head(&t, "up", "gauge", "Whether the daemon runs, or has been ended.");
 	fprintf(to, "bezoar_up %d\n", up);
+	/* nothing is known of the rest */
+	if (!t.db) {
+		failing(&t, 1);
+		return 0;
+	}
 	records(&t);
 	by_content(&t, "losses_total", "Pages that were met and are lost, by what "
 		   "became of their content.", "losses");

@@ -17,7 +17,8 @@
 
 #define SECOND	1000000000ull
 #define WHILE	(10 * SECOND)		/* in such a time, */
-#define MOST	20			/* so many of a kind are said */
+#define MOST	20			/* so many of a kind are said of each */
+#define USERS	16			/* user; and of so many users */
 
 enum kind { OF_RECORD, OF_DEATH, OF_KERNEL, KINDS };
 
@@ -25,10 +26,11 @@ static struct news {
 	struct batch *batch;
 	struct hook *hook;
 	struct helds *helds;
-	struct {
+	struct rate {
+		uint32_t uid;
 		uint64_t since;
 		uint64_t said, unsaid;
-	} rate[KINDS];
+	} rate[KINDS][USERS];
 } news;
 
 void news_init(struct batch *batch, struct hook *hook, struct helds *helds)
@@ -38,24 +40,44 @@ void news_init(struct batch *batch, struct hook *hook, struct helds *helds)
 	news.helds = helds;
 }
 
+/* That of this user, or one of who has said nothing for a while. NULL: there is none. */
+static struct rate *rate_of(enum kind kind, uint32_t uid, uint64_t now)
+{
+	struct rate *rates = news.rate[kind], *oldest = rates;
+	int i;
+
+	for (i = 0; i < USERS; i++) {
+		if (rates[i].since && rates[i].uid == uid)
+			return &rates[i];
+		if (rates[i].since < oldest->since)
+			oldest = &rates[i];
+	}
+	if (oldest->since && now - oldest->since < WHILE)
+		return NULL;
+	*oldest = (struct rate){ .uid = uid, .since = now };
+	return oldest;
+}
+
 /* *@ret_more: of how many before it nothing was said. */
-static int may_say(enum kind kind, uint64_t *ret_more)
+static int may_say(enum kind kind, uint32_t uid, uint64_t *ret_more)
 {
 	uint64_t now = clock_now();
+	struct rate *rate = rate_of(kind, uid, now);
 
-	if (now - news.rate[kind].since >= WHILE) {
-		news.rate[kind].since = now;
-		news.rate[kind].said = 0;
+	if (rate && now - rate->since >= WHILE) {
+		rate->since = now;
+		rate->said = 0;
 	}
-	if (news.rate[kind].said == MOST) {
-		news.rate[kind].unsaid++;
+	if (!rate || rate->said == MOST) {
+		if (rate)
+			rate->unsaid++;
 		/* with the next commit: that is not worth one */
 		news.batch->store->counts[COUNT_UNSAID]++;
 		return 0;
 	}
-	news.rate[kind].said++;
-	*ret_more = news.rate[kind].unsaid;
-	news.rate[kind].unsaid = 0;
+	rate->said++;
+	*ret_more = rate->unsaid;
+	rate->unsaid = 0;
 	return 1;
 }
 
@@ -77,7 +99,7 @@ static void say_record(const struct item *item, const struct bez_record *r)
 	char more[48], frame[40] = "";
 	uint64_t n;
 
-	if (!may_say(OF_RECORD, &n))
+	if (!may_say(OF_RECORD, item->uid, &n))
 		return;
 	escape(comm, r->comm, sizeof(r->comm));
 	escape(name, r->name, sizeof(r->name));
@@ -118,7 +140,8 @@ static void record(const struct item *item)
 	memcpy(&r, item->raw, sizeof(r));
 	say_record(item, &r);
 	if (news.hook->command)
-		hook_run(news.hook, show_string(show_object(&r, &from)));
+		hook_run(news.hook, item->uid,
+			 show_string(show_object(&r, &from)));
 }
 
 /* ----------------------------------------------------------------------- deaths */
@@ -150,9 +173,10 @@ static void death(const struct item *item)
 
 	escape(comm, (const char *)item->raw, item->bytes);
 	if (news.hook->command)
-		hook_run(news.hook, show_string(show_death(&shown)));
+		hook_run(news.hook, item->uid,
+			 show_string(show_death(&shown)));
 	/* of the others their record has spoken */
-	if (d->told || !may_say(OF_DEATH, &n))
+	if (d->told || !may_say(OF_DEATH, item->uid, &n))
 		return;
 	journal_field(&j, "BEZOAR_NUMBER=%" PRId64, item->number);
 	journal_field(&j, "BEZOAR_PID=%" PRId32, item->pid);
@@ -177,7 +201,7 @@ static void kernel(const struct item *item)
 	size_t len;
 	uint64_t n;
 
-	if (!item->is_new || line->frame < 0 || !may_say(OF_KERNEL, &n))
+	if (!item->is_new || line->frame < 0 || !may_say(OF_KERNEL, 0, &n))
 		return;
 	/* the first of several lines */
 	end = memchr(item->raw, '\n', item->bytes);

@@ -160,7 +160,8 @@ enum schema_answer schema_bring(sqlite3 *db, const char *const *steps,
 	if (answer == SCHEMA_OK &&
 	    sqlite3_exec(db, "COMMIT", NULL, NULL, NULL))
 		answer = SCHEMA_FAILED;
-	if (answer != SCHEMA_OK)
+	/* where it has failed the caller reads why, before that is forgotten */
+	if (answer == SCHEMA_NEWER || answer == SCHEMA_FOREIGN)
 		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	return answer;
 }

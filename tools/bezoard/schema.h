@@ -16,7 +16,9 @@ enum schema_answer {
 	SCHEMA_OK,
 	SCHEMA_NEWER,		/* than these steps: not touched */
 	SCHEMA_FOREIGN,		/* a database of something else: not touched */
-	SCHEMA_FAILED		/* SQLite said no; as it was before */
+	SCHEMA_FAILED		/* SQLite said no, sqlite3_errcode() says why; the
+				 * transaction may still be open: who closes the
+				 * database rolls it back, and it is as before */
 };
 
 /* -1: it cannot be told. */

@@ -77,7 +77,7 @@ static int put_record(struct store *s, struct item *item, int64_t now)
 	item->number = sqlite3_last_insert_rowid(s->db);
 	bad = store_place(s, item->number, &r, item->pid);
 	if (!bad && item->origin == ORIGIN_FILE)
-		bad = store_told_late(s, item->number, &r);
+		bad = store_told_late(s, item, &r);
 	return bad;
 }
 
@@ -184,9 +184,11 @@ static int put_all(struct store *s, struct item *items, size_t n)
 
 enum store_answer store_put(struct store *s, struct item *items, size_t n)
 {
-	int bad = s->db ? put_all(s, items, n) : SQLITE_CANTOPEN;
 	enum store_answer answer;
+	int bad;
 
+	store_look(s);
+	bad = s->db ? put_all(s, items, n) : SQLITE_CANTOPEN;
 	if (!bad) {
 		/* SQLite writes first and makes it visible then: who follows
 		 * (bezoar log --follow) is told now */

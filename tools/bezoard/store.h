@@ -16,16 +16,18 @@
 
 #define STORE_APART_MOST 4096		/* rows of apart; the oldest go */
 
-#define STORE_KERNEL_MOST 65536		/* rows of kernel */
+#define STORE_KERNEL_MOST 65536		/* rows of kernel, */
+#define STORE_KERNEL_SHARE 4		/* and no more than a part of all, */
+#define STORE_KERNEL_ROW 512		/* of so many bytes each */
 #define STORE_DEATHS_MOST 4096		/* rows of deaths */
 
 enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
        SQL_META, SQL_SHIFT, SQL_SHIFT_APART, SQL_SHIFT_KERNEL,
-       SQL_SHIFT_DEATHS, SQL_FILE_AT, SQL_FILE_NOTE,
+       SQL_SHIFT_DEATHS, SQL_SHIFT_LOSS, SQL_FILE_AT, SQL_FILE_NOTE,
        SQL_KEEP_AGE, SQL_KEEP_AGE_KERNEL, SQL_KEEP_AGE_DEATHS, SQL_KEEP_SIZE,
-       SQL_KEEP_SIZE_KERNEL, SQL_KEEP_APART, SQL_KEEP_KERNEL,
+       SQL_KEEP_APART, SQL_KEEP_KERNEL,
        SQL_KEEP_DEATHS, SQL_KEEP_PLACES, SQL_OLDEST, SQL_USED,
-       SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_DIMM, SQL_FRAME,
+       SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_DIMM, SQL_LOST, SQL_FRAME,
        SQL_PLACE, SQL_PLACE_DIMM, SQL_UNPLACED, SQL_DEATH, SQL_DEATH_TOLD,
        SQL_SUM, SQLS };
 
@@ -34,6 +36,8 @@ struct store {
 	sqlite3 *db;			/* NULL: closed */
 	sqlite3_stmt *sql[SQLS];
 	int lock;			/* descriptor; -1 */
+	dev_t dev;			/* of what is open */
+	ino_t ino;
 	int64_t offset;			/* CLOCK_REALTIME - CLOCK_BOOTTIME */
 	unsigned char boot[16];		/* this one's id */
 	int64_t killed_ns;		/* when the kernel has last said that it

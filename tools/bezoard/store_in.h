@@ -24,13 +24,20 @@ void store_join_load(struct store *s);
 /* The place of a record that has become row @number, of the process @pid. */
 int store_place(struct store *s, int64_t number, const struct bez_record *r,
 		int32_t pid);
+/* The number of the kernel's lines is their own limit: no record is in their way, and
+ * they are in no record's. */
+int store_keep_kernel(struct store *s, uint64_t *retired);
 int store_put_kernel(struct store *s, struct item *item, int64_t now,
 		     uint64_t *counts);
 int store_put_death(struct store *s, struct item *item, int64_t now,
 		    uint64_t *counts);
-/* A record from a file tells of a death that nobody had told of. */
-int store_told_late(struct store *s, int64_t number,
+/* A record from a file tells of a death that nobody had told of: its user's, or one
+ * of root's files. */
+int store_told_late(struct store *s, const struct item *item,
 		    const struct bez_record *r);
+
+/* If the name is another file's by now, or nobody's: begin anew, loudly. */
+void store_look(struct store *s);
 
 /* Out of the way, with a name that says when. -1: it was said why not. */
 int store_aside(const char *path, const char *why);

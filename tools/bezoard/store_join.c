@@ -19,7 +19,6 @@
 #define SECOND		1000000000ll
 #define BEFORE		(10 * SECOND)	/* the line, before the signal is taken */
 #define AFTER		SECOND		/* by what the two clocks differ */
-#define PAGE		4096
 #define PAGES_MOST	262144		/* of 1 GiB */
 
 static int64_t clock_ns(clockid_t clock)
@@ -34,7 +33,7 @@ static int64_t clock_ns(clockid_t clock)
 
 static int64_t pages_of(const struct bez_record *r)
 {
-	uint64_t pages = r->width / PAGE;
+	uint64_t pages = r->width / (uint64_t)sysconf(_SC_PAGESIZE);
 
 	return pages < 1 ? 1 : pages > PAGES_MOST ? PAGES_MOST :
 						    (int64_t)pages;
@@ -48,6 +47,16 @@ static int64_t mono_of(const struct bez_record *r)
 static int64_t tid_of(const struct bez_record *r)
 {
 	return r->tid;
+}
+
+/* Of the kernel's line: is all of a huge page lost? */
+static void is_huge(sqlite3_context *context, int n, sqlite3_value **values)
+{
+	static const char words[] = ": recovery action for huge page: ";
+	const char *text = (const char *)sqlite3_value_text(values[0]);
+
+	(void)n;
+	sqlite3_result_int(context, text && strstr(text, words));
 }
 
 typedef int64_t of_record(const struct bez_record *r);
@@ -84,7 +93,11 @@ int store_join_functions(sqlite3 *db)
 					      SQLITE_DIRECTONLY,
 					      (void *)&functions[i].number,
 					      from_raw, NULL, NULL);
-	return bad;
+	return bad ? bad :
+	       sqlite3_create_function(db, "bez_huge", 1, SQLITE_UTF8 |
+				       SQLITE_DETERMINISTIC |
+				       SQLITE_DIRECTONLY, NULL, is_huge, NULL,
+				       NULL);
 }
 
 /* ----------------------------------------------------------------------- boot */
@@ -129,7 +142,7 @@ void store_join_load(struct store *s)
 
 /* --------------------------------------------------------------------- places */
 
-/* The module of @frame, or of any page that was lost with it. */
+/* The module of @frame, or of a page that the kernel has lost a huge one by. */
 static int put_place(struct store *s, int64_t number, int64_t frame,
 		     const struct bez_record *r)
 {
@@ -137,13 +150,16 @@ static int put_place(struct store *s, int64_t number, int64_t frame,
 	int64_t pages = pages_of(r);
 	int step;
 
+	sqlite3_bind_int64(dimm, 4, frame);
 	sqlite3_bind_int64(dimm, 1, frame / pages * pages);
 	sqlite3_bind_int64(dimm, 2, frame / pages * pages + pages - 1);
 	sqlite3_bind_blob(dimm, 3, r->boot_id, sizeof(r->boot_id),
 			  SQLITE_STATIC);
 	step = sqlite3_step(dimm);
 	sqlite3_bind_int64(place, 1, number);
-	sqlite3_bind_int64(place, 2, frame);
+	/* by the kernel's word, of several pages the one that it names */
+	sqlite3_bind_int64(place, 2, step == SQLITE_ROW ?
+			   sqlite3_column_int64(dimm, 1) : frame);
 	if (step == SQLITE_ROW)
 		sqlite3_bind_text(place, 3, (const char *)
 				  sqlite3_column_text(dimm, 0), -1,
@@ -247,24 +263,42 @@ static int place_others(struct store *s, const struct item *item)
 	return bad;
 }
 
-/* Records of this frame whose module was not known. */
+/* Records of this frame whose module was not known: if by now the kernel has said both,
+ * that it is lost and where it is. */
 static int name_others(struct store *s, const struct item_kernel *line)
 {
-	sqlite3_stmt *sql = s->sql[SQL_PLACE_DIMM];
+	sqlite3_stmt *lost = s->sql[SQL_LOST], *sql = s->sql[SQL_PLACE_DIMM];
+	int step, known;
 
-	sqlite3_bind_text(sql, 1, line->dimm, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(sql, 2, line->frame);
-	bind_boot(s, SQL_PLACE_DIMM, 3);
-	return store_run(s, SQL_PLACE_DIMM);
+	sqlite3_bind_int64(lost, 1, line->frame);
+	bind_boot(s, SQL_LOST, 2);
+	step = sqlite3_step(lost);
+	known = step == SQLITE_ROW &&
+		sqlite3_column_type(lost, 0) != SQLITE_NULL &&
+		sqlite3_column_type(lost, 1) != SQLITE_NULL;
+	if (known) {
+		sqlite3_bind_text(sql, 1, (const char *)
+				  sqlite3_column_text(lost, 0), -1,
+				  SQLITE_TRANSIENT);
+		sqlite3_bind_int64(sql, 2, line->frame);
+		bind_boot(s, SQL_PLACE_DIMM, 3);
+		sqlite3_bind_int(sql, 4, sqlite3_column_int(lost, 1));
+	}
+	sqlite3_reset(lost);
+	if (step != SQLITE_ROW && step != SQLITE_DONE)
+		return step;
+	return known ? store_run(s, SQL_PLACE_DIMM) : SQLITE_OK;
 }
 
 static int join(struct store *s, const struct item *item)
 {
 	const struct item_kernel *line = &item->more.kernel;
-	int bad = SQLITE_OK;
+	int bad;
 
-	if (line->frame >= 0 && line->dimm[0])
-		bad = name_others(s, line);
+	/* "MCE: Killing ..." names none, and so tells nothing of any */
+	if (line->frame < 0)
+		return SQLITE_OK;
+	bad = name_others(s, line);
 	if (bad || strcmp(line->kind, kmsg_kind_names[KMSG_KILLED]) != 0)
 		return bad;
 	if (line->wall_ns > s->killed_ns)
@@ -297,12 +331,7 @@ int store_put_kernel(struct store *s, struct item *item, int64_t now,
 	bad = join(s, item);
 	if (bad)
 		return bad;
-	sqlite3_bind_int64(s->sql[SQL_KEEP_KERNEL], 1, STORE_KERNEL_MOST);
-	bad = store_run(s, SQL_KEEP_KERNEL);
-	if (!bad)
-		counts[COUNT_KERNEL_RETIRED] += (uint64_t)
-						sqlite3_changes(s->db);
-	return bad;
+	return store_keep_kernel(s, &counts[COUNT_KERNEL_RETIRED]);
 }
 
 /* --------------------------------------------------------------------- deaths */
@@ -333,12 +362,13 @@ int store_put_death(struct store *s, struct item *item, int64_t now,
 	return store_run(s, SQL_KEEP_DEATHS);
 }
 
-int store_told_late(struct store *s, int64_t number,
+int store_told_late(struct store *s, const struct item *item,
 		    const struct bez_record *r)
 {
 	sqlite3_stmt *sql = s->sql[SQL_DEATH_TOLD];
 
-	sqlite3_bind_int64(sql, 1, number);
+	sqlite3_bind_int64(sql, 5, item->uid);
+	sqlite3_bind_int64(sql, 1, item->number);
 	sqlite3_bind_blob(sql, 2, r->boot_id, sizeof(r->boot_id),
 			  SQLITE_STATIC);
 	sqlite3_bind_int(sql, 3, r->pid);

@@ -98,6 +98,9 @@ int store_clock(struct store *s)
 			sqlite3_bind_int64(s->sql[which], 1, by);
 			bad = store_run(s, which);
 		}
+		sqlite3_bind_int64(s->sql[SQL_SHIFT_LOSS], 1, by);
+		if (!bad)
+			bad = store_run(s, SQL_SHIFT_LOSS);
 		if (!bad)
 			say("the clock was set by %lld s; what is in "
 			    "the store keeps its age", (long long)(by / SECOND));
@@ -138,8 +141,18 @@ static int by_age(struct store *s, uint64_t *retired, uint64_t *lines)
 	return bad ? bad : store_run(s, SQL_KEEP_AGE_DEATHS);
 }
 
+int store_keep_kernel(struct store *s, uint64_t *retired)
+{
+	uint64_t most = s->max_bytes / STORE_KERNEL_SHARE / STORE_KERNEL_ROW;
+
+	if (!s->max_bytes || most > STORE_KERNEL_MOST)
+		most = STORE_KERNEL_MOST;
+	sqlite3_bind_int64(s->sql[SQL_KEEP_KERNEL], 1, (int64_t)most);
+	return retire(s, SQL_KEEP_KERNEL, retired);
+}
+
 /* An eighth at a time: what is deleted makes room for as much. */
-static int by_size(struct store *s, uint64_t *retired, uint64_t *lines)
+static int by_size(struct store *s, uint64_t *retired)
 {
 	uint64_t before;
 	int64_t used = 0;
@@ -147,13 +160,11 @@ static int by_size(struct store *s, uint64_t *retired, uint64_t *lines)
 
 	while (!bad && s->max_bytes && gone &&
 	       (uint64_t)used > s->max_bytes) {
-		before = *retired + *lines;
+		before = *retired;
 		bad = retire(s, SQL_KEEP_SIZE, retired);
 		if (!bad)
-			bad = retire(s, SQL_KEEP_SIZE_KERNEL, lines);
-		if (!bad)
 			bad = store_run(s, SQL_KEEP_PLACES);
-		gone = *retired + *lines > before;
+		gone = *retired > before;
 		if (!bad)
 			bad = store_ask(s, SQL_USED, &used);
 	}
@@ -181,7 +192,9 @@ static int keep(struct store *s, uint64_t *ret_next_ns)
 	if (!bad)
 		bad = by_age(s, &retired, &lines);
 	if (!bad)
-		bad = by_size(s, &retired, &lines);
+		bad = store_keep_kernel(s, &lines);
+	if (!bad)
+		bad = by_size(s, &retired);
 	if (!bad && retired)
 		bad = store_run(s, SQL_KEEP_PLACES);
 	if (!bad)

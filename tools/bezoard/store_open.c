@@ -21,7 +21,12 @@
 
 #define NAME_ROOM	4096
 #define READERS		"bezoar"	/* group */
-#define PATIENCE_MS	2000		/* with a reader that restores the log */
+#define PATIENCE_MS	2000		/* with a reader that restores the log, */
+#define LATER_MS	50		/* and where that was not enough */
+
+/* What of a frame says that it is lost; and a huge page with it. */
+#define LOST	"('poison', 'handled', 'killed', 'uncorrected')"
+#define HUGE	"bez_huge"
 
 static const char *const sqls[SQLS] = {
 	[SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -42,6 +47,8 @@ static const char *const sqls[SQLS] = {
 	[SQL_SHIFT_KERNEL] = "UPDATE kernel SET taken = taken + ?1, "
 		"wall_ns = wall_ns + ?1",
 	[SQL_SHIFT_DEATHS] = "UPDATE deaths SET taken = taken + ?",
+	[SQL_SHIFT_LOSS] = "UPDATE meta SET value = value + ? "
+		"WHERE key = 'last loss'",
 	[SQL_FILE_AT] = "SELECT at, torn FROM files WHERE name = ? AND dev = ? AND "
 		"ino = ?",
 	[SQL_FILE_NOTE] = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
@@ -53,20 +60,21 @@ static const char *const sqls[SQLS] = {
 		"(SELECT number FROM kernel WHERE taken >= ? ORDER BY number "
 		"LIMIT 1), 9223372036854775807)",
 	[SQL_KEEP_AGE_DEATHS] = "DELETE FROM deaths WHERE taken < ?",
-	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number <= "
-		"(SELECT number FROM records ORDER BY number LIMIT 1 OFFSET "
-		"(SELECT count(*) / 8 FROM records))",
-	[SQL_KEEP_SIZE_KERNEL] = "DELETE FROM kernel WHERE number <= "
-		"(SELECT number FROM kernel ORDER BY number LIMIT 1 OFFSET "
-		"(SELECT count(*) / 8 FROM kernel))",
+	/* of the user who has most: nobody fills it with what is not others' loss */
+	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number IN (SELECT number "
+		"FROM records WHERE uid = (SELECT uid FROM records GROUP BY "
+		"uid ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
+		"(SELECT count(*) / 8 + 1 FROM records))",
 	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number <= "
 		"(SELECT max(number) FROM apart) - ?",
 	[SQL_KEEP_KERNEL] = "DELETE FROM kernel WHERE number <= "
 		"(SELECT max(number) FROM kernel) - ?",
-	[SQL_KEEP_DEATHS] = "DELETE FROM deaths WHERE number <= "
-		"(SELECT max(number) FROM deaths) - ?",
-	[SQL_KEEP_PLACES] = "DELETE FROM places WHERE record < ifnull("
-		"(SELECT min(number) FROM records), 9223372036854775807)",
+	[SQL_KEEP_DEATHS] = "DELETE FROM deaths WHERE number IN (SELECT number "
+		"FROM deaths WHERE uid = (SELECT uid FROM deaths GROUP BY uid "
+		"ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
+		"max(0, (SELECT count(*) FROM deaths) - ?))",
+	[SQL_KEEP_PLACES] = "DELETE FROM places WHERE NOT EXISTS "
+		"(SELECT 1 FROM records WHERE number = record)",
 	[SQL_OLDEST] = "SELECT t FROM (SELECT (SELECT taken FROM records ORDER "
 		"BY number LIMIT 1) AS t UNION ALL SELECT (SELECT taken FROM "
 		"kernel ORDER BY number LIMIT 1) UNION ALL SELECT (SELECT "
@@ -79,29 +87,46 @@ static const char *const sqls[SQLS] = {
 		"ON CONFLICT (key) DO UPDATE SET value = "
 		"iif(value > 9000000000000000000 - ?2, value, value + ?2)",
 	[SQL_AGAIN] = "SELECT number FROM records WHERE digest = ? AND id = ?",
+	/* the log is read again from its beginning by each daemon: what has gone
+	 * from here before is not new */
 	[SQL_KERNEL] = "INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, "
-		"frame, dimm, pid, text) VALUES (?,?,?,?,?,?,?,?,?) "
+		"frame, dimm, pid, text) SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9 "
+		"WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'kernel gone' "
+		"AND substr(value, 1, 32) = hex(?2) "
+		"AND CAST(substr(value, 34) AS INTEGER) >= ?3) "
 		"ON CONFLICT (boot_id, seq) DO NOTHING",
 	/* numbers near the end: what is joined comes soon, or not at all */
 	[SQL_KILLED] = "SELECT wall_ns FROM kernel WHERE boot_id = ? "
 		"AND kind = 'killed' ORDER BY wall_ns DESC LIMIT 1",
-	[SQL_DIMM] = "SELECT dimm FROM kernel WHERE frame BETWEEN ? AND ? AND "
-		"boot_id = ? AND dimm <> '' ORDER BY number DESC LIMIT 1",
+	/* a frame that is a sender's word names no module: one that the kernel has
+	 * lost does, or one of a huge page that it says so of */
+	[SQL_DIMM] = "SELECT k.dimm, k.frame FROM kernel k "
+		"WHERE k.frame BETWEEN ?1 AND ?2 "
+		"AND k.boot_id = ?3 AND k.dimm <> '' AND EXISTS (SELECT 1 FROM "
+		"kernel l WHERE l.frame = k.frame AND l.boot_id = ?3 AND "
+		"iif(k.frame = ?4, l.kind IN " LOST ", " HUGE "(l.text))) "
+		"ORDER BY k.frame = ?4 DESC, k.number DESC LIMIT 1",
+	[SQL_LOST] = "SELECT (SELECT dimm FROM kernel WHERE frame = ?1 AND "
+		"boot_id = ?2 AND dimm <> '' ORDER BY number DESC LIMIT 1), "
+		"max(" HUGE "(text)) FROM kernel WHERE frame = ?1 AND "
+		"boot_id = ?2 AND kind IN " LOST,
 	/* which frames, and whether a record of this process has it already */
 	[SQL_FRAME] = "SELECT k.frame, EXISTS (SELECT 1 FROM places p "
 		"JOIN records r ON r.number = p.record "
 		"WHERE p.record > (SELECT max(record) FROM places) - 4096 "
 		"AND p.frame = k.frame AND r.pid = ?4) FROM kernel k "
 		"WHERE k.number > (SELECT max(number) FROM kernel) - 1024 "
-		"AND k.kind = 'killed' AND k.boot_id = ?1 "
+		"AND k.kind = 'killed' AND k.frame >= 0 AND k.boot_id = ?1 "
 		"AND k.pid IN (?4, ?5) AND k.wall_ns BETWEEN ?2 AND ?3 "
 		"GROUP BY k.frame",
 	[SQL_PLACE] = "INSERT OR IGNORE INTO places VALUES (?,?,?)",
-	[SQL_PLACE_DIMM] = "UPDATE places SET dimm = ?1 WHERE dimm = '' "
+	[SQL_PLACE_DIMM] = "UPDATE places SET dimm = ?1, frame = ?2 "
+		"WHERE dimm = '' "
 		"AND record > (SELECT max(record) FROM places) - 4096 "
 		"AND EXISTS (SELECT 1 FROM records r WHERE r.number = record "
 		"AND substr(r.raw, 49, 16) = ?3 "
-		"AND frame / bez_pages(r.raw) = ?2 / bez_pages(r.raw))",
+		"AND (frame = ?2 OR (?4 AND frame / bez_pages(r.raw) = "
+		"?2 / bez_pages(r.raw))))",
 	[SQL_UNPLACED] = "SELECT number, pid, raw FROM records "
 		"WHERE number > (SELECT max(number) FROM records) - 1024 "
 		"AND cause IN (1, 2) AND (pid = ?2 OR (pid = own_pid AND "
@@ -111,9 +136,19 @@ static const char *const sqls[SQLS] = {
 		"ORDER BY number LIMIT 16",
 	[SQL_DEATH] = "INSERT INTO deaths (taken, boot_id, pid, start_ticks, "
 		"uid, comm, status, told) VALUES (?,?,?,?,?,?,?,?)",
-	[SQL_DEATH_TOLD] = "UPDATE deaths SET told = ? WHERE told = 0 "
-		"AND boot_id = ? AND pid = ? AND start_ticks = ?",
+	[SQL_DEATH_TOLD] = "UPDATE deaths SET told = ?1 WHERE told = 0 "
+		"AND boot_id = ?2 AND pid = ?3 AND start_ticks = ?4 "
+		"AND (?5 = uid OR ?5 = 0)",
 };
+
+/* The last line of a boot that has gone: rows go in the order in which they came. */
+static const char gone[] =
+	"CREATE TEMP TRIGGER IF NOT EXISTS kernel_gone AFTER DELETE ON kernel "
+	"WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'kernel gone' AND "
+	"substr(value, 1, 32) = hex(old.boot_id) AND "
+	"CAST(substr(value, 34) AS INTEGER) >= old.seq) "
+	"BEGIN INSERT OR REPLACE INTO meta VALUES ('kernel gone', "
+	"hex(old.boot_id) || ' ' || old.seq); END";
 
 static void beside(char ret[NAME_ROOM], const char *path, const char *end)
 {
@@ -238,6 +273,14 @@ static const char *begin(struct store *s)
 	return ok ? NULL : "it is damaged";
 }
 
+/* That is not the store's fault, and another day it is well. */
+static int is_passing(int code)
+{
+	return code == SQLITE_FULL || code == SQLITE_IOERR ||
+	       code == SQLITE_BUSY || code == SQLITE_LOCKED ||
+	       code == SQLITE_NOMEM || code == SQLITE_CANTOPEN;
+}
+
 /* It could not be made what it is to be: 1 or -1, as below. */
 static int not_brought(const struct store *s, char ret_why[256])
 {
@@ -245,7 +288,7 @@ static int not_brought(const struct store *s, char ret_why[256])
 
 	snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
 	/* no reason to throw it away */
-	if (code != SQLITE_FULL && code != SQLITE_IOERR && code != SQLITE_BUSY)
+	if (!is_passing(code))
 		return 1;
 	say("%s: %s", s->path, ret_why);
 	return -1;
@@ -254,6 +297,7 @@ static int not_brought(const struct store *s, char ret_why[256])
 /* 0; 1: it is to be kept aside, *@ret_why; -1: said. */
 static int bring(struct store *s, char ret_why[256])
 {
+	struct stat st;
 	int from, i;
 
 	switch (schema_bring(s->db, schema_steps, schema_version, &from)) {
@@ -278,12 +322,14 @@ static int bring(struct store *s, char ret_why[256])
 	for (i = 0; i < SQLS; i++)
 		if (sqlite3_prepare_v3(s->db, sqls[i], -1,
 				       SQLITE_PREPARE_PERSISTENT, &s->sql[i],
-				       NULL)) {
-			snprintf(ret_why, 256, "%s", sqlite3_errmsg(s->db));
-			return 1;
-		}
-	if (sums_open(s))
+				       NULL))
+			return not_brought(s, ret_why);
+	if (sqlite3_exec(s->db, gone, NULL, NULL, NULL) || sums_open(s))
 		return not_brought(s, ret_why);
+	if (stat(s->path, &st))
+		return not_brought(s, ret_why);
+	s->dev = st.st_dev;
+	s->ino = st.st_ino;
 	store_clock_load(s);
 	store_join_load(s);
 	return 0;
@@ -337,6 +383,37 @@ void store_close(struct store *s)
 	s->lock = -1;
 }
 
+/*
+ * Its log stays under the name that it had, and whoever opens a new one under that takes
+ * it away (or for its own): so all of it goes into the old one first. SQLite does
+ * not do that for one that was moved. Where somebody reads and it cannot be, the old one
+ * is good for a while longer.
+ */
+void store_look(struct store *s)
+{
+	static int said;
+	struct stat st;
+
+	if (!s->db || (!stat(s->path, &st) && st.st_dev == s->dev &&
+		       st.st_ino == s->ino))
+		return;
+	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+				      NULL, NULL)) {
+		if (!said)
+			say("%s HAS BEEN MOVED AWAY, and is used where it is "
+			    "until its log can be closed: %s", s->path,
+			    sqlite3_errmsg(s->db));
+		said = 1;
+		return;
+	}
+	said = 0;
+	say("%s HAS BEEN MOVED AWAY, or is another file now: what was stored is "
+	    "in the old one, and what is there now is used from here on",
+	    s->path);
+	drop(s);
+	store_open(s, s->path);
+}
+
 /* ---------------------------------------------------------------- trouble */
 
 static int troubled;			/* it was said */
@@ -345,6 +422,8 @@ void store_well(struct store *s)
 {
 	if (troubled)
 		say("%s: there is room again", s->path);
+	if (troubled)
+		sqlite3_busy_timeout(s->db, PATIENCE_MS);
 	troubled = 0;
 }
 
@@ -369,5 +448,6 @@ enum store_answer store_trouble(struct store *s, int bad)
 		    "room, then dropped and counted; it is tried again each "
 		    "second", s->path, why);
 	troubled = 1;
+	sqlite3_busy_timeout(s->db, LATER_MS);
 	return STORE_LATER;
 }

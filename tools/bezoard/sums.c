@@ -162,14 +162,15 @@ int sums_put(struct store *s, const struct sums *sums)
 	"UPDATE meta SET value = value + 1 WHERE meta.key = " key "; "
 #define BOOT(number) "substr((SELECT raw FROM records AS r WHERE "	\
 	"r.number = " number "), 49, 16)"
-/* A page that stays lost is met again and again, but was lost once in a boot. Who
- * has sent a thousand others in between has it counted twice. */
+/* A page that stays lost is met again and again, but was lost once in a boot. There are
+ * few: each is of the kernel's word. */
+#define KNOWN_AS BOOT("new.record") ", new.frame, new.dimm"
 #define PLACED								\
-	"new.dimm <> '' AND NOT EXISTS (SELECT 1 FROM places AS p WHERE " \
-	"p.record BETWEEN new.record - 1024 AND new.record + 1024 AND "	\
-	"p.record <> new.record AND p.frame = new.frame AND "		\
-	"p.dimm = new.dimm AND " BOOT("p.record") " IS "		\
-	BOOT("new.record") ") "
+	"new.dimm <> '' AND NOT EXISTS (SELECT 1 FROM temp.sum_known AS p "	\
+	"WHERE p.boot = " BOOT("new.record") " AND p.frame = new.frame "	\
+	"AND p.dimm = new.dimm) "
+#define NOTED								\
+	"INSERT OR IGNORE INTO sum_known VALUES (" KNOWN_AS "); "
 
 /*
  * They are written in several ways and orders, and seldom: so SQLite itself counts
@@ -179,11 +180,16 @@ static const struct watched {
 	const char *table, *triggers, *rows;
 } watched[] = {
 	{ "places",
+	  "CREATE TEMP TABLE IF NOT EXISTS sum_known (boot, frame, dimm, "
+	  "PRIMARY KEY (boot, frame, dimm)) WITHOUT ROWID;"
+	  "INSERT OR IGNORE INTO sum_known SELECT substr(raw, 49, 16), frame, "
+	  "dimm FROM places JOIN records ON number = record WHERE dimm <> '';"
 	  "CREATE TEMP TRIGGER IF NOT EXISTS sum_placed AFTER INSERT ON places "
-	  "WHEN " PLACED "BEGIN " ONE_MORE("'sum dimm ' || new.dimm") "END;"
+	  "WHEN " PLACED "BEGIN " ONE_MORE("'sum dimm ' || new.dimm") NOTED
+	  "END;"
 	  "CREATE TEMP TRIGGER IF NOT EXISTS sum_moved AFTER UPDATE OF dimm ON "
 	  "places WHEN new.dimm <> old.dimm AND " PLACED "BEGIN "
-	  ONE_MORE("'sum dimm ' || new.dimm") "END",
+	  ONE_MORE("'sum dimm ' || new.dimm") NOTED "END",
 	  "INSERT INTO meta SELECT 'sum dimm ' || dimm, count(DISTINCT frame) "
 	  "FROM places WHERE dimm <> '' GROUP BY dimm" },
 	{ "deaths",
