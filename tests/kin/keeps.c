@@ -73,7 +73,7 @@ static void empty(void)
 	kin_make(&k);
 	close(open(k.store, O_WRONLY | O_CREAT, 0640));
 	kin_start(&k, NULL);
-	CHECK_EQ(kin_ask(&k, "SELECT value FROM meta WHERE key = 'schema'"), 2);
+	CHECK_EQ(kin_ask(&k, "SELECT value FROM meta WHERE key = 'schema'"), 3);
 	kin_end(&k);
 }
 

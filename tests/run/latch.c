@@ -191,6 +191,7 @@ static void same_state(const struct state *a, const struct state *b)
 
 	CHECK_EQ(a->latch, b->latch);
 	CHECK_EQ(a->latched_ns, b->latched_ns);
+	CHECK_EQ(a->looked, b->looked);
 	CHECK(!strcmp(a->why, b->why));
 	CHECK_EQ(a->deaths.n, b->deaths.n);
 	for (i = 0; i < a->deaths.n; i++) {
@@ -202,6 +203,7 @@ static void same_state(const struct state *a, const struct state *b)
 		CHECK_EQ(x->wall_ns, y->wall_ns);
 		CHECK_EQ(x->boot_ns, y->boot_ns);
 		CHECK_EQ(x->pid, y->pid);
+		CHECK_EQ(x->start_ticks, y->start_ticks);
 		CHECK_EQ(x->by, y->by);
 		CHECK_EQ(x->has_frame, y->has_frame);
 		CHECK_EQ(x->frame, y->frame);
@@ -222,6 +224,8 @@ static void comes_back(void)
 	was.latch = LATCH_DIMM;
 	strcpy(was.why, "it is \"so\" \\x1b");
 	was.latched_ns = INT64_MAX;
+	was.looked = INT64_MAX;
+	d.start_ticks = INT64_MAX;
 	d.pid = INT32_MAX;
 	d.by = BY_KERNEL;
 	d.has_frame = 1;
@@ -237,8 +241,18 @@ static void comes_back(void)
 	same_state(&was, &is);
 	CHECK_EQ(state_load(fd, "x/\n\"\376", &is), 0);
 	CHECK_EQ(is.deaths.n, 0);
+	/* what was looked at stays so when the deaths are forgotten */
 	CHECK_EQ(state_forget(fd, name), 0);
+	CHECK_EQ(state_load(fd, name, &is), 0);
+	CHECK_EQ(is.deaths.n, 0);
+	CHECK_EQ(is.latch, LATCH_NONE);
+	CHECK_EQ(is.looked, INT64_MAX);
 	CHECK_EQ(state_forget(fd, name), -ENOENT);
+	/* what would not be read is not written, and the former stays */
+	was.deaths.death[1].pid = -5;
+	CHECK_EQ(state_save(fd, name, &was), -EINVAL);
+	CHECK_EQ(state_load(fd, name, &is), 0);
+	CHECK_EQ(is.looked, INT64_MAX);
 	CHECK_EQ(*said, 0);
 	gone(path);
 }

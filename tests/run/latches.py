@@ -241,6 +241,9 @@ def damaged():
                 {**good, 'deaths': [{**death, 'pid': 2**40}]}):
         with Place() as p:
             p.write_state('x.json', bad)
+            # who only looks changes nothing, and stops nobody
+            yield from expect(p.clear('--check', 'x'), 0, r'x\.json cannot be used')
+            yield from same('files', os.listdir(p.state), ['x.json'])
             yield from expect(p.run('--name', 'x', '--', 'true'), 0, r'x\.json CANNOT BE '
                               r'USED: .*kept as x\.json\.aside-')
             yield from expect(p.run('--name', 'x', '--', 'true'), 0, '')

@@ -276,8 +276,10 @@ def noted():
 
 
 def noted_by_group():
-    """The deaths of a service are known by its control group; each is noted once."""
+    """The deaths of a service are known by its control group, as the kernel says; each is
+    noted once."""
     bus = {'SERVICE_RESULT': 'signal', 'EXIT_CODE': 'killed', 'EXIT_STATUS': 'BUS'}
+    ended = {'SERVICE_RESULT': 'success', 'EXIT_CODE': 'exited', 'EXIT_STATUS': '0'}
     shop, other = f'bezoar-shop-{os.getpid()}', f'bezoar-shop-{os.getpid()}9'
     with Place() as p:
         if p.call(in_group(p, shop, 'true')).returncode:
@@ -286,32 +288,62 @@ def noted_by_group():
         if not os.path.exists(BEZOARD):
             yield 'skip: bezoard is not built'
             return
+        os.mkdir(p.at('files'))
         daemon = subprocess.Popen([BEZOARD, '--socket', p.at('socket'), '--store',
-                                   p.at('records.db')], stderr=subprocess.DEVNULL)
+                                   p.at('records.db'), '--files', p.at('files')],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        p.begun_too(daemon)
         until(lambda: os.path.exists(p.at('socket')), 'the daemon listens')
-        note = p.run_words('--note', 'shop.service', '--restarts', '1')
 
-        def dies(group, cause):
-            p.call(in_group(p, group, VICTIM, 'record', '0', cause, '129', 'exit:0'),
-                   env={'BEZOAR_SOCKET': p.at('socket')})
+        def note(env, want):
+            words = p.run_words('--note', 'shop.service', '--restarts', '4')
+            return expect(p.call(in_group(p, shop, *words), env=env), 0, want)
 
-        def check():
-            return p.clear('--check', 'shop.service').returncode
-        dies(other, '1')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'not of lost memory')
-        dies(shop, '1')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'died of lost memory')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'not of lost memory')
-        dies(shop, '8')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'not of lost memory')
-        yield from same('latched', check(), 0)
-        dies(shop, '1')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'is latched')
-        yield from same('latched', check(), LATCHED)
+        def dies(group, *words, claims=None):
+            env = {'BEZOAR_SOCKET': p.at('socket')}
+            if claims:
+                env['VICTIM_CGROUP'] = claims
+            p.call(in_group(p, group, VICTIM, *words, 'exit:0'), env=env)
+
+        def deaths():
+            return len(p.read_state('shop.service.json')['deaths'])
+        word = ('record', '0', '1', '129')
+        dies(other, *word)
+        yield from note(bus, 'not of lost memory')
+        dies(shop, *word)
+        yield from note(bus, 'died of lost memory')
+        yield from note(bus, 'not of lost memory')
+        dies(shop, 'record', '0', '8', '129')
+        yield from note(bus, 'not of lost memory')
+        # another says that it is of there
+        dies(other, *word, claims='/' + shop)
+        yield from note(bus, 'not of lost memory')
+        dies(other, 'file', p.at('files/x.rec'), '0', '1', '131', claims='/' + shop)
+        until(lambda: p.call([PROGRAM, '--json', 'log', p.at('records.db')]
+                             ).stdout.count(b'\n') == 5, 'the file is read')
+        yield from note(ended, '')
+        yield from same('deaths', deaths(), 1)
+        # one, and behind it one of another thing
+        dies(shop, *word)
+        dies(shop, 'record', '0', '7', '129')
+        yield from note(bus, 'died of lost memory')
+        # an orderly end has two records, and is one death
+        dies(shop, 'record', '0', '1', '20', 'record', '0', '1', '131')
+        yield from note(ended, 'died of lost memory')
+        for _ in range(2):
+            yield from note(ended, '')
+        yield from same('deaths', deaths(), 3)
+        # also when it is forgotten
+        p.clear('shop.service')
+        yield from note(ended, '')
+        yield from same('deaths', deaths(), 0)
+        yield from expect(p.clear(), 0, '', '')
+        for _ in range(5):
+            dies(shop, *word)
+            yield from note(bus, 'died of lost memory')
+        yield from same('latched', p.clear('--check', 'shop.service').returncode, LATCHED)
         no_group(p, shop)
         no_group(p, other)
-        daemon.terminate()
-        daemon.wait()
 
 
 main((signals, ignored, terminal, group, init, its_end, left, inherits, strangers, unit, noted,

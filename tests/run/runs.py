@@ -30,6 +30,7 @@ class Place:
                     if k not in ('BEZOAR_SOCKET', 'NOTIFY_SOCKET')}
         self.env['LC_ALL'] = 'C'
         self.begun = []
+        self.others = []
 
     def at(self, name):
         return os.path.join(self.folder, name)
@@ -37,7 +38,14 @@ class Place:
     def __enter__(self):
         return self
 
+    def begun_too(self, it):
+        """Another program, which ends with the place."""
+        self.others.append(it)
+
     def __exit__(self, *_):
+        for it in self.others:
+            it.kill()
+            it.wait(PATIENCE)
         for it in self.begun:
             for child in children(it):
                 os.kill(child, signal.SIGKILL)

@@ -111,7 +111,11 @@ static struct bez_record make(int pid, const char *frame, const char *cause,
 	r.pid = r.tid = pid;
 	r.start_ticks = start_ticks();
 	boot_id(r.boot_id);
-	cgroup(r.cgroup);
+	/* as another may say, too */
+	if (getenv("VICTIM_CGROUP"))
+		strncpy(r.cgroup, getenv("VICTIM_CGROUP"), 127);
+	else
+		cgroup(r.cgroup);
 	r.addr = 0x7f0000001000;
 	r.width = 4096;
 	r.region = 1;

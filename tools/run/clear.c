@@ -55,8 +55,9 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 
 static int unreadable(const char *shown, int e)
 {
-	tool_say("%s: %s", shown, e == -EPROTO ? "what is remembered of it is "
-		 "of a newer version" : strerror(-e));
+	if (e != -EBADMSG)
+		tool_say("%s: %s", shown, e == -EPROTO ? "what is remembered of "
+			 "it is of a newer version" : strerror(-e));
 	return TOOL_FAILED;
 }
 
@@ -78,7 +79,7 @@ static int list_one(int folder, const char *name)
 {
 	char shown[ESCAPED(NAME_MOST)], when[32];
 	struct state s;
-	int e = state_load(folder, name, &s);
+	int e = state_look(folder, name, &s);
 
 	escape(shown, name, NAME_MOST);
 	if (e)
@@ -118,7 +119,7 @@ static int check(int folder, const char *name)
 {
 	struct keep k = { .folder = folder, .name = name };
 	char shown[ESCAPED(NAME_MOST)], text[TEXT_ROOM];
-	int e = keep_load(&k);
+	int e = state_look(folder, name, &k.state);
 
 	/* what cannot be read stops nobody */
 	if (e)

@@ -53,7 +53,7 @@ void keep_death(struct death *d, pid_t pid, enum death_by by)
 	d->wall_ns = keep_wall_ns();
 	d->boot_ns = clock_ns(CLOCK_BOOTTIME);
 	keep_boot_id(d->boot_id);
-	d->pid = pid;
+	d->pid = pid > 0 ? pid : 0;
 	d->by = by;
 }
 
@@ -90,6 +90,7 @@ enum latch keep_add(struct keep *k, const struct death *d)
 		state_lock(k->folder);
 		if (state_load(k->folder, k->name, &now))
 			now = k->state;
+		now.looked = k->state.looked;
 	}
 	told_later(k->store, &now.deaths);
 	if (!now.latch)
@@ -106,6 +107,22 @@ enum latch keep_add(struct keep *k, const struct death *d)
 		tool_say("%s: its death is not remembered: %s",
 			 escape(shown, k->name, NAME_MOST), strerror(-r));
 	return now.latch;
+}
+
+void keep_looked(struct keep *k)
+{
+	uint64_t looked = k->state.looked;
+	int r;
+
+	state_lock(k->folder);
+	r = state_load(k->folder, k->name, &k->state);
+	k->state.looked = looked;
+	if (!r)
+		r = state_save(k->folder, k->name, &k->state);
+	state_unlock(k->folder);
+	if (r)
+		tool_say("what was looked at is not remembered: %s",
+			 strerror(-r));
 }
 
 void keep_describe(const struct death *d, char *ret, size_t room)

@@ -162,6 +162,7 @@ static int died_of_memory(struct run *r, const struct ending *e,
 		    !told_killed(r->w->store, r->began_ns, d))
 			return 0;
 	}
+	d->start_ticks = r->start_ticks;
 	told_place(r->w->store, d);
 	return 1;
 }

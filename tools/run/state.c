@@ -194,31 +194,53 @@ static char *read_all(int folder, const char *file)
 	return text;
 }
 
-int state_load(int folder, const char *name, struct state *ret_state)
+/* -EBADMSG: it cannot be understood; *@ret_why. */
+static int read_state(int folder, const char *file, struct state *ret_state,
+		      const char **ret_why)
 {
-	char file[NAME_FILE], *text;
-	const char *why;
+	char *text;
 	int r;
 
 	memset(ret_state, 0, sizeof(*ret_state));
+	text = read_all(folder, file);
+	*ret_why = "it is no file, or far too long";
+	if (!text)
+		return errno == EFBIG ? -EBADMSG : errno == ENOENT ? 0 : -errno;
+	r = state_parse(text, ret_state, ret_why);
+	free(text);
+	if (!r)
+		return 0;
+	memset(ret_state, 0, sizeof(*ret_state));
+	return r == -EPROTO ? r : -EBADMSG;
+}
+
+int state_load(int folder, const char *name, struct state *ret_state)
+{
+	char file[NAME_FILE];
+	const char *why;
+	int r;
+
 	if (state_file(file, name, ".json"))
 		return -ENAMETOOLONG;
-	text = read_all(folder, file);
-	if (!text && errno == EFBIG) {
-		aside(folder, file, "it is no file, or far too long");
-		return 0;
-	}
-	if (!text)
-		return errno == ENOENT ? 0 : -errno;
-	r = state_parse(text, ret_state, &why);
-	free(text);
-	if (r == -EPROTO)
-		return r;
-	if (r) {
-		memset(ret_state, 0, sizeof(*ret_state));
+	r = read_state(folder, file, ret_state, &why);
+	if (r == -EBADMSG)
 		aside(folder, file, why);
-	}
-	return 0;
+	return r == -EBADMSG ? 0 : r;
+}
+
+int state_look(int folder, const char *name, struct state *ret_state)
+{
+	char file[NAME_FILE], shown[ESCAPED(NAME_FILE)];
+	const char *why;
+	int r;
+
+	if (state_file(file, name, ".json"))
+		return -ENAMETOOLONG;
+	r = read_state(folder, file, ret_state, &why);
+	if (r == -EBADMSG)
+		tool_say("%s cannot be used: %s",
+			 escape(shown, file, strlen(file)), why);
+	return r;
 }
 
 static int put(int folder, const char *file, const char *text)
@@ -248,6 +270,8 @@ static int put(int folder, const char *file, const char *text)
 int state_save(int folder, const char *name, const struct state *s)
 {
 	char file[NAME_FILE], fresh[NAME_FILE], *text;
+	struct state again = { .latch = LATCH_NONE };
+	const char *why;
 	int r;
 
 	if (state_file(file, name, ".json") || state_file(fresh, name, ".new"))
@@ -255,6 +279,11 @@ int state_save(int folder, const char *name, const struct state *s)
 	text = state_print(name, s);
 	if (!text)
 		return -ENOMEM;
+	/* what could not be read would be lost later, and all with it */
+	if (state_parse(text, &again, &why)) {
+		free(text);
+		return -EINVAL;
+	}
 	r = put(folder, fresh, text);
 	free(text);
 	if (!r && renameat(folder, fresh, folder, file))
@@ -266,11 +295,21 @@ int state_save(int folder, const char *name, const struct state *s)
 	return r;
 }
 
+/* What was looked at is no death, and is not to be looked at again. */
 int state_forget(int folder, const char *name)
 {
+	struct state s, none = { .latch = LATCH_NONE };
 	char file[NAME_FILE];
+	const char *why;
+	int r;
 
 	if (state_file(file, name, ".json"))
 		return -ENAMETOOLONG;
-	return unlinkat(folder, file, 0) ? -errno : 0;
+	r = read_state(folder, file, &s, &why);
+	none.looked = s.looked;
+	if (r || !s.looked)
+		return unlinkat(folder, file, 0) ? -errno : 0;
+	if (!s.latch && !s.deaths.n)
+		return -ENOENT;
+	return state_save(folder, name, &none);
 }

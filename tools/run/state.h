@@ -20,6 +20,8 @@ struct state {
 	enum latch latch;
 	char why[WHY_ROOM];		/* latched: in words */
 	uint64_t latched_ns;		/* CLOCK_REALTIME */
+	uint64_t looked;		/* row of the daemon's store that was looked
+					 * at last; kept when it is cleared */
 	struct deaths deaths;
 };
 
@@ -47,9 +49,11 @@ void state_unlock(int folder);
  * can not be read, or is of a newer version (-EPROTO).
  */
 int state_load(int folder, const char *name, struct state *ret_state);
+/* The same, and nothing is changed: -EBADMSG, said, if it cannot be understood. */
+int state_look(int folder, const char *name, struct state *ret_state);
 /* It is on the disk when this has returned 0. */
 int state_save(int folder, const char *name, const struct state *s);
-/* Nothing is known of it any more. -ENOENT: nothing was. */
+/* Nothing is known of its deaths any more. -ENOENT: nothing was. */
 int state_forget(int folder, const char *name);
 
 /* The one supervisor of @name: a descriptor to be kept, -EWOULDBLOCK: there is one,
