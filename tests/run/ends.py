@@ -27,8 +27,8 @@ def statuses():
         yield from expect(p.run('--restarts', '51', '--', 'true'), 125,
                           'number from 0 to 50')
         yield from expect(p.run('--within', '0s', '--', 'true'), 125, 'no time')
-        yield from expect(p.run('--name', 'x' * 81, '--', 'true'), 125,
-                          '1 to 80 bytes')
+        yield from expect(p.run('--name', 'x' * 256, '--', 'true'), 125,
+                          '1 to 255 bytes')
         # what follows the command is the command's
         yield from expect(p.run('sh', '-c', 'exit $#', '--', '--name', 'b'), 2)
 
@@ -135,7 +135,7 @@ def last_words():
         with open(log, encoding='ascii') as file:
             text = file.read()
         if not re.fullmatch(r'victim \(process \d+\) has died of lost memory: '
-                            r'.* bezoar clear victim\n', text):
+                            r".* bezoar clear 'victim'\n", text):
             yield f'{text}'
         if len(text) > 4096:
             yield f'{len(text)} bytes'

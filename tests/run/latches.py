@@ -40,10 +40,14 @@ def often():
         yield from expect(r, LATCHED, 'It is restarted: 2 of 2')
         r = p.run(*words)
         yield from same('runs', p.count(), 3)
-        yield from expect(r, LATCHED, 'shop is latched since .*bezoar clear shop')
+        yield from expect(r, LATCHED, "shop is latched since .*bezoar clear 'shop'")
         yield from expect(p.clear(), 0, '', 'shop\tlatched since .* 3 times')
         yield from expect(p.clear('--check', 'shop'), LATCHED, 'shop is latched')
         yield from expect(p.clear('--check', 'other'), 0, '', '')
+        # no failure of ours is one of the service
+        yield from expect(p.clear('--check', '--nonsense', 'shop'), 0, 'nonsense')
+        yield from expect(p.clear('--check', 'x' * 256), 0, '1 to 255 bytes')
+        yield from expect(p.clear('--check'), 0, 'which name')
         yield from expect(p.clear('other'), 1, 'nothing is remembered of other')
         yield from expect(p.run('--name', 'other', '--', 'true'), 0, '')
         yield from expect(p.clear('shop'), 0, '', '')
@@ -254,23 +258,29 @@ def damaged():
         p.write_state('x.json', {**good, 'version': 2})
         yield from expect(p.run('--name', 'x', '--', *p.counted('true')), 125, 'newer version')
         yield from same('runs', p.count(), 0)
-        yield from same('files', sorted(os.listdir(p.state)), ['x.json', 'x.lock'])
+        yield from same('files', sorted(os.listdir(p.state)), ['.lock', 'x.json', 'x.lock'])
 
 
 def names():
     """Names can hold any byte; files, terminals and JSON stay well."""
     for name in ('a b', '../../x', '.hidden', '\033]0;x\a', 'l\nine', '"', '\\', '%41',
-                 'x' * 80, '\udcff\udcfe', '-x', 'shop@1.service'):
+                 'x' * 255, '\1' * 255, 'it\'s', '\udcff\udcfe', '-x', 'shop@1.service'):
         with Place() as p:
             r = p.run(f'--name={name}', '--restarts', '0', '--', *dies('0', '1', '129'))
             yield from expect(r, LATCHED, 'is latched')
             yield from plain(r)
             files = os.listdir(p.state)
             yield from same('folder', os.listdir(p.folder), ['state'])
-            yield from same('hidden', [f for f in files if f[0] == '.'], [])
+            yield from same('hidden', [f for f in files if f[0] == '.'], ['.lock'])
             r = p.clear()
             yield from expect(r, 0, '', 'latched since')
             yield from plain(r)
+            # what is said is to be copied to a shell
+            said = p.run(f'--name={name}', '--', 'true')
+            words = said.stderr.split(b'bezoar clear ')[1].strip()
+            shell = p.call(['bash', '-c', b'printf %s\\\\n ' + words])
+            yield from same('words', shell.stdout.split(b'\n', 1)[0] == b'--' or
+                            shell.stdout[:-1] == os.fsencode(name), True)
             yield from same('lines', len(r.stdout.splitlines()), 1)
             yield from expect(p.clear('--', name), 0, '')
             yield from expect(p.clear(), 0, '', '')

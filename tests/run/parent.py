@@ -6,6 +6,7 @@ service manager.
     parent.py PROGRAM VICTIM BEZOARD ROOT [WORD]
 """
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -222,8 +223,20 @@ def unit():
         yield from expect(r, 0, '', 'RestartForceExitStatus=SIGBUS\n')
         yield from expect(r, 0, '', f'RestartPreventExitStatus={LATCHED}\n')
         yield from expect(r, 0, '', 'StartLimitIntervalSec=3600s\nStartLimitBurst=6\n')
-        for bad in ('', 'a/b', 'a b', '%n', '.x', 'x' * 80, 'x\ny'):
+        for bad in ('', 'a/b', 'a b', '%n', '.x', 'x' * 248, 'x\ny'):
             yield from expect(p.call([PROGRAM, 'unit', '--', bad]), 2, 'no name of a service', '')
+        # as systemd runs it: only one status skips the service
+        r = p.call([PROGRAM, 'unit', 'shop'])
+        words = [w for w in r.stdout.decode().splitlines() if w.startswith('ExecCondition=+')][0]
+        words = shlex.split(words.split('+', 1)[1].replace('$$', '$').replace(
+            '%n', f'shop.service --state {p.state}'))
+        words[2] = words[2].replace('"$1"', '"$1" "$2" "$3"').replace('--check --', '--check')
+        yield from expect(p.call(words), 0)
+        p.run('--name', 'shop.service', '--restarts', '0', '--', VICTIM, 'record', '0', '1',
+              '129', 'bus')
+        yield from expect(p.call(words), 1, 'is latched')
+        words[3] = p.at('nothing')
+        yield from expect(p.call(words), 0, 'not found')
         if not shutil.which('systemd-analyze'):
             yield 'skip: systemd-analyze is not installed'
             return

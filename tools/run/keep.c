@@ -67,27 +67,39 @@ void keep_record(struct death *d, const struct bez_record *r)
 	memcpy(d->region, r->name, sizeof(d->region));
 }
 
+/* Without the lock nothing is read or written: who has it may be about to. */
+static int lock(const struct keep *k)
+{
+	int r = state_lock(k->folder);
+
+	if (r < 0)
+		tool_say("what is remembered is locked: %s. This program goes on "
+			 "by what it knows", strerror(-r));
+	return r;
+}
+
 int keep_load(struct keep *k)
 {
-	int r;
+	int r, held;
 
 	if (k->folder < 0)
 		return 0;
-	state_lock(k->folder);
+	held = state_lock(k->folder);
+	if (held < 0)
+		return held;
 	r = state_load(k->folder, k->name, &k->state);
-	state_unlock(k->folder);
+	state_unlock(held);
 	return r;
 }
 
 enum latch keep_add(struct keep *k, const struct death *d)
 {
+	int held = k->folder < 0 ? -1 : lock(k), r = 0;
 	char shown[ESCAPED(NAME_MOST)];
 	struct state now = k->state;
-	int r = 0;
 
 	/* somebody may have cleared it meanwhile */
-	if (k->folder >= 0) {
-		state_lock(k->folder);
+	if (held >= 0) {
 		if (state_load(k->folder, k->name, &now))
 			now = k->state;
 		now.looked = k->state.looked;
@@ -99,9 +111,9 @@ enum latch keep_add(struct keep *k, const struct death *d)
 		now.latched_ns = d->wall_ns;
 	deaths_add(&now.deaths, d);
 	k->state = now;
-	if (k->folder >= 0) {
+	if (held >= 0) {
 		r = state_save(k->folder, k->name, &now);
-		state_unlock(k->folder);
+		state_unlock(held);
 	}
 	if (r)
 		tool_say("%s: its death is not remembered: %s",
@@ -112,14 +124,15 @@ enum latch keep_add(struct keep *k, const struct death *d)
 void keep_looked(struct keep *k)
 {
 	uint64_t looked = k->state.looked;
-	int r;
+	int r, held = lock(k);
 
-	state_lock(k->folder);
+	if (held < 0)
+		return;
 	r = state_load(k->folder, k->name, &k->state);
 	k->state.looked = looked;
 	if (!r)
 		r = state_save(k->folder, k->name, &k->state);
-	state_unlock(k->folder);
+	state_unlock(held);
 	if (r)
 		tool_say("what was looked at is not remembered: %s",
 			 strerror(-r));
@@ -156,15 +169,30 @@ void keep_describe(const struct death *d, char *ret, size_t room)
 #undef ADD
 }
 
+/* To be copied to a shell. */
+static void quoted(const char *shown, char *ret)
+{
+	const char *dollar = strpbrk(shown, "'\\") ? "$" : "";
+
+	ret += sprintf(ret, "%s%s'", *shown == '-' ? "-- " : "", dollar);
+	for (; *shown; shown++) {
+		if (*shown == '\'')
+			*ret++ = '\\';
+		*ret++ = *shown;
+	}
+	strcpy(ret, "'");
+}
+
 void keep_say_latched(const struct keep *k, char *ret, size_t room)
 {
-	char shown[ESCAPED(NAME_MOST)], when[32];
+	char shown[ESCAPED(NAME_MOST)], word[2 * sizeof(shown)], when[32];
 
 	escape(shown, k->name, NAME_MOST);
+	quoted(shown, word);
 	snprintf(ret, room, "%s is latched since %s and is not started: %s. "
 		 "When the memory is replaced, or is known to be good: bezoar "
 		 "clear %s", shown, latch_when(k->state.latched_ns, when),
-		 k->state.why, shown);
+		 k->state.why, word);
 }
 
 int keep_span(const char *word, uint64_t *ret_ns)

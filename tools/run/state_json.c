@@ -188,6 +188,7 @@ static int all_of(json_t *all, struct state *ret, const char **ret_why)
 	if (version > STATE_VERSION)
 		return -EPROTO;
 	*ret_why = "it is damaged";
+	text(all, "name", ret->shown, sizeof(ret->shown));
 	if (!json_is_array(deaths) || perhaps(all, "looked", &ret->looked) ||
 	    latch_from(json_object_get(all, "latched"), ret))
 		return -EINVAL;
