@@ -176,13 +176,22 @@ def by_the_kernel():
         insert = ('import sqlite3, sys, time, os, signal; '
                   f'db = sqlite3.connect("{p.at("records.db")}"); '
                   'db.execute("INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, '
-                  'frame, dimm, pid, text) VALUES (1, ?, ?, ?, \'killed\', 5, \'\', ?, \'\')", '
-                  f'(bytes.fromhex("{boot.hex()}"), time.time_ns(), int(sys.argv[1]) or time.time_ns(), os.getpid())); '
-                  'db.commit(); os.kill(os.getpid(), signal.SIGBUS)')
-        r = p.run('--restarts', '0', '--name', 'x', '--', 'python3', '-c', insert, '0')
+                  'frame, dimm, pid, text) VALUES (1, ?, ?, ?, ?, 5, \'\', ?, ?)", '
+                  f'(bytes.fromhex("{boot.hex()}"), time.time_ns(), time.time_ns() - int(sys.argv[1]) * 10**9, sys.argv[2], os.getpid(), sys.argv[3])); '
+                  'db.commit(); os.kill(os.getpid(), int(sys.argv[4]))')
+        sent = 'Memory failure: 0x5: Sending SIGBUS to x:1 due to hardware memory corruption'
+        kills = 'Memory failure: 0x5: Killing x:1 due to hardware memory corruption'
+        r = p.run('--restarts', '0', '--name', 'x', '--', 'python3', '-c', insert, '0',
+                  'killed', sent, '7')
         yield from expect(r, LATCHED, 'page frame 0x5, the kernel says so')
-        r = p.run('--restarts', '0', '--name', 'y', '--', 'python3', '-c', insert, '1')
-        yield from expect(r, 135, 'not of lost memory')
+        r = p.run('--restarts', '0', '--name', 'k', '--', 'python3', '-c', insert, '0',
+                  'killed', kills, '9')
+        yield from expect(r, LATCHED, 'page frame 0x5, the kernel says so')
+        # of before it began, or long ago; of somebody else's SIGKILL; no kill
+        for words in (('10', 'killed', sent, '7'), ('0', 'killed', sent, '9'),
+                      ('0', 'handled', sent, '7'), ('0', 'poison', kills, '9')):
+            r = p.run('--restarts', '0', '--name', 'y', '--', 'python3', '-c', insert, *words)
+            yield from expect(r, 128 + int(words[3]))
 
 
 def by_the_daemon():

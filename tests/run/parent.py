@@ -5,6 +5,7 @@ service manager.
 
     parent.py PROGRAM VICTIM BEZOARD ROOT [WORD]
 """
+import errno
 import os
 import shlex
 import shutil
@@ -202,18 +203,34 @@ def inherits():
 
 
 def strangers():
-    """Who has not come from it is turned away from its socket."""
+    """Other users do not reach its socket; it goes with it; and what a note says is not
+    believed."""
     with Place() as p:
-        it = p.begin('--', 'sh', '-c', 'echo $BEZOAR_SOCKET; exec sleep 60')
+        it = p.begin('--name', 'x', '--', 'sh', '-c', 'echo $BEZOAR_SOCKET; exec sleep 60')
         path = line(it).strip()
-        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        s.settimeout(20)
-        s.connect(path)
-        yield from same('answer', s.recv(1), b'')
-        s.close()
+        folder = os.path.dirname(path)
+        yield from same('mode', os.stat(folder).st_mode & 0o777, 0o700)
+        if not os.getuid():
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            os.setegid(65534)
+            os.seteuid(65534)
+            try:
+                yield from same('reached', s.connect_ex(path), errno.EACCES)
+            finally:
+                os.seteuid(0)
+                os.setegid(0)
+            s.close()
         it.terminate()
         it.wait()
-        yield from same('folder', os.path.exists(os.path.dirname(path)), False)
+        yield from same('folder', os.path.exists(folder), False)
+        for place in (p.at('bezoar-run-abcdef'), '/tmp/bezoar-run-tests', '/tmp/bezoar-run-a/../x'):
+            os.makedirs(p.at('bezoar-run-abcdef'), 0o700, exist_ok=True)
+            with open(p.at('bezoar-run-abcdef/socket'), 'wb'):
+                pass
+            with open(os.path.join(p.state, 'x.lock'), 'w', encoding='ascii') as f:
+                f.write(place)
+            yield from expect(p.run('--name', 'x', '--', 'true'), 0, '')
+            yield from same('there', os.path.exists(p.at('bezoar-run-abcdef/socket')), True)
 
 
 def unit():

@@ -51,7 +51,8 @@ class Place:
                 os.kill(child, signal.SIGKILL)
             it.wait(PATIENCE)
             it.stdout.close()
-            it.stderr.close()
+            if it.stderr:
+                it.stderr.close()
         self.keeper.cleanup()
 
     def words(self, *words):
@@ -76,10 +77,14 @@ class Place:
     def begin(self, *words, **more):
         """It runs on, until the place is left at the latest."""
         it = subprocess.Popen(self.run_words(*words), env=self.env, bufsize=0,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              **{'stdin': subprocess.DEVNULL, **more})
+                              stdout=subprocess.PIPE,
+                              **{'stdin': subprocess.DEVNULL,
+                                 'stderr': subprocess.PIPE, **more})
         self.begun.append(it)
         return it
+
+    def begin_with(self, stderr, *words):
+        return self.begin(*words, stderr=stderr)
 
     def counted(self, *words):
         """A command that writes a line each time it is run."""

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libgen.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,11 +137,13 @@ static int is_first_namespace(void)
 	return !stat("/proc/self/ns/pid", &st) && st.st_ino == FIRST_NS;
 }
 
-int told_killed(const char *store, uint64_t since_ns, struct death *d)
+int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d)
 {
 	static const char sql[] =
 		"SELECT frame, dimm FROM kernel WHERE boot_id = ?1 AND pid = ?2 "
-		"AND wall_ns >= ?3 ORDER BY number DESC LIMIT 1";
+		"AND wall_ns >= ?3 AND kind = 'killed' AND (?4 OR "
+		"text NOT GLOB '*0x*: Sending SIGBUS to *') "
+		"ORDER BY number DESC LIMIT 1";
 	sqlite3_stmt *s;
 	struct told t;
 	int found;
@@ -152,6 +155,9 @@ int told_killed(const char *store, uint64_t since_ns, struct death *d)
 		sqlite3_bind_blob(s, 1, d->boot_id, 16, SQLITE_STATIC);
 		sqlite3_bind_int(s, 2, d->pid);
 		sqlite3_bind_int64(s, 3, (int64_t)since_ns);
+		/* who was sent SIGBUS early may have lived on, and be killed by
+		 * somebody else; no name of a process is as long as these words */
+		sqlite3_bind_int(s, 4, sig == SIGBUS);
 	}
 	s = row(&t, s);
 	found = s != NULL;
@@ -358,10 +364,11 @@ int told_of_group(const char *store, const char *cgroup, uint64_t since_ns,
 
 #else /* no SQLite: nothing is known */
 
-int told_killed(const char *store, uint64_t since_ns, struct death *d)
+int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d)
 {
 	(void)store;
 	(void)since_ns;
+	(void)sig;
 	(void)d;
 	return 0;
 }

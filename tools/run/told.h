@@ -16,12 +16,12 @@
 #define TOLD_STORE "/var/lib/bezoar/records.db"
 
 /*
- * Has the kernel said in boot d->boot_id that it has killed d->pid because of its
- * memory, not before @since_ns (CLOCK_REALTIME)? Then 1, with frame and module if it
+ * Has the kernel said in boot d->boot_id that it has killed d->pid by @sig because of
+ * its memory, not before @since_ns (CLOCK_REALTIME)? Then 1, with frame and module if it
  * has told them. It is waited for, as what the kernel says takes a moment to the
  * store. Only for processes whose number is that of the whole machine.
  */
-int told_killed(const char *store, uint64_t since_ns, struct death *d);
+int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d);
 
 /* Frame and module of the record @d is about, and whether that frame was lost in
  * another boot, as far as the store knows. Waited for as well. */
