@@ -184,8 +184,8 @@ def outlived():
         r = p.run('--', 'sh', '-c', f'VICTIM_AGO=11 {one} bus; {VICTIM} bus; exit $?')
         yield from expect(r, 135, 'not of lost memory')
         os.mkfifo(p.at('up'))
-        r = p.run('--', 'sh', '-c', f'{one} says 15 >up 2>&1 & echo $!; read x <up; {VICTIM} bus; '
-                  'exit $?', cwd=p.folder)
+        r = p.run('--name', 'y', '--', 'sh', '-c', f'{one} says 15 >up 2>&1 & '
+                  f'echo $!; read x <up; {VICTIM} bus; exit $?', cwd=p.folder)
         yield from expect(r, 135, 'not of lost memory')
         os.kill(int(r.stdout.split()[0]), signal.SIGKILL)
 
