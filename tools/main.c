@@ -5,10 +5,13 @@
 #include <argp.h>
 #include <bezoar/bezoar.h>
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check/check.h"
 #include "color.h"
@@ -187,14 +190,35 @@ static void print_version(FILE *to, struct argp_state *state)
 	fprintf(to, "bezoar %s\n", bez_version());
 }
 
+int tool_hurries;
+
+/* As much fits into a pipe that can be written to at all. */
+static void say_now(const char *fmt, va_list args)
+{
+	struct pollfd to = { STDERR_FILENO, POLLOUT, 0 };
+	char text[PIPE_BUF] = "bezoar: ";
+	size_t len = strlen(text), room = sizeof(text) - len - 1;
+	int n = vsnprintf(text + len, room, fmt, args);
+
+	if (n > 0)
+		len += (size_t)n < room ? (size_t)n : room - 1;
+	text[len++] = '\n';
+	if (poll(&to, 1, 0) > 0 && write(STDERR_FILENO, text, len) < 0)
+		return;
+}
+
 void tool_say(const char *fmt, ...)
 {
 	va_list args;
 
 	va_start(args, fmt);
-	fputs("bezoar: ", stderr);
-	vfprintf(stderr, fmt, args);
-	fputc('\n', stderr);
+	if (tool_hurries) {
+		say_now(fmt, args);
+	} else {
+		fputs("bezoar: ", stderr);
+		vfprintf(stderr, fmt, args);
+		fputc('\n', stderr);
+	}
 	va_end(args);
 }
 

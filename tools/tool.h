@@ -45,7 +45,9 @@ int report_main(int argc, char **argv);
 
 int tool_check(const struct check_options *options);
 
-/* "bezoar: ..." on standard error. */
+/* "bezoar: ..." on standard error. tool_hurries: nothing where it would have to wait
+ * for who reads that. */
+extern int tool_hurries;
 void tool_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -136,6 +136,7 @@ static void kept(void)
 		CHECK_EQ(ask(db, "SELECT n FROM counts"), 9);
 		CHECK_EQ(ask(db, "SELECT at FROM files"), 3);
 		CHECK_EQ(ask(db, "SELECT count(*) FROM kernel"), 0);
+		CHECK_EQ(ask(db, "SELECT length(cgroup) FROM records"), 0);
 		sqlite3_close(db);
 	}
 }

@@ -99,7 +99,7 @@ enum store_answer store_file_note(struct store *s,
 
 static void packet(const uint8_t *bytes, size_t len, int cut)
 {
-	struct sender sender = { PID, 5, 0, PID };
+	struct sender sender = { .pid = PID, .uid = 5, .own_of = PID };
 	struct piece p = { .kind = PIECE_OTHER };
 	enum count count = COUNTS;
 	struct bez_record r;

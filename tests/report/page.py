@@ -8,6 +8,7 @@ import collections
 import fcntl
 import json
 import os
+import shutil
 import random
 import re
 import stat
@@ -52,7 +53,13 @@ def full():
             told) VALUES ({T0}, x'00', 5, 1, 1000, 'shop', 7, 3),
             ({T0}, x'00', 6, 1, 1000, 'shop', 135 << 8, 0),
             ({T0}, x'00', 7, 1, 1000, 'bank', 11, 0),
-            ({T0}, x'00', 8, 1, 1000, 'bank', -1, 0);
+            ({T0}, x'00', 8, 1, 1000, 'bank', -1, 0),
+            ({T0}, x'00', 9, 1, 1000, 'bank', 7, 0),
+            ({T0}, x'00', 10, 1, 1000, 'bank', 7, 999999),
+            ({T0}, x'00', 11, 1, 1000, 'shop', 7, (SELECT min(number) FROM
+                records WHERE cause = 8));
+        UPDATE deaths SET told = (SELECT min(number) FROM records WHERE cause = 1)
+            WHERE pid = 5;
         ''')
 
 
@@ -192,8 +199,11 @@ def numbers():
         yield from times(tree, records)
         yield from differ('deaths', {
             k: int(v[0]) for k, v in table(tree, 'deaths').items()},
-            {'of lost memory, told': 1, 'of lost memory, without a word': 1,
-             'of something else': 1, 'nobody could say of what': 1})
+            {'of lost memory': 1, 'of SIGBUS, without a record': 3,
+             'of something else': 2, 'nobody could say of what': 1})
+        said = ' '.join(t for t in tree.itertext())
+        if 'The longest, of SIGBUS, without a record, stands for 3' not in said:
+            yield 'which is the longest'
         yield from differ('kernel', {
             k: v[:2] for k, v in table(tree, 'kernel').items()},
             {'poison': ['2', '1'], 'corrected': ['1', '0']})
@@ -309,6 +319,7 @@ def written():
         with open(path, 'rb') as file:
             yield from well_made(file.read())
         yield from not_files(place, words)
+        yield from links(place, words)
         yield from expect(bezoar(*words, place.path('no/x')), 2, '', 'No such')
         with open(path, 'wb') as file:
             file.write(b'former')
@@ -323,6 +334,35 @@ def written():
             'records.db-wal'}
         if left:
             yield f'{left} is left'
+
+
+def links(place, words):
+    """A link that leads nowhere yet; other names of a file; standard output by name."""
+    os.mkdir(place.path('sub'))
+    os.symlink('sub/next', place.path('dangling'))
+    os.symlink('new.html', place.path('sub/next'))
+    os.symlink('loop', place.path('loop'))
+    yield from expect(bezoar(*words, place.path('dangling')), 0, '', '')
+    if sorted(os.listdir(place.path('sub'))) != ['new.html', 'next']:
+        yield f'not through the link: {os.listdir(place.path("sub"))}'
+    if not os.path.islink(place.path('dangling')):
+        yield 'the link was replaced'
+    yield from expect(bezoar(*words, place.path('loop')), 2, '', 'symbolic links')
+    os.link(place.path('sub/new.html'), place.path('sub/other.html'))
+    yield from expect(bezoar(*words, place.path('sub/new.html')), 0, '', '')
+    if os.stat(place.path('sub/new.html')).st_nlink != 2:
+        yield 'the other name of the file has the former page'
+    with open(place.path('sub/all'), 'wb') as file:
+        file.write(b'before\n')
+        file.flush()
+        subprocess.run([BEZOAR, *words, '/dev/stdout'], env=ENV, check=True, stdout=file)
+    with open(place.path('sub/all'), 'rb') as file:
+        got = file.read()
+    if not got.startswith(b'before\n') or not got.endswith(b'</html>\n'):
+        yield 'standard output by name was written over'
+    shutil.rmtree(place.path('sub'))
+    os.unlink(place.path('dangling'))
+    os.unlink(place.path('loop'))
 
 
 def not_files(place, words):

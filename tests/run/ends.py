@@ -6,7 +6,9 @@
 """
 import os
 import re
+import resource
 import signal
+import sys
 
 from runs import (LATCHED, VICTIM, Place, expect, main, plain, same)
 
@@ -27,8 +29,8 @@ def statuses():
         yield from expect(p.run('--restarts', '51', '--', 'true'), 125,
                           'number from 0 to 50')
         yield from expect(p.run('--within', '0s', '--', 'true'), 125, 'no time')
-        yield from expect(p.run('--name', 'x' * 81, '--', 'true'), 125,
-                          '1 to 80 bytes')
+        yield from expect(p.run('--name', 'x' * 256, '--', 'true'), 125,
+                          '1 to 255 bytes')
         # what follows the command is the command's
         yield from expect(p.run('sh', '-c', 'exit $#', '--', '--name', 'b'), 2)
 
@@ -135,7 +137,7 @@ def last_words():
         with open(log, encoding='ascii') as file:
             text = file.read()
         if not re.fullmatch(r'victim \(process \d+\) has died of lost memory: '
-                            r'.* bezoar clear victim\n', text):
+                            r".* bezoar clear 'victim'\n", text):
             yield f'{text}'
         if len(text) > 4096:
             yield f'{len(text)} bytes'
@@ -160,5 +162,92 @@ def asked_to_end():
         yield from same('runs', p.count(), 1)
 
 
-main((statuses, ordinary, poison, recorded, once, by_a_shell, by_a_file,
+def wrapped():
+    """Who ends by SIGBUS itself, as its child has; a worker that was waited for at once."""
+    with Place() as p:
+        for i, words in enumerate((('timeout', '20'), ('unshare', '--fork'),
+                                   ('sh', '-c', '"$@"; kill -BUS $$', 'sh'))):
+            r = p.run('--name', str(i), '--restarts', '0', '--', *words, VICTIM, 'record', '0',
+                      '1', '129', 'bus')
+            yield from expect(r, LATCHED, 'died of lost memory')
+        r = p.run('--name', 'w', '--restarts', '0', '--', 'sh', '-c',
+                  f'for i in 1 2 3 4 5 6 7 8; do {VICTIM} record 0 1 129 bus; done; exit 135',
+                  env={'VICTIM_HURRIES': '1'})
+        yield from expect(r, LATCHED, 'died of lost memory')
+        yield from same('records', os.path.getsize(os.path.join(p.state, 'w.records')), 8 * 384)
+
+
+def outlived():
+    """What a program has lived on with for longer is no reason; nor what lives."""
+    with Place() as p:
+        one = f'{VICTIM} record 0 1 129 '
+        r = p.run('--', 'sh', '-c', f'VICTIM_AGO=11 {one} bus; {VICTIM} bus; exit $?')
+        yield from expect(r, 135, 'not of lost memory')
+        os.mkfifo(p.at('up'))
+        r = p.run('--name', 'y', '--', 'sh', '-c', f'{one} says 15 >up 2>&1 & '
+                  f'echo $!; read x <up; {VICTIM} bus; exit $?', cwd=p.folder)
+        yield from expect(r, 135, 'not of lost memory')
+        os.kill(int(r.stdout.split()[0]), signal.SIGKILL)
+
+
+def between():
+    """A signal that ends comes when there is no program."""
+    for sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        with Place() as p:
+            # the one that is left says that it is asked to end, and does not
+            r = p.run('--termination-log', p.at('log'), '--', *p.counted(
+                'sh', '-c', 'test $(wc -l <runs) = 1 || exit 9; '
+                f'sh -c "trap \'kill -{int(sig)} $PPID; exit\' TERM; echo >up; '
+                f'while :; do sleep 0.01; done" & read x <up; exec {VICTIM} record 0 1 129 bus'),
+                cwd=p.folder, preexec_fn=lambda: os.mkfifo('up'))
+            yield from expect(r, 128 + sig, f'sh is not started again: signal {int(sig)}')
+            yield from same('runs', p.count(), 1)
+            with open(p.at('log'), encoding='ascii') as file:
+                yield from same('words', 'not started again' in file.read(), True)
+
+
+def full():
+    """Who does not read what is said holds up nothing; nor does a disk that is full."""
+    with Place() as p:
+        a, b = os.pipe()
+        os.set_blocking(b, False)
+        try:
+            while True:
+                os.write(b, b'x' * 4096)
+        except BlockingIOError:
+            os.set_blocking(b, True)
+        it = p.begin_with(b, '--restarts', '1', '--', *p.counted(
+            VICTIM, 'record', '0', '1', '129', 'bus'))
+        yield from same('status', it.wait(20), LATCHED)
+        yield from same('runs', p.count(), 2)
+        os.close(a)
+        os.close(b)
+        # an end is answered, though it could not be kept
+        os.mkdir(os.path.join(p.state, 'x.records'))
+        r = p.run('--name', 'x', '--restarts', '0', '--', VICTIM, 'record', '0', '1', '129',
+                  'bus')
+        yield from expect(r, LATCHED, 'died of lost memory')
+
+
+def many():
+    """As many connections as there may be, and one more."""
+    with Place() as p:
+        script = ('import os, resource, socket, sys; '
+                  'print(resource.getrlimit(resource.RLIMIT_NOFILE)[0]); '
+                  'a = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(700)]; '
+                  '[s.connect(os.environ["BEZOAR_SOCKET"]) for s in a]; '
+                  f'os.spawnv(os.P_WAIT, "{VICTIM}", ["victim", "record", "0", "1", "129", "bus"]); '
+                  'os._exit(135)')
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        r = p.run('--restarts', '0', '--', sys.executable, '-c', script)
+        yield from expect(r, LATCHED, 'died of lost memory')
+        yield from same('files', int(r.stdout), most[0])
+        # where descriptors are few
+        r = p.run('--name', 'y', '--restarts', '0', '--', 'sh', '-c', 'ulimit -n 1000; exec "$@"',
+                  'sh', sys.executable, '-c', script, preexec_fn=lambda: resource.setrlimit(
+                      resource.RLIMIT_NOFILE, (100, most[1])))
+        yield from expect(r, LATCHED, 'died of lost memory')
+
+
+main((wrapped, outlived, between, full, many, statuses, ordinary, poison, recorded, once, by_a_shell, by_a_file,
       last_words, asked_to_end))

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -191,6 +194,7 @@ static void same_state(const struct state *a, const struct state *b)
 
 	CHECK_EQ(a->latch, b->latch);
 	CHECK_EQ(a->latched_ns, b->latched_ns);
+	CHECK_EQ(a->looked, b->looked);
 	CHECK(!strcmp(a->why, b->why));
 	CHECK_EQ(a->deaths.n, b->deaths.n);
 	for (i = 0; i < a->deaths.n; i++) {
@@ -202,6 +206,7 @@ static void same_state(const struct state *a, const struct state *b)
 		CHECK_EQ(x->wall_ns, y->wall_ns);
 		CHECK_EQ(x->boot_ns, y->boot_ns);
 		CHECK_EQ(x->pid, y->pid);
+		CHECK_EQ(x->start_ticks, y->start_ticks);
 		CHECK_EQ(x->by, y->by);
 		CHECK_EQ(x->has_frame, y->has_frame);
 		CHECK_EQ(x->frame, y->frame);
@@ -222,6 +227,8 @@ static void comes_back(void)
 	was.latch = LATCH_DIMM;
 	strcpy(was.why, "it is \"so\" \\x1b");
 	was.latched_ns = INT64_MAX;
+	was.looked = INT64_MAX;
+	d.start_ticks = INT64_MAX;
 	d.pid = INT32_MAX;
 	d.by = BY_KERNEL;
 	d.has_frame = 1;
@@ -237,8 +244,18 @@ static void comes_back(void)
 	same_state(&was, &is);
 	CHECK_EQ(state_load(fd, "x/\n\"\376", &is), 0);
 	CHECK_EQ(is.deaths.n, 0);
+	/* what was looked at stays so when the deaths are forgotten */
 	CHECK_EQ(state_forget(fd, name), 0);
+	CHECK_EQ(state_load(fd, name, &is), 0);
+	CHECK_EQ(is.deaths.n, 0);
+	CHECK_EQ(is.latch, LATCH_NONE);
+	CHECK_EQ(is.looked, INT64_MAX);
 	CHECK_EQ(state_forget(fd, name), -ENOENT);
+	/* what would not be read is not written, and the former stays */
+	was.deaths.death[1].pid = -5;
+	CHECK_EQ(state_save(fd, name, &was), -EINVAL);
+	CHECK_EQ(state_load(fd, name, &is), 0);
+	CHECK_EQ(is.looked, INT64_MAX);
 	CHECK_EQ(*said, 0);
 	gone(path);
 }
@@ -248,28 +265,70 @@ static void file_names(void)
 	static const char *const names[] = {
 		"shop", ".", "..", "a/b", "%2F", "\377\001", "-x", "a.json",
 	};
-	char file[NAME_FILE], back[NAME_MOST + 1], long_name[NAME_MOST + 2];
+	char file[NAME_FILE], other[NAME_FILE], long_name[NAME_MOST + 2];
 	size_t i;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		CHECK_EQ(state_file(file, names[i], ".json"), 0);
 		CHECK(file[0] != '.' && !strchr(file, '/'));
-		CHECK_EQ(state_name(back, file, ".json"), 0);
-		CHECKF(!strcmp(back, names[i]), "%s", file);
+		CHECK_EQ(state_file(other, names[(i + 1) %
+				    (sizeof(names) / sizeof(names[0]))],
+				    ".json"), 0);
+		CHECKF(strcmp(file, other), "%s", file);
 	}
+	/* of a long one its digest tells it from others */
 	memset(long_name, '\001', sizeof(long_name));
 	long_name[NAME_MOST + 1] = '\0';
 	CHECK_EQ(state_file(file, long_name, ".records.old"), -1);
 	CHECK_EQ(state_file(file, "", ".json"), -1);
-	long_name[NAME_MOST] = '\0';
-	CHECK_EQ(state_file(file, long_name, ".records.old"), 0);
-	CHECK(strlen(file) < 255);
-	CHECK_EQ(state_name(back, file, ".records.old"), 0);
-	CHECK(!strcmp(back, long_name));
-	CHECK_EQ(state_name(back, "x", ".json"), -1);
-	CHECK_EQ(state_name(back, ".json", ".json"), -1);
-	CHECK_EQ(state_name(back, "x%4.json", ".json"), -1);
-	CHECK_EQ(state_name(back, "x%zz.json", ".json"), -1);
+	for (i = 1; i <= NAME_MOST; i++) {
+		memset(long_name, i % 2 ? '\001' : 'u', i);
+		long_name[i] = '\0';
+		CHECK_EQ(state_file(file, long_name, ".records.old"), 0);
+		CHECKF(strlen(file) < 220, "%zu: %s", i, file);
+		long_name[i - 1] = 'x';
+		CHECK_EQ(state_file(other, long_name, ".records.old"), 0);
+		CHECKF(strcmp(file, other), "%zu: %s", i, file);
+	}
+}
+
+/* What others can write to is not believed, and who holds a lock delays nobody for
+ * long. */
+static void others(void)
+{
+	static struct state s;
+	char path[32], file[64];
+	int fd = folder(path), lock, again;
+
+	CHECK_EQ(chmod(path, 0777), 0);
+	CHECK_EQ(state_open(path, 0), -EPERM);
+	CHECK_EQ(chmod(path, 0755), 0);
+	again = state_open(path, 0);
+	CHECK(again >= 0);
+	lock = state_lock(fd);
+	CHECK(lock >= 0);
+	CHECK_EQ(state_lock(again), -EWOULDBLOCK);
+	/* nor the folder, which others may open */
+	state_unlock(lock);
+	CHECK_EQ(flock(again, LOCK_EX), 0);
+	lock = state_lock(fd);
+	CHECK(lock >= 0);
+	state_unlock(lock);
+	snprintf(file, sizeof(file), "%s/.lock", path);
+	CHECK_EQ(access(file, F_OK), 0);
+	/* a file that others can write */
+	CHECK_EQ(state_save(fd, "x", &s), 0);
+	snprintf(file, sizeof(file), "%s/x.json", path);
+	CHECK_EQ(chmod(file, 0666), 0);
+	CHECK_EQ(state_look(fd, "x.json", &s), -EBADMSG);
+	/* a link in the way of the file that is written first */
+	CHECK_EQ(unlink(file), 0);
+	snprintf(file, sizeof(file), "%s/x.new", path);
+	CHECK_EQ(symlink("/dev/full", file), 0);
+	CHECK_EQ(state_save(fd, "x", &s), 0);
+	CHECK_EQ(state_look(fd, "x.json", &s), 0);
+	*said = '\0';
+	gone(path);
 }
 
 /* A disk without room: what was there is still there. */
@@ -277,17 +336,22 @@ static void no_room(void)
 {
 	static struct state was, is;
 	struct death d = at(1, 2, 3);
-	char path[32], file[64];
+	struct rlimit was_most, none;
+	char path[32];
 	int fd = folder(path), full;
 
 	deaths_add(&was.deaths, &d);
 	CHECK_EQ(state_save(fd, "x", &was), 0);
-	/* the file that is written first cannot be made */
-	snprintf(file, sizeof(file), "%s/x.new", path);
-	CHECK_EQ(symlink("/dev/full", file), 0);
+	/* as if there were none */
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_EQ(getrlimit(RLIMIT_FSIZE, &was_most), 0);
+	none = was_most;
+	none.rlim_cur = 100;
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
 	deaths_add(&was.deaths, &d);
 	full = state_save(fd, "x", &was);
-	CHECK_EQ(full, -ELOOP);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &was_most), 0);
+	CHECK_EQ(full, -EFBIG);
 	CHECK_EQ(state_load(fd, "x", &is), 0);
 	CHECK_EQ(is.deaths.n, 1);
 	gone(path);
@@ -300,6 +364,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what a death was", .run = evidence },
 	{ .name = "what is kept comes back", .run = comes_back },
 	{ .name = "names of files", .run = file_names },
+	{ .name = "others who can write, or hold a lock", .run = others },
 	{ .name = "what cannot be written leaves what was", .run = no_room },
 };
 TAP_MAIN(cases)

@@ -40,10 +40,14 @@ def often():
         yield from expect(r, LATCHED, 'It is restarted: 2 of 2')
         r = p.run(*words)
         yield from same('runs', p.count(), 3)
-        yield from expect(r, LATCHED, 'shop is latched since .*bezoar clear shop')
+        yield from expect(r, LATCHED, "shop is latched since .*bezoar clear 'shop'")
         yield from expect(p.clear(), 0, '', 'shop\tlatched since .* 3 times')
         yield from expect(p.clear('--check', 'shop'), LATCHED, 'shop is latched')
         yield from expect(p.clear('--check', 'other'), 0, '', '')
+        # no failure of ours is one of the service
+        yield from expect(p.clear('--check', '--nonsense', 'shop'), 0, 'nonsense')
+        yield from expect(p.clear('--check', 'x' * 256), 0, '1 to 255 bytes')
+        yield from expect(p.clear('--check'), 0, 'which name')
         yield from expect(p.clear('other'), 1, 'nothing is remembered of other')
         yield from expect(p.run('--name', 'other', '--', 'true'), 0, '')
         yield from expect(p.clear('shop'), 0, '', '')
@@ -172,13 +176,22 @@ def by_the_kernel():
         insert = ('import sqlite3, sys, time, os, signal; '
                   f'db = sqlite3.connect("{p.at("records.db")}"); '
                   'db.execute("INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, '
-                  'frame, dimm, pid, text) VALUES (1, ?, ?, ?, \'killed\', 5, \'\', ?, \'\')", '
-                  f'(bytes.fromhex("{boot.hex()}"), time.time_ns(), int(sys.argv[1]) or time.time_ns(), os.getpid())); '
-                  'db.commit(); os.kill(os.getpid(), signal.SIGBUS)')
-        r = p.run('--restarts', '0', '--name', 'x', '--', 'python3', '-c', insert, '0')
+                  'frame, dimm, pid, text) VALUES (1, ?, ?, ?, ?, 5, \'\', ?, ?)", '
+                  f'(bytes.fromhex("{boot.hex()}"), time.time_ns(), time.time_ns() - int(sys.argv[1]) * 10**9, sys.argv[2], os.getpid(), sys.argv[3])); '
+                  'db.commit(); os.kill(os.getpid(), int(sys.argv[4]))')
+        sent = 'Memory failure: 0x5: Sending SIGBUS to x:1 due to hardware memory corruption'
+        kills = 'Memory failure: 0x5: Killing x:1 due to hardware memory corruption'
+        r = p.run('--restarts', '0', '--name', 'x', '--', 'python3', '-c', insert, '0',
+                  'killed', sent, '7')
         yield from expect(r, LATCHED, 'page frame 0x5, the kernel says so')
-        r = p.run('--restarts', '0', '--name', 'y', '--', 'python3', '-c', insert, '1')
-        yield from expect(r, 135, 'not of lost memory')
+        r = p.run('--restarts', '0', '--name', 'k', '--', 'python3', '-c', insert, '0',
+                  'killed', kills, '9')
+        yield from expect(r, LATCHED, 'page frame 0x5, the kernel says so')
+        # of before it began, or long ago; of somebody else's SIGKILL; no kill
+        for words in (('10', 'killed', sent, '7'), ('0', 'killed', sent, '9'),
+                      ('0', 'handled', sent, '7'), ('0', 'poison', kills, '9')):
+            r = p.run('--restarts', '0', '--name', 'y', '--', 'python3', '-c', insert, *words)
+            yield from expect(r, 128 + int(words[3]))
 
 
 def by_the_daemon():
@@ -241,6 +254,9 @@ def damaged():
                 {**good, 'deaths': [{**death, 'pid': 2**40}]}):
         with Place() as p:
             p.write_state('x.json', bad)
+            # who only looks changes nothing, and stops nobody
+            yield from expect(p.clear('--check', 'x'), 0, r'x\.json cannot be used')
+            yield from same('files', os.listdir(p.state), ['x.json'])
             yield from expect(p.run('--name', 'x', '--', 'true'), 0, r'x\.json CANNOT BE '
                               r'USED: .*kept as x\.json\.aside-')
             yield from expect(p.run('--name', 'x', '--', 'true'), 0, '')
@@ -251,23 +267,29 @@ def damaged():
         p.write_state('x.json', {**good, 'version': 2})
         yield from expect(p.run('--name', 'x', '--', *p.counted('true')), 125, 'newer version')
         yield from same('runs', p.count(), 0)
-        yield from same('files', sorted(os.listdir(p.state)), ['x.json', 'x.lock'])
+        yield from same('files', sorted(os.listdir(p.state)), ['.lock', 'x.json', 'x.lock'])
 
 
 def names():
     """Names can hold any byte; files, terminals and JSON stay well."""
     for name in ('a b', '../../x', '.hidden', '\033]0;x\a', 'l\nine', '"', '\\', '%41',
-                 'x' * 80, '\udcff\udcfe', '-x', 'shop@1.service'):
+                 'x' * 255, '\1' * 255, 'it\'s', '\udcff\udcfe', '-x', 'shop@1.service'):
         with Place() as p:
             r = p.run(f'--name={name}', '--restarts', '0', '--', *dies('0', '1', '129'))
             yield from expect(r, LATCHED, 'is latched')
             yield from plain(r)
             files = os.listdir(p.state)
             yield from same('folder', os.listdir(p.folder), ['state'])
-            yield from same('hidden', [f for f in files if f[0] == '.'], [])
+            yield from same('hidden', [f for f in files if f[0] == '.'], ['.lock'])
             r = p.clear()
             yield from expect(r, 0, '', 'latched since')
             yield from plain(r)
+            # what is said is to be copied to a shell
+            said = p.run(f'--name={name}', '--', 'true')
+            words = said.stderr.split(b'bezoar clear ')[1].strip()
+            shell = p.call(['bash', '-c', b'printf %s\\\\n ' + words])
+            yield from same('words', shell.stdout.split(b'\n', 1)[0] == b'--' or
+                            shell.stdout[:-1] == os.fsencode(name), True)
             yield from same('lines', len(r.stdout.splitlines()), 1)
             yield from expect(p.clear('--', name), 0, '')
             yield from expect(p.clear(), 0, '', '')

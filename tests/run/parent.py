@@ -5,7 +5,9 @@ service manager.
 
     parent.py PROGRAM VICTIM BEZOARD ROOT [WORD]
 """
+import errno
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -201,18 +203,34 @@ def inherits():
 
 
 def strangers():
-    """Who has not come from it is turned away from its socket."""
+    """Other users do not reach its socket; it goes with it; and what a note says is not
+    believed."""
     with Place() as p:
-        it = p.begin('--', 'sh', '-c', 'echo $BEZOAR_SOCKET; exec sleep 60')
+        it = p.begin('--name', 'x', '--', 'sh', '-c', 'echo $BEZOAR_SOCKET; exec sleep 60')
         path = line(it).strip()
-        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        s.settimeout(20)
-        s.connect(path)
-        yield from same('answer', s.recv(1), b'')
-        s.close()
+        folder = os.path.dirname(path)
+        yield from same('mode', os.stat(folder).st_mode & 0o777, 0o700)
+        if not os.getuid():
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            os.setegid(65534)
+            os.seteuid(65534)
+            try:
+                yield from same('reached', s.connect_ex(path), errno.EACCES)
+            finally:
+                os.seteuid(0)
+                os.setegid(0)
+            s.close()
         it.terminate()
         it.wait()
-        yield from same('folder', os.path.exists(os.path.dirname(path)), False)
+        yield from same('folder', os.path.exists(folder), False)
+        for place in (p.at('bezoar-run-abcdef'), '/tmp/bezoar-run-tests', '/tmp/bezoar-run-a/../x'):
+            os.makedirs(p.at('bezoar-run-abcdef'), 0o700, exist_ok=True)
+            with open(p.at('bezoar-run-abcdef/socket'), 'wb'):
+                pass
+            with open(os.path.join(p.state, 'x.lock'), 'w', encoding='ascii') as f:
+                f.write(place)
+            yield from expect(p.run('--name', 'x', '--', 'true'), 0, '')
+            yield from same('there', os.path.exists(p.at('bezoar-run-abcdef/socket')), True)
 
 
 def unit():
@@ -222,8 +240,20 @@ def unit():
         yield from expect(r, 0, '', 'RestartForceExitStatus=SIGBUS\n')
         yield from expect(r, 0, '', f'RestartPreventExitStatus={LATCHED}\n')
         yield from expect(r, 0, '', 'StartLimitIntervalSec=3600s\nStartLimitBurst=6\n')
-        for bad in ('', 'a/b', 'a b', '%n', '.x', 'x' * 80, 'x\ny'):
+        for bad in ('', 'a/b', 'a b', '%n', '.x', 'x' * 248, 'x\ny'):
             yield from expect(p.call([PROGRAM, 'unit', '--', bad]), 2, 'no name of a service', '')
+        # as systemd runs it: only one status skips the service
+        r = p.call([PROGRAM, 'unit', 'shop'])
+        words = [w for w in r.stdout.decode().splitlines() if w.startswith('ExecCondition=+')][0]
+        words = shlex.split(words.split('+', 1)[1].replace('$$', '$').replace(
+            '%n', f'shop.service --state {p.state}'))
+        words[2] = words[2].replace('"$1"', '"$1" "$2" "$3"').replace('--check --', '--check')
+        yield from expect(p.call(words), 0)
+        p.run('--name', 'shop.service', '--restarts', '0', '--', VICTIM, 'record', '0', '1',
+              '129', 'bus')
+        yield from expect(p.call(words), 1, 'is latched')
+        words[3] = p.at('nothing')
+        yield from expect(p.call(words), 0, 'not found')
         if not shutil.which('systemd-analyze'):
             yield 'skip: systemd-analyze is not installed'
             return
@@ -276,8 +306,10 @@ def noted():
 
 
 def noted_by_group():
-    """The deaths of a service are known by its control group; each is noted once."""
+    """The deaths of a service are known by its control group, as the kernel says; each is
+    noted once."""
     bus = {'SERVICE_RESULT': 'signal', 'EXIT_CODE': 'killed', 'EXIT_STATUS': 'BUS'}
+    ended = {'SERVICE_RESULT': 'success', 'EXIT_CODE': 'exited', 'EXIT_STATUS': '0'}
     shop, other = f'bezoar-shop-{os.getpid()}', f'bezoar-shop-{os.getpid()}9'
     with Place() as p:
         if p.call(in_group(p, shop, 'true')).returncode:
@@ -286,32 +318,62 @@ def noted_by_group():
         if not os.path.exists(BEZOARD):
             yield 'skip: bezoard is not built'
             return
+        os.mkdir(p.at('files'))
         daemon = subprocess.Popen([BEZOARD, '--socket', p.at('socket'), '--store',
-                                   p.at('records.db')], stderr=subprocess.DEVNULL)
+                                   p.at('records.db'), '--files', p.at('files')],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        p.begun_too(daemon)
         until(lambda: os.path.exists(p.at('socket')), 'the daemon listens')
-        note = p.run_words('--note', 'shop.service', '--restarts', '1')
 
-        def dies(group, cause):
-            p.call(in_group(p, group, VICTIM, 'record', '0', cause, '129', 'exit:0'),
-                   env={'BEZOAR_SOCKET': p.at('socket')})
+        def note(env, want):
+            words = p.run_words('--note', 'shop.service', '--restarts', '4')
+            return expect(p.call(in_group(p, shop, *words), env=env), 0, want)
 
-        def check():
-            return p.clear('--check', 'shop.service').returncode
-        dies(other, '1')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'not of lost memory')
-        dies(shop, '1')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'died of lost memory')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'not of lost memory')
-        dies(shop, '8')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'not of lost memory')
-        yield from same('latched', check(), 0)
-        dies(shop, '1')
-        yield from expect(p.call(in_group(p, shop, *note), env=bus), 0, 'is latched')
-        yield from same('latched', check(), LATCHED)
+        def dies(group, *words, claims=None):
+            env = {'BEZOAR_SOCKET': p.at('socket')}
+            if claims:
+                env['VICTIM_CGROUP'] = claims
+            p.call(in_group(p, group, VICTIM, *words, 'exit:0'), env=env)
+
+        def deaths():
+            return len(p.read_state('shop.service.json')['deaths'])
+        word = ('record', '0', '1', '129')
+        dies(other, *word)
+        yield from note(bus, 'not of lost memory')
+        dies(shop, *word)
+        yield from note(bus, 'died of lost memory')
+        yield from note(bus, 'not of lost memory')
+        dies(shop, 'record', '0', '8', '129')
+        yield from note(bus, 'not of lost memory')
+        # another says that it is of there
+        dies(other, *word, claims='/' + shop)
+        yield from note(bus, 'not of lost memory')
+        dies(other, 'file', p.at('files/x.rec'), '0', '1', '131', claims='/' + shop)
+        until(lambda: p.call([PROGRAM, '--json', 'log', p.at('records.db')]
+                             ).stdout.count(b'\n') == 5, 'the file is read')
+        yield from note(ended, '')
+        yield from same('deaths', deaths(), 1)
+        # one, and behind it one of another thing
+        dies(shop, *word)
+        dies(shop, 'record', '0', '7', '129')
+        yield from note(bus, 'died of lost memory')
+        # an orderly end has two records, and is one death
+        dies(shop, 'record', '0', '1', '20', 'record', '0', '1', '131')
+        yield from note(ended, 'died of lost memory')
+        for _ in range(2):
+            yield from note(ended, '')
+        yield from same('deaths', deaths(), 3)
+        # also when it is forgotten
+        p.clear('shop.service')
+        yield from note(ended, '')
+        yield from same('deaths', deaths(), 0)
+        yield from expect(p.clear(), 0, '', '')
+        for _ in range(5):
+            dies(shop, *word)
+            yield from note(bus, 'died of lost memory')
+        yield from same('latched', p.clear('--check', 'shop.service').returncode, LATCHED)
         no_group(p, shop)
         no_group(p, other)
-        daemon.terminate()
-        daemon.wait()
 
 
 main((signals, ignored, terminal, group, init, its_end, left, inherits, strangers, unit, noted,

@@ -30,6 +30,7 @@ class Place:
                     if k not in ('BEZOAR_SOCKET', 'NOTIFY_SOCKET')}
         self.env['LC_ALL'] = 'C'
         self.begun = []
+        self.others = []
 
     def at(self, name):
         return os.path.join(self.folder, name)
@@ -37,13 +38,21 @@ class Place:
     def __enter__(self):
         return self
 
+    def begun_too(self, it):
+        """Another program, which ends with the place."""
+        self.others.append(it)
+
     def __exit__(self, *_):
+        for it in self.others:
+            it.kill()
+            it.wait(PATIENCE)
         for it in self.begun:
             for child in children(it):
                 os.kill(child, signal.SIGKILL)
             it.wait(PATIENCE)
             it.stdout.close()
-            it.stderr.close()
+            if it.stderr:
+                it.stderr.close()
         self.keeper.cleanup()
 
     def words(self, *words):
@@ -68,10 +77,14 @@ class Place:
     def begin(self, *words, **more):
         """It runs on, until the place is left at the latest."""
         it = subprocess.Popen(self.run_words(*words), env=self.env, bufsize=0,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              **{'stdin': subprocess.DEVNULL, **more})
+                              stdout=subprocess.PIPE,
+                              **{'stdin': subprocess.DEVNULL,
+                                 'stderr': subprocess.PIPE, **more})
         self.begun.append(it)
         return it
+
+    def begin_with(self, stderr, *words):
+        return self.begin(*words, stderr=stderr)
 
     def counted(self, *words):
         """A command that writes a line each time it is run."""

@@ -108,10 +108,18 @@ static struct bez_record make(int pid, const char *frame, const char *cause,
 	r.bytes = sizeof(r);
 	r.id = ++id;
 	r.wall_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	r.boot_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	if (getenv("VICTIM_AGO"))
+		r.boot_ns -= strtoull(getenv("VICTIM_AGO"), NULL, 10) * 1000000000u;
 	r.pid = r.tid = pid;
 	r.start_ticks = start_ticks();
 	boot_id(r.boot_id);
-	cgroup(r.cgroup);
+	/* as another may say, too */
+	if (getenv("VICTIM_CGROUP"))
+		strncpy(r.cgroup, getenv("VICTIM_CGROUP"), 127);
+	else
+		cgroup(r.cgroup);
 	r.addr = 0x7f0000001000;
 	r.width = 4096;
 	r.region = 1;

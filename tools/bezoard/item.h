@@ -43,6 +43,8 @@ struct item_death {
 	int64_t told;
 };
 
+#define ITEM_CGROUP 256
+
 struct item {
 	enum item_kind kind;
 	enum item_origin origin;
@@ -58,6 +60,8 @@ struct item {
 		struct item_kernel kernel;
 		struct item_death death;
 	} more;
+	char cgroup[ITEM_CGROUP]; /* of who sent it, as the kernel says; "": not
+				 * known, or too long */
 	uint16_t bytes;
 	unsigned char raw[BEZ_RECORD_MOST];
 };

@@ -90,6 +90,8 @@ const char *const schema_steps[] = {
 	"	frame INTEGER NOT NULL,"
 	"	dimm TEXT NOT NULL"		/* '' if not known */
 	");",
+	/* 3: of who sent it, as the kernel says; '' if not known */
+	"ALTER TABLE records ADD COLUMN cgroup BLOB NOT NULL DEFAULT '';",
 };
 const int schema_version = sizeof(schema_steps) / sizeof(schema_steps[0]);
 

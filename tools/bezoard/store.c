@@ -69,7 +69,8 @@ static int put_record(struct store *s, struct item *item, int64_t now)
 	sqlite3_bind_int(sql, i++, r.outcome);
 	sqlite3_bind_int(sql, i++, r.action);
 	sqlite3_bind_int(sql, i++, r.cause);
-	sqlite3_bind_blob(sql, i, item->raw, item->bytes, SQLITE_STATIC);
+	sqlite3_bind_blob(sql, i++, item->raw, item->bytes, SQLITE_STATIC);
+	bind_name(sql, i, item->cgroup, sizeof(item->cgroup));
 	bad = store_run(s, SQL_RECORD);
 	item->is_new = !bad && sqlite3_changes(s->db);
 	if (bad || !item->is_new)

@@ -34,7 +34,7 @@ static const char *const sqls[SQLS] = {
 	[SQL_ROLLBACK] = "ROLLBACK",
 	[SQL_RECORD] = "INSERT INTO records (digest, id, taken, wall_ns, pid, "
 		"own_pid, uid, origin, comm, region, outcome, action, cause, "
-		"raw) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+		"raw, cgroup) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
 		"ON CONFLICT (digest, id) DO NOTHING",
 	[SQL_APART] = "INSERT INTO apart (digest, taken, pid, uid, origin, "
 		"why, raw) VALUES (?,?,?,?,?,?,?) "

@@ -110,7 +110,7 @@ static void draw_rows(FILE *to, const struct kind *k, const struct rows *rows)
 {
 	unsigned int y = k->by_fate ? 32 : 4;
 	uint64_t top = 1, all = rows->more_total;
-	size_t i;
+	size_t i, longest = 0;
 
 	if (!rows->count) {
 		section_empty(to, k->id, k->title, k->empty);
@@ -120,13 +120,15 @@ static void draw_rows(FILE *to, const struct kind *k, const struct rows *rows)
 		all += rows->row[i].total;
 		if (rows->row[i].total > top)
 			top = rows->row[i].total;
+		if (rows->row[i].total > rows->row[longest].total)
+			longest = i;
 	}
 	section_begin(to, k->id, k->title, k->text);
 	picture_begin(to, k->id, k->title,
 		      y + LINE * (unsigned int)rows->count + 4,
-		      "%zu bars, %" PRIu64 " %s. The longest, of %s, stands for "
+		      "%zu bars, %" PRIu64 " %s. The longest, %s, stands for "
 		      "%" PRIu64 ".%s", rows->count, all, k->what,
-		      rows->row[0].label, rows->row[0].total,
+		      rows->row[longest].label, rows->row[longest].total,
 		      rows->more ? " Others are only in the table." : "");
 	if (k->by_fate)
 		picture_legend(to, 2);

@@ -6,6 +6,7 @@
  */
 #include "report.h"
 
+#include <bezoar/bezoar.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -51,7 +52,8 @@ static const char kernel_sql[] =
 	"ORDER BY count(*) DESC, kind";
 
 static const char deaths_sql[] =
-	"SELECT taken, pid, uid, comm, status, told FROM deaths "
+	"SELECT taken, pid, uid, comm, status, told, "
+	"(SELECT cause FROM records WHERE number = told) FROM deaths "
 	"WHERE taken >= ?1 ORDER BY number DESC";
 
 /* ---------------------------------------------------------------- the labels */
@@ -133,22 +135,31 @@ static int group(sqlite3 *db, const struct report *r, const char *sql,
 
 /* ---------------------------------------------------------------- the deaths */
 
-enum { END_TOLD, END_SILENT, END_OTHER, END_UNKNOWN, ENDS };
+enum { END_MEMORY, END_SILENT, END_OTHER, END_UNKNOWN, ENDS };
 
 static const char *const end_names[ENDS] = {
-	[END_TOLD] = "of lost memory, told",
-	[END_SILENT] = "of lost memory, without a word",
+	[END_MEMORY] = "of lost memory",
+	[END_SILENT] = "of SIGBUS, without a record",
 	[END_OTHER] = "of something else",
 	[END_UNKNOWN] = "nobody could say of what",
 };
 
-static int end_of(int status, int64_t told)
+static int is_poison(int cause)
+{
+	return cause == BEZ_CAUSE_POISON_AR || cause == BEZ_CAUSE_POISON_AO ||
+	       cause == BEZ_CAUSE_MISSING || cause == BEZ_CAUSE_RECOVER;
+}
+
+/* A file that was cut raises SIGBUS, too: only a record can tell. @cause: of the last
+ * one; -1: there is none, or not any more. */
+static int end_of(int status, int cause)
 {
 	if (status < 0)
 		return END_UNKNOWN;
 	if ((WIFSIGNALED(status) && WTERMSIG(status) == SIGNAL) ||
 	    (WIFEXITED(status) && WEXITSTATUS(status) == STATUS))
-		return told ? END_TOLD : END_SILENT;
+		return cause < 0 ? END_SILENT : is_poison(cause) ? END_MEMORY :
+								   END_OTHER;
 	return END_OTHER;
 }
 
@@ -173,7 +184,8 @@ static void death(struct report *r, sqlite3_stmt *s)
 	size_t len = (size_t)sqlite3_column_bytes(s, 3);
 	struct death *d = &r->death[r->deaths];
 
-	end = end_of(status, told);
+	end = end_of(status, sqlite3_column_type(s, 6) == SQLITE_NULL ? -1 :
+			     sqlite3_column_int(s, 6));
 	r->ends.row[end].total++;
 	if (taken > r->ends.row[end].last)
 		r->ends.row[end].last = taken;

@@ -15,6 +15,8 @@
 #include "../stored.h"
 #include "../tool.h"
 
+#define LINKS	40		/* as many as the kernel follows */
+
 struct wishes {
 	const char *store, *output;
 	struct filter filter;
@@ -75,8 +77,45 @@ struct output {
 					 * of ours */
 };
 
+/* Where a symbolic link leads to that leads nowhere yet; else the name itself. */
+static int end_of_links(const char *name, char ret[PATH_MAX])
+{
+	char target[PATH_MAX], *slash;
+	int links = 0;
+	ssize_t n;
+
+	if (snprintf(ret, PATH_MAX, "%s", name) >= PATH_MAX) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	while ((n = readlink(ret, target, sizeof(target))) > 0) {
+		slash = strrchr(ret, '/');
+		if (*target == '/' || !slash)
+			slash = ret;
+		else
+			slash++;
+		if (n >= PATH_MAX - (slash - ret) || links++ == LINKS) {
+			errno = links > LINKS ? ELOOP : ENAMETOOLONG;
+			return -1;
+		}
+		memcpy(slash, target, (size_t)n);
+		slash[n] = '\0';
+	}
+	return 0;
+}
+
+/* Under whatever name: what was written to it before would be lost. */
+static int is_standard(const struct stat *st)
+{
+	struct stat out;
+
+	return !fstat(STDOUT_FILENO, &out) && out.st_dev == st->st_dev &&
+	       out.st_ino == st->st_ino;
+}
+
 /* What is in it is only for who may read the store, so a new file is for its owner
- * alone; one that is there keeps its mode. What is no file is written to. */
+ * alone; one that is there keeps its mode. What is no file, or has other names, is
+ * written to. */
 static int begin(struct output *o, const char *name)
 {
 	struct stat was;
@@ -89,7 +128,11 @@ static int begin(struct output *o, const char *name)
 		return 0;
 	}
 	if (!stat(name, &was)) {
-		if (!S_ISREG(was.st_mode)) {
+		if (is_standard(&was)) {
+			o->to = stdout;
+			return 0;
+		}
+		if (!S_ISREG(was.st_mode) || was.st_nlink > 1) {
 			o->to = fopen(name, "we");
 			return o->to ? 0 : -1;
 		}
@@ -97,9 +140,7 @@ static int begin(struct output *o, const char *name)
 		/* through a symbolic link */
 		if (!realpath(name, o->path))
 			return -1;
-	} else if (snprintf(o->path, sizeof(o->path), "%s", name) >=
-		   (int)sizeof(o->path)) {
-		errno = ENAMETOOLONG;
+	} else if (end_of_links(name, o->path)) {
 		return -1;
 	}
 	if (snprintf(o->temp, sizeof(o->temp), "%s.XXXXXX", o->path) >=

@@ -16,6 +16,7 @@
 #define NOT_RUN		125	/* as nohup(1), timeout(1) and others have it */
 #define NOT_EXECUTABLE	126
 #define NOT_FOUND	127
+#define FILES		8192
 
 /* Left alone: errors of this process, and what stops and continues it, which acts
  * on the group as a whole where a terminal sends it. */
@@ -24,33 +25,48 @@ static const int own_signals[] = {
 	SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT,
 };
 
-/* Number @field, from 4 on. The second is a name, which may hold anything. */
-static uint64_t stat_field(pid_t pid, int field)
+/* What is behind the name, which may hold anything: field 3. NULL: there is no such
+ * process. */
+static char *stat_of(pid_t pid, char *text, size_t room)
 {
-	char path[40], text[1024], *at;
+	char path[40], *at;
 	ssize_t n;
-	int fd, i;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	n = fd < 0 ? 0 : read(fd, text, room - 1);
 	if (fd >= 0)
 		close(fd);
 	text[n > 0 ? n : 0] = '\0';
 	at = strrchr(text, ')');
-	for (i = 2; at && i < field; i++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
+	return at && at[1] ? at + 2 : NULL;
 }
 
-pid_t child_parent(pid_t pid)
+/* Number @field, from 4 on. */
+static uint64_t stat_field(pid_t pid, int field)
 {
-	return (pid_t)stat_field(pid, 4);
+	char text[1024], *at = stat_of(pid, text, sizeof(text));
+	int i;
+
+	for (i = 3; at && i < field; i++) {
+		at = strchr(at, ' ');
+		at = at ? at + 1 : NULL;
+	}
+	return at ? strtoull(at, NULL, 10) : 0;
 }
 
 uint64_t child_start_ticks(pid_t pid)
 {
 	return stat_field(pid, 22);
+}
+
+int child_is_gone(pid_t pid, uint64_t start_ticks)
+{
+	char text[1024], *state = stat_of(pid, text, sizeof(text));
+
+	return !state || *state == 'Z' || *state == 'X' ||
+	       child_start_ticks(pid) != start_ticks;
 }
 
 /* Its children now, @most of them. Where the kernel does not tell
@@ -78,6 +94,20 @@ static int is_ignored(int sig)
 	return !sigaction(sig, NULL, &now) && now.sa_handler == SIG_IGN;
 }
 
+/* Each that sends records has a connection here. */
+static void more_files(struct child_before *b)
+{
+	struct rlimit more;
+
+	if (getrlimit(RLIMIT_NOFILE, &b->files))
+		b->files.rlim_max = 0;
+	more = b->files;
+	if (more.rlim_cur < FILES)
+		more.rlim_cur = more.rlim_max < FILES ? more.rlim_max : FILES;
+	if (more.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &more);
+}
+
 int child_prepare(struct child_before *b)
 {
 	struct sigaction usual = { .sa_handler = SIG_DFL };
@@ -96,6 +126,7 @@ int child_prepare(struct child_before *b)
 	if (sigprocmask(SIG_BLOCK, &b->taken, &b->mask))
 		return -errno;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	more_files(b);
 	b->count = children(b->had, sizeof(b->had) / sizeof(b->had[0]));
 	fd = signalfd(-1, &b->taken, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? -errno : fd;
@@ -129,6 +160,8 @@ static void begin(const struct child_before *b, char **words,
 	rename_in("WATCHDOG_PID", parent);
 	if (socket)
 		setenv("BEZOAR_SOCKET", socket, 1);
+	if (b->files.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &b->files);
 	sigaction(SIGCHLD, &b->chld, NULL);
 	sigprocmask(SIG_SETMASK, &b->mask, NULL);
 	execvp(words[0], words);

@@ -9,19 +9,22 @@
 
 #include <signal.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/types.h>
 
 /* Fields of /proc/PID/stat, which a process has until it is waited for; 0: there is
  * no such process. */
-pid_t child_parent(pid_t pid);
 uint64_t child_start_ticks(pid_t pid);
+/* Has the one that began then ended, waited for or not? */
+int child_is_gone(pid_t pid, uint64_t start_ticks);
 
 /* How this process was found. */
 struct child_before {
 	sigset_t mask;			/* that was blocked */
 	sigset_t taken;			/* what is blocked now, to be passed on */
 	struct sigaction chld;
+	struct rlimit files;
 	pid_t had[64];			/* children of whoever has become us */
 	int count;
 };

@@ -55,8 +55,9 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 
 static int unreadable(const char *shown, int e)
 {
-	tool_say("%s: %s", shown, e == -EPROTO ? "what is remembered of it is "
-		 "of a newer version" : strerror(-e));
+	if (e != -EBADMSG)
+		tool_say("%s: %s", shown, e == -EPROTO ? "what is remembered of "
+			 "it is of a newer version" : strerror(-e));
 	return TOOL_FAILED;
 }
 
@@ -69,26 +70,28 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 
 static int is_state(const struct dirent *e)
 {
-	char name[NAME_MOST + 1];
+	size_t len = strlen(e->d_name);
 
-	return !state_name(name, e->d_name, ".json");
+	return e->d_name[0] != '.' && len > 5 &&
+	       !strcmp(e->d_name + len - 5, ".json");
 }
 
-static int list_one(int folder, const char *name)
+static int list_one(int folder, const char *file)
 {
-	char shown[ESCAPED(NAME_MOST)], when[32];
+	char shown[ESCAPED(NAME_FILE)], when[32];
 	struct state s;
-	int e = state_load(folder, name, &s);
+	int e = state_look(folder, file, &s);
 
-	escape(shown, name, NAME_MOST);
+	if (e == -ENOENT)
+		return TOOL_OK;
 	if (e)
-		return unreadable(shown, e);
+		return unreadable(escape(shown, file, strlen(file)), e);
 	if (s.latch)
-		printf("%s\tlatched since %s: %s\n", shown,
+		printf("%s\tlatched since %s: %s\n", s.shown,
 		       latch_when(s.latched_ns, when), s.why);
 	else if (s.deaths.n)
 		printf("%s\tmay be started; it has died of lost memory %zu "
-		       "time%s, last on %s\n", shown, s.deaths.n,
+		       "time%s, last on %s\n", s.shown, s.deaths.n,
 		       s.deaths.n == 1 ? "" : "s",
 		       latch_when(s.deaths.death[s.deaths.n - 1].wall_ns,
 				  when));
@@ -100,11 +103,10 @@ static int list(int folder)
 	struct dirent **files = NULL;
 	int i, n = scandirat(folder, ".", &files, is_state, by_name);
 	int status = n < 0 ? TOOL_FAILED : TOOL_OK;
-	char name[NAME_MOST + 1];
 
 	for (i = 0; i < n; i++) {
-		if (!state_name(name, files[i]->d_name, ".json") &&
-		    list_one(folder, name))
+		if (strlen(files[i]->d_name) < NAME_FILE &&
+		    list_one(folder, files[i]->d_name))
 			status = TOOL_FAILED;
 		free(files[i]);
 	}
@@ -117,8 +119,9 @@ static int list(int folder)
 static int check(int folder, const char *name)
 {
 	struct keep k = { .folder = folder, .name = name };
-	char shown[ESCAPED(NAME_MOST)], text[TEXT_ROOM];
-	int e = keep_load(&k);
+	char shown[ESCAPED(NAME_MOST)], text[TEXT_ROOM], file[NAME_FILE];
+	int e = state_file(file, name, ".json") ? -ENAMETOOLONG :
+		state_look(folder, file, &k.state);
 
 	/* what cannot be read stops nobody */
 	if (e)
@@ -133,19 +136,27 @@ static int check(int folder, const char *name)
 static int clear(int folder, const char *name)
 {
 	char shown[ESCAPED(NAME_MOST)];
-	int e;
+	int e, held = state_lock(folder);
 
 	escape(shown, name, NAME_MOST);
-	e = state_lock(folder);
-	if (!e) {
-		e = state_forget(folder, name);
-		state_unlock(folder);
-	}
+	e = held < 0 ? held : state_forget(folder, name);
+	state_unlock(held);
 	if (e == -ENOENT) {
 		tool_say("nothing is remembered of %s", shown);
 		return TOOL_FOUND;
 	}
 	return e ? unreadable(shown, e) : TOOL_OK;
+}
+
+/* What a unit is not to be skipped for is a failure of ours. */
+static int is_check(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc && strcmp(argv[i], "--"); i++)
+		if (!strcmp(argv[i], "--check"))
+			return 1;
+	return 0;
 }
 
 int clear_main(int argc, char **argv)
@@ -155,20 +166,21 @@ int clear_main(int argc, char **argv)
 		"Let what bezoar run, or a unit, has latched be started again: "
 		"forget its deaths. Without NAME: list what is remembered.\v"
 		"Exit status: 0; 1 if nothing is remembered of NAME; 2 if it "
-		"could not be done; --check: 195 if NAME is latched.",
+		"could not be done; --check: 195 if NAME is latched, else 0.",
 		NULL, NULL, NULL
 	};
 	struct words w = { 0 };
 	char file[NAME_FILE];
-	int folder, status;
+	int folder, status, failed;
 
 	argv[0] = (char *)"bezoar clear";
-	argp_err_exit_status = TOOL_FAILED;
+	failed = is_check(argc, argv) ? TOOL_OK : TOOL_FAILED;
+	argp_err_exit_status = failed;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &w))
-		return TOOL_FAILED;
+		return failed;
 	if (w.name && state_file(file, w.name, "")) {
 		tool_say("a name has 1 to %d bytes", NAME_MOST);
-		return TOOL_FAILED;
+		return failed;
 	}
 	folder = run_folder(w.state, 0);
 	/* nobody has made it: nothing has happened */
@@ -177,14 +189,14 @@ int clear_main(int argc, char **argv)
 	if (folder < 0) {
 		if (!w.state)
 			tool_say("what is remembered: %s", strerror(-folder));
-		return TOOL_FAILED;
+		return failed;
 	}
 	status = !w.name ? list(folder) :
 		 w.check ? check(folder, w.name) : clear(folder, w.name);
 	close(folder);
 	if (fflush(stdout) || ferror(stdout)) {
 		tool_say("standard output: %s", strerror(errno));
-		return TOOL_FAILED;
+		return w.check ? status : TOOL_FAILED;
 	}
 	return status;
 }

@@ -2,6 +2,7 @@
 #include "hear.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,32 +10,31 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "../bezoard/judge.h"
+#include "../tool.h"
 #include "child.h"
 #include "evidence.h"
 
-#define WAITING		64
+#define WAITING		4096		/* the kernel has a limit of its own */
 #define TURN		1024		/* packets; the kernel holds fewer */
-#define GENERATIONS	32		/* between a process and this one */
+#define FOLDER		"bezoar-run-"
 
 static int listen_at(struct hear *h, const char *where)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	int on = 1;
 
-	snprintf(h->folder, sizeof(h->folder), "%s/bezoar-run-XXXXXX", where);
+	snprintf(h->folder, sizeof(h->folder), "%s/" FOLDER "XXXXXX", where);
 	if (!mkdtemp(h->folder))
 		return -errno;
 	snprintf(h->path, sizeof(h->path), "%s/socket", h->folder);
 	memcpy(to.sun_path, h->path, sizeof(h->path));
-	/* the program may become another user, whom the folder lets through and
-	 * shows nothing; who else comes is turned away */
-	if (chmod(h->folder, 0711) ||
-	    setsockopt(h->listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ||
+	/* the folder is of mode 0700: nobody else comes */
+	if (setsockopt(h->listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ||
 	    bind(h->listener, (struct sockaddr *)&to, sizeof(to)) ||
-	    chmod(h->path, 0666) || listen(h->listener, WAITING))
+	    listen(h->listener, WAITING))
 		return -errno;
 	return 0;
 }
@@ -58,6 +58,7 @@ int hear_open(struct hear *h, int epoll, struct pass *pass)
 	h->pass = pass;
 	for (i = 0; i < HEAR_CONNS; i++)
 		h->conn[i] = -1;
+	h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	hear_forget(h);
 	for (i = 0; i < 2 && r; i++) {
 		if (!places[i] || *places[i] != '/' || strlen(places[i]) > 40)
@@ -96,18 +97,58 @@ void hear_close(struct hear *h)
 	rmdir(h->folder);
 }
 
-/* Nobody else has ever had the name that is in there, but for a moment of ours. */
+/* A folder that this program would make: nothing else is touched, whatever the note
+ * says. */
+static int is_shaped(const char *was, size_t *ret_parent)
+{
+	const char *own = secure_getenv("XDG_RUNTIME_DIR");
+	const char *places[] = { geteuid() ? own : "/run", "/tmp" };
+	size_t i, len;
+
+	for (i = 0; i < 2; i++) {
+		len = places[i] ? strlen(places[i]) : 0;
+		if (!len || strncmp(was, places[i], len) ||
+		    strncmp(was + len, "/" FOLDER, strlen("/" FOLDER)))
+			continue;
+		*ret_parent = len;
+		len += strlen("/" FOLDER);
+		return strlen(was + len) == 6 &&
+		       strspn(was + len, "abcdefghijklmnopqrstuvwxyz"
+			      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == 6;
+	}
+	return 0;
+}
+
+static void take_away(char *was)
+{
+	struct stat st;
+	size_t parent;
+	int above, fd;
+
+	if (!is_shaped(was, &parent))
+		return;
+	was[parent] = '\0';
+	above = open(was, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = above < 0 ? -1 : openat(above, was + parent + 1, O_RDONLY |
+				     O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0 && !fstat(fd, &st) && st.st_uid == geteuid() &&
+	    (st.st_mode & 0777) == 0700) {
+		unlinkat(fd, "socket", 0);
+		unlinkat(above, was + parent + 1, AT_REMOVEDIR);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (above >= 0)
+		close(above);
+}
+
 void hear_tidy(struct hear *h, int note)
 {
-	char was[sizeof(h->folder)] = "", socket[sizeof(h->path)];
+	char was[sizeof(h->folder)] = "";
 	ssize_t n = pread(note, was, sizeof(was) - 1, 0);
 
-	if (n > 0 && *was == '/' && strstr(was, "/bezoar-run-") &&
-	    strcmp(was, h->folder)) {
-		snprintf(socket, sizeof(socket), "%s/socket", was);
-		unlink(socket);
-		rmdir(was);
-	}
+	if (n > 0 && strcmp(was, h->folder))
+		take_away(was);
 	if (ftruncate(note, 0) || h->listener < 0)
 		return;
 	n = pwrite(note, h->folder, strlen(h->folder), 0);
@@ -122,14 +163,11 @@ void hear_forget(struct hear *h)
 
 /* ------------------------------------------------------------------ who comes */
 
-static int is_ours(pid_t pid)
+static void full(struct hear *h)
 {
-	pid_t me = getpid();
-	int i;
-
-	for (i = 0; i < GENERATIONS && pid > 1 && pid != me; i++)
-		pid = child_parent(pid);
-	return pid == me;
+	if (!h->said_full++)
+		tool_say("too many connections for records: who comes now is "
+			 "turned away, and its records are not known here");
 }
 
 static void come(struct hear *h, int fd)
@@ -140,12 +178,28 @@ static void come(struct hear *h, int fd)
 
 	for (i = 0; i < HEAR_CONNS && h->conn[i] >= 0; i++)
 		continue;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
-	    !is_ours(peer.pid) || i == HEAR_CONNS || watch(h, fd, i)) {
+	if (i == HEAR_CONNS)
+		full(h);
+	if (i == HEAR_CONNS || watch(h, fd, i) ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
 		close(fd);
 		return;
 	}
 	h->conn[i] = fd;
+	h->who[i] = (struct sender){ .pid = peer.pid, .uid = peer.uid };
+	judge_know(&h->who[i]);
+}
+
+/* No descriptor is left: who waits would be told of for ever. */
+static void turn_away(struct hear *h)
+{
+	full(h);
+	if (h->spare >= 0)
+		close(h->spare);
+	h->spare = accept4(h->listener, NULL, NULL, SOCK_CLOEXEC);
+	if (h->spare >= 0)
+		close(h->spare);
+	h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 static void come_all(struct hear *h)
@@ -155,9 +209,12 @@ static void come_all(struct hear *h)
 	for (n = 0; n < TURN; n++) {
 		fd = accept4(h->listener, NULL, NULL,
 			     SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd < 0)
+		if (fd >= 0)
+			come(h, fd);
+		else if (errno == EMFILE || errno == ENFILE)
+			turn_away(h);
+		else if (errno != EINTR && errno != ECONNABORTED)
 			return;
-		come(h, fd);
 	}
 }
 
@@ -185,6 +242,7 @@ static void note(struct hear *h, pid_t pid, const struct bez_record *r)
 		return;
 	heard = place(h, pid);
 	heard->pid = pid;
+	heard->start_ticks = child_start_ticks(pid);
 	heard->turn = ++h->turns;
 	heard->last = *r;
 }
@@ -201,28 +259,32 @@ static int sender_of(struct msghdr *msg, struct ucred *who)
 }
 
 /* It is kept before the sender is told so. */
-static void take(struct hear *h, int fd, const struct ucred *who,
+static void take(struct hear *h, uint32_t i, const struct ucred *who,
 		 const unsigned char *bytes, size_t len, int cut)
 {
-	struct sender sender = { .pid = who->pid, .uid = who->uid };
+	struct sender *sender = &h->who[i];
 	struct bez_record record;
 	struct item item;
 	enum count what;
 	int last = 0;
 
-	if (!judge(bytes, len, cut, &sender, &item, &what) ||
-	    item.kind == ITEM_FORGED)
+	sender->pid = who->pid;
+	sender->uid = who->uid;
+	if (!judge(bytes, len, cut, sender, &item, &what))
 		return;
-	if (item.kind == ITEM_RECORD) {
+	/* what it is in a namespace of its own nobody can say once it is gone: of
+	 * this user it is, and who it is here the kernel has told */
+	if (item.kind == ITEM_FORGED && sender->own_of == sender->pid)
+		return;
+	if (item.kind != ITEM_STRANGE) {
 		memcpy(&record, bytes, sizeof(record));
 		last = evidence_is_last(&record);
 		note(h, who->pid, &record);
 	}
-	/* where nothing can be kept, what is said of an end is all there is: who
+	/* where it cannot be kept, what is known here of an end is all there is: who
 	 * ends is not to wait for more */
-	if (!pass_on(h->pass, bytes, len, last, who) ||
-	    (last && h->pass->folder < 0))
-		send(fd, bytes + len - ITEM_DIGEST, ITEM_DIGEST,
+	if (!pass_on(h->pass, bytes, len, last, who) || last)
+		send(h->conn[i], bytes + len - ITEM_DIGEST, ITEM_DIGEST,
 		     MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -253,7 +315,7 @@ static void read_all(struct hear *h, uint32_t i)
 			drop(h, i);
 			return;
 		}
-		take(h, h->conn[i], &who, bytes, (size_t)len,
+		take(h, i, &who, bytes, (size_t)len,
 		     !!(msg.msg_flags & MSG_TRUNC));
 	}
 }
@@ -282,13 +344,34 @@ void hear_all(struct hear *h)
 
 const struct bez_record *hear_last(const struct hear *h, pid_t pid)
 {
+	int i;
+
+	for (i = 0; i < HEAR_MOST; i++)
+		if (h->heard[i].pid == pid)
+			return &h->heard[i].last;
+	return NULL;
+}
+
+int hear_is_recent(const struct bez_record *r)
+{
+	struct timespec now;
+	uint64_t now_ns;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return r->boot_ns >= now_ns || now_ns - r->boot_ns < HEAR_JUST_NS;
+}
+
+const struct bez_record *hear_last_ended(const struct hear *h)
+{
 	const struct heard *last = NULL;
 	int i;
 
 	for (i = 0; i < HEAR_MOST; i++) {
 		const struct heard *this = &h->heard[i];
 
-		if (this->pid && (!pid || this->pid == pid) &&
+		if (this->pid && hear_is_recent(&this->last) &&
+		    child_is_gone(this->pid, this->start_ticks) &&
 		    (!last || this->turn > last->turn))
 			last = this;
 	}

@@ -53,7 +53,7 @@ void keep_death(struct death *d, pid_t pid, enum death_by by)
 	d->wall_ns = keep_wall_ns();
 	d->boot_ns = clock_ns(CLOCK_BOOTTIME);
 	keep_boot_id(d->boot_id);
-	d->pid = pid;
+	d->pid = pid > 0 ? pid : 0;
 	d->by = by;
 }
 
@@ -67,29 +67,42 @@ void keep_record(struct death *d, const struct bez_record *r)
 	memcpy(d->region, r->name, sizeof(d->region));
 }
 
+/* Without the lock nothing is read or written: who has it may be about to. */
+static int lock(const struct keep *k)
+{
+	int r = state_lock(k->folder);
+
+	if (r < 0)
+		tool_say("what is remembered is locked: %s. This program goes on "
+			 "by what it knows", strerror(-r));
+	return r;
+}
+
 int keep_load(struct keep *k)
 {
-	int r;
+	int r, held;
 
 	if (k->folder < 0)
 		return 0;
-	state_lock(k->folder);
+	held = state_lock(k->folder);
+	if (held < 0)
+		return held;
 	r = state_load(k->folder, k->name, &k->state);
-	state_unlock(k->folder);
+	state_unlock(held);
 	return r;
 }
 
 enum latch keep_add(struct keep *k, const struct death *d)
 {
+	int held = k->folder < 0 ? -1 : lock(k), r = 0;
 	char shown[ESCAPED(NAME_MOST)];
 	struct state now = k->state;
-	int r = 0;
 
 	/* somebody may have cleared it meanwhile */
-	if (k->folder >= 0) {
-		state_lock(k->folder);
+	if (held >= 0) {
 		if (state_load(k->folder, k->name, &now))
 			now = k->state;
+		now.looked = k->state.looked;
 	}
 	told_later(k->store, &now.deaths);
 	if (!now.latch)
@@ -98,14 +111,31 @@ enum latch keep_add(struct keep *k, const struct death *d)
 		now.latched_ns = d->wall_ns;
 	deaths_add(&now.deaths, d);
 	k->state = now;
-	if (k->folder >= 0) {
+	if (held >= 0) {
 		r = state_save(k->folder, k->name, &now);
-		state_unlock(k->folder);
+		state_unlock(held);
 	}
 	if (r)
 		tool_say("%s: its death is not remembered: %s",
 			 escape(shown, k->name, NAME_MOST), strerror(-r));
 	return now.latch;
+}
+
+void keep_looked(struct keep *k)
+{
+	uint64_t looked = k->state.looked;
+	int r, held = lock(k);
+
+	if (held < 0)
+		return;
+	r = state_load(k->folder, k->name, &k->state);
+	k->state.looked = looked;
+	if (!r)
+		r = state_save(k->folder, k->name, &k->state);
+	state_unlock(held);
+	if (r)
+		tool_say("what was looked at is not remembered: %s",
+			 strerror(-r));
 }
 
 void keep_describe(const struct death *d, char *ret, size_t room)
@@ -139,15 +169,30 @@ void keep_describe(const struct death *d, char *ret, size_t room)
 #undef ADD
 }
 
+/* To be copied to a shell. */
+static void quoted(const char *shown, char *ret)
+{
+	const char *dollar = strpbrk(shown, "'\\") ? "$" : "";
+
+	ret += sprintf(ret, "%s%s'", *shown == '-' ? "-- " : "", dollar);
+	for (; *shown; shown++) {
+		if (*shown == '\'')
+			*ret++ = '\\';
+		*ret++ = *shown;
+	}
+	strcpy(ret, "'");
+}
+
 void keep_say_latched(const struct keep *k, char *ret, size_t room)
 {
-	char shown[ESCAPED(NAME_MOST)], when[32];
+	char shown[ESCAPED(NAME_MOST)], word[2 * sizeof(shown)], when[32];
 
 	escape(shown, k->name, NAME_MOST);
+	quoted(shown, word);
 	snprintf(ret, room, "%s is latched since %s and is not started: %s. "
 		 "When the memory is replaced, or is known to be good: bezoar "
 		 "clear %s", shown, latch_when(k->state.latched_ns, when),
-		 k->state.why, shown);
+		 k->state.why, word);
 }
 
 int keep_span(const char *word, uint64_t *ret_ns)

@@ -41,6 +41,9 @@ int keep_load(struct keep *k);
  * LATCH_NONE; then k->state.why says why. A state that cannot be written is said. */
 enum latch keep_add(struct keep *k, const struct death *d);
 
+/* Remember k->state.looked, and nothing else. */
+void keep_looked(struct keep *k);
+
 /* "where it was lost, and who says so": of @d. */
 void keep_describe(const struct death *d, char *ret, size_t room);
 

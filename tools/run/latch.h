@@ -26,6 +26,7 @@ struct death {
 	uint64_t boot_ns;		/* CLOCK_BOOTTIME, of that boot: */
 	uint8_t boot_id[16];
 	int32_t pid;
+	uint64_t start_ticks;		/* with boot_id and pid: who it was */
 	enum death_by by;
 	int has_frame;
 	uint64_t frame;

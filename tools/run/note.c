@@ -6,7 +6,6 @@
  */
 #include <bezoar/bezoar.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +13,28 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../bezoard/judge.h"
 #include "../tool.h"
 #include "evidence.h"
 #include "run.h"
 #include "told.h"
+
+/* systemd waits 90 seconds for the end of a service, if it is told nothing else. */
+#define ENDS_NS	(100 * 1000000000ull)
+
+/* As systemd has them, without "SIG"; of those that it has no name for, the number. */
+static int signal_of(const char *name)
+{
+	int sig;
+
+	for (sig = 1; sig < NSIG; sig++) {
+		const char *abbrev = sigabbrev_np(sig);
+
+		if (abbrev && !strcmp(abbrev, name))
+			return sig;
+	}
+	return atoi(name);
+}
 
 static int ending_of(struct ending *e)
 {
@@ -26,35 +43,18 @@ static int ending_of(struct ending *e)
 	if (!code || !status)
 		return -1;
 	e->code = !strcmp(code, "exited") ? CLD_EXITED : CLD_KILLED;
-	/* of signals only one is asked for */
-	e->status = e->code == CLD_EXITED ? atoi(status) :
-		    !strcmp(status, "BUS") ? SIGBUS : SIGKILL;
+	e->status = e->code == CLD_EXITED ? atoi(status) : signal_of(status);
 	return 0;
 }
 
-/* This process's, of version 2: that of the service, but for a part of it that is
- * for processes like this one. */
+/* This process's: that of the service, but for a part of it that is for processes
+ * like this one. */
 static int own_group(char *ret, size_t room)
 {
-	int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, ret, room - 1);
-	char *line, *end;
+	char *end;
 
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
+	if (judge_cgroup("self", ret, room))
 		return -1;
-	ret[n] = '\0';
-	line = strncmp(ret, "0::", 3) ? strstr(ret, "\n0::") : ret;
-	if (!line)
-		return -1;
-	line = strchr(line, '/');
-	if (!line)
-		return -1;
-	memmove(ret, line, strlen(line) + 1);
-	end = strchr(ret, '\n');
-	if (end)
-		*end = '\0';
 	end = strrchr(ret, '/');
 	if (!strcmp(end, "/.control") || !strcmp(end, "/control"))
 		*end = '\0';
@@ -75,30 +75,23 @@ static void latched(struct keep *k, const struct death *d, const char *shown)
 	tool_say("%s", text);
 }
 
-/* Whose death is known by the number that systemd has for the main process, or by
- * its group. */
+/* Its processes may have had a while to end, after the one that died. */
 static int found(const struct run_wishes *w, struct keep *k,
 		 const struct ending *e, struct death *ret_death)
 {
-	uint64_t now = keep_wall_ns(), since = now - w->limits.within_ns;
-	const char *pid = getenv("MAINPID");
+	uint64_t since = keep_wall_ns() - ENDS_NS;
+	char group[ITEM_CGROUP];
 	struct bez_record r;
-	char group[4096];
 
-	if (!own_group(group, sizeof(group)) &&
-	    told_of_group(w->store, group, since, &k->state.deaths,
-			  ended_like(e, SIGBUS), &r)) {
-		if (!evidence_says(e, &r, evidence_kernel_is_real()))
-			return 0;
-		keep_death(ret_death, r.pid, evidence_is_shutdown(&r) ?
-			   BY_SHUTDOWN : BY_RECORD);
-		keep_record(ret_death, &r);
-		return 1;
-	}
-	keep_death(ret_death, pid ? atoi(pid) : 0, BY_KERNEL);
-	return ret_death->pid > 0 &&
-	       (ended_by(e, SIGBUS) || ended_by(e, SIGKILL)) &&
-	       told_killed(w->store, since, ret_death);
+	if (own_group(group, sizeof(group)) ||
+	    !told_of_group(w->store, group, since, &k->state.deaths, e,
+			   ended_like(e, SIGBUS), &k->state.looked, &r))
+		return 0;
+	keep_death(ret_death, r.pid, evidence_is_shutdown(&r) ?
+		   BY_SHUTDOWN : BY_RECORD);
+	ret_death->start_ticks = r.start_ticks;
+	keep_record(ret_death, &r);
+	return 1;
 }
 
 int run_note(const struct run_wishes *w)
@@ -106,6 +99,7 @@ int run_note(const struct run_wishes *w)
 	struct keep k = { .name = w->name, .store = w->store,
 			  .limits = w->limits };
 	char shown[ESCAPED(NAME_MOST)];
+	uint64_t looked;
 	struct ending e;
 	struct death d;
 
@@ -121,14 +115,22 @@ int run_note(const struct run_wishes *w)
 	k.folder = run_folder(w->state, 1);
 	if (k.folder < 0)
 		return TOOL_OK;
-	if (keep_load(&k))
+	if (keep_load(&k)) {
 		tool_say("%s: what is remembered of it cannot be read", shown);
-	else if (found(w, &k, &e, &d)) {
+		close(k.folder);
+		return TOOL_OK;
+	}
+	looked = k.state.looked;
+	if (found(w, &k, &e, &d)) {
 		told_place(w->store, &d);
 		latched(&k, &d, shown);
-	} else if (ended_by(&e, SIGBUS))
-		tool_say("%s has died of SIGBUS, and not of lost memory as far "
-			 "as anybody knows", shown);
+	} else {
+		if (looked != k.state.looked)
+			keep_looked(&k);
+		if (ended_by(&e, SIGBUS))
+			tool_say("%s has died of SIGBUS, and not of lost memory "
+				 "as far as anybody knows", shown);
+	}
 	close(k.folder);
 	return TOOL_OK;
 }

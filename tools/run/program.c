@@ -30,10 +30,13 @@ struct run {
 	struct hear hear;
 	struct pass pass;
 	int epoll, signals, own;
+	int alive;			/* the program */
 	int ending;			/* it was asked to: SIGTERM */
+	int asked;			/* signal that was to end this one, while there
+					 * was no program */
 	int real;			/* what this kernel can tell */
 	pid_t pid;
-	uint64_t start_ticks, began_ns, file_from;
+	uint64_t start_ticks, began_ns, ended_ns, file_from;
 	char shown[ESCAPED(NAME_MOST)];
 	char text[TEXT_ROOM];		/* why it ends; "": it just does */
 };
@@ -95,13 +98,29 @@ static int begin(struct run *r)
 	return 0;
 }
 
-static void on_signals(struct run *r)
+static int is_fatal(int sig)
+{
+	return sig == SIGTERM || sig == SIGINT || sig == SIGQUIT ||
+	       sig == SIGHUP;
+}
+
+/* @is_new: the program may not have been there when a terminal sent them: so once
+ * too often rather than not at all. */
+static void on_signals(struct run *r, int is_new)
 {
 	struct signalfd_siginfo info;
+	int sig;
 
 	while (read(r->signals, &info, sizeof(info)) == sizeof(info)) {
-		r->ending |= info.ssi_signo == SIGTERM;
-		if (r->pid)
+		sig = (int)info.ssi_signo;
+		if (!r->alive) {
+			r->asked = is_fatal(sig) ? sig : r->asked;
+			continue;
+		}
+		r->ending |= sig == SIGTERM;
+		if (is_new && is_fatal(sig))
+			kill(r->pid, sig);
+		else
 			child_pass(r->pid, &info);
 	}
 }
@@ -118,11 +137,13 @@ static void serve(struct run *r, struct ending *ret_ending)
 		n = epoll_wait(r->epoll, events, EVENTS, -1);
 		for (i = 0; i < n; i++) {
 			if (events[i].data.u32 == EVENT_SIGNAL)
-				on_signals(r);
+				on_signals(r, 0);
 			else
 				hear_turn(&r->hear, events[i].data.u32);
 		}
 	}
+	r->alive = 0;
+	r->ended_ns = keep_wall_ns();
 	hear_all(&r->hear);
 	ret_ending->code = info.si_code;
 	ret_ending->status = info.si_status;
@@ -130,8 +151,11 @@ static void serve(struct run *r, struct ending *ret_ending)
 
 /* ---------------------------------------------------------- what it has died of */
 
-/* Its last record, or, where it says itself that a child of its has died, that of
- * whoever it was. *@ret_room is room for one. */
+/*
+ * Its last record, or, where it ends as if a child of its had (shells exit so,
+ * timeout(1) and unshare(1) send it to themselves), that of whoever it was. What it has
+ * outlived is no reason. *@ret_room is room for one.
+ */
 static const struct bez_record *last_of(struct run *r, const struct ending *e,
 					struct bez_record *ret_room)
 {
@@ -143,9 +167,14 @@ static const struct bez_record *last_of(struct run *r, const struct ending *e,
 	    evidence_in_file(r->w->record, r->file_from, r->pid,
 			     r->start_ticks, boot_id, ret_room))
 		last = ret_room;
-	if (!last && ended_like(e, SIGBUS) && !ended_by(e, SIGBUS))
-		last = hear_last(&r->hear, 0);
-	return last;
+	if (!ended_like(e, SIGBUS))
+		return last;
+	/* with it each SIGBUS of its own has a record; it may take long to write a
+	 * core, or to come to an orderly end */
+	if (last && (ended_by(e, SIGBUS) || evidence_is_shutdown(last) ||
+		     hear_is_recent(last)))
+		return last;
+	return hear_last_ended(&r->hear);
 }
 
 static int died_of_memory(struct run *r, const struct ending *e,
@@ -156,12 +185,16 @@ static int died_of_memory(struct run *r, const struct ending *e,
 				      BY_SHUTDOWN : BY_RECORD);
 		keep_record(d, last);
 	} else {
+		uint64_t since = r->ended_ns - HEAR_JUST_NS;
+
 		/* SIGKILL: where it could not take the page away (Linux 6.1) */
 		keep_death(d, r->pid, BY_KERNEL);
 		if (last || !(ended_by(e, SIGBUS) || ended_by(e, SIGKILL)) ||
-		    !told_killed(r->w->store, r->began_ns, d))
+		    !told_killed(r->w->store, since < r->began_ns ?
+				 r->began_ns : since, e->status, d))
 			return 0;
 	}
+	d->start_ticks = r->start_ticks;
 	told_place(r->w->store, d);
 	return 1;
 }
@@ -204,13 +237,13 @@ static int after(struct run *r, const struct ending *e)
 			"%s", r->shown, r->pid, where, latched);
 		return RUN_LATCHED;
 	}
-	on_signals(r);
+	on_signals(r, 0);
 	run_say(r->text, "%s (process %d) has died of lost memory: %s. It is "
 		"%srestarted: %u of %u within %llu s", r->shown, r->pid, where,
-		r->ending ? "to end, and not " : "", count,
+		r->ending || r->asked ? "to end, and not " : "", count,
 		r->keep.limits.restarts,
 		(unsigned long long)(r->keep.limits.within_ns / 1000000000u));
-	return r->ending ? ended_status(e) : -1;
+	return r->ending || r->asked ? ended_status(e) : -1;
 }
 
 /* ------------------------------------------------------------------- the course */
@@ -240,6 +273,8 @@ static int once(struct run *r)
 		return status;
 	}
 	r->start_ticks = child_start_ticks(r->pid);
+	r->alive = 1;
+	on_signals(r, 1);
 	serve(r, &ending);
 	status = after(r, &ending);
 	waitpid(r->pid, NULL, 0);
@@ -250,9 +285,17 @@ static int once(struct run *r)
 /* Whoever is left of the last run would have its ports, files and locks. */
 static int course(struct run *r)
 {
-	int status, left;
+	int status, left, again = 0;
 
 	for (;;) {
+		on_signals(r, 0);
+		if (r->asked) {
+			run_say(r->text, "%s is not started%s: signal %d has "
+				"come", r->shown, again ? " again" : "",
+				r->asked);
+			return 128 + r->asked;
+		}
+		*r->text = '\0';
 		status = once(r);
 		if (status >= 0)
 			return status;
@@ -263,10 +306,7 @@ static int course(struct run *r)
 				 left == 1 ? "was" : "were");
 		hear_all(&r->hear);
 		hear_forget(&r->hear);
-		on_signals(r);
-		if (r->ending)
-			return STATUS_BUS;
-		*r->text = '\0';
+		again = 1;
 	}
 }
 
@@ -276,6 +316,8 @@ int run_program(const struct run_wishes *w)
 	int status;
 
 	r->w = w;
+	/* who hangs and does not read is not to hold up a restart */
+	tool_hurries = 1;
 	r->keep.name = w->name;
 	r->keep.store = w->store;
 	r->keep.limits = w->limits;

@@ -78,16 +78,18 @@ int run_folder(const char *wish, int make)
 	char room[4096];
 	const char *path = wish ? wish : state_folder(room);
 	int fd = path ? state_open(path, make) : -ENOENT;
+	const char *why;
 
 	if (fd >= 0)
 		return fd;
+	why = fd == -EPERM ? "it is another user's, or others may write there" :
+			     strerror(-fd);
 	if (wish)
-		tool_say("%s: %s", path, strerror(-fd));
+		tool_say("%s: %s", path, why);
 	else if (make)
 		tool_say("%s: %s. Deaths are remembered only as long as this "
 			 "program runs; --state names another folder",
-			 path ? path : "no folder of one's own (HOME)",
-			 strerror(-fd));
+			 path ? path : "no folder of one's own (HOME)", why);
 	return fd;
 }
 

@@ -2,8 +2,10 @@
 /* The folder, and the files in it; what is in a file is in state_json.c. */
 #include "state.h"
 
+#include <bezoar/bezoar.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,9 @@
 #include "state_json.h"
 
 #define MOST	(1 << 20)	/* bytes of a file */
+#define FILE_MOST	200	/* characters, and an end: files have 255 */
+#define HASHED		18
+#define LOCK_TRIES	200	/* of 10 ms */
 
 const char *state_folder(char ret[4096])
 {
@@ -48,14 +53,31 @@ static void make_folders(const char *folder)
 	mkdir(path, 0750);
 }
 
+/* Whoever can write there can latch what is another's, or let it start. */
+static int is_ours(int fd, mode_t type)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && (st.st_mode & S_IFMT) == type &&
+	       (!st.st_uid || st.st_uid == geteuid()) &&
+	       !(st.st_mode & S_IWOTH) &&
+	       (!(st.st_mode & S_IWGRP) || !st.st_gid ||
+		st.st_gid == getegid());
+}
+
 int state_open(const char *folder, int make)
 {
-	int fd;
+	int fd, r;
 
 	if (make)
 		make_folders(folder);
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	r = is_ours(fd, S_IFDIR) ? fd : -EPERM;
+	if (r < 0)
+		close(fd);
+	return r;
 }
 
 static int is_plain(char c)
@@ -68,61 +90,63 @@ static int is_plain(char c)
 int state_file(char ret[NAME_FILE], const char *name, const char *end)
 {
 	size_t i, len = strlen(name);
-	char *to = ret;
+	char *to = ret, *cut = ret;
 
 	if (!len || len > NAME_MOST)
 		return -1;
-	for (i = 0; i < len; i++) {
+	for (i = 0; i < len && to - ret <= FILE_MOST; i++) {
 		if (is_plain(name[i]) && (i || name[i] != '.'))
 			*to++ = name[i];
 		else
 			to += sprintf(to, "%%%02X", (unsigned char)name[i]);
+		if (to - ret <= FILE_MOST - HASHED)
+			cut = to;
 	}
+	/* no name is written with "%+" */
+	if (to - ret > FILE_MOST)
+		to = cut + sprintf(cut, "%%+%016" PRIx64, bez_digest(name, len));
 	snprintf(to, 16, "%s", end);
 	return 0;
 }
 
-static int nibble(char c)
+/* A file that only its owner may open, so that nobody else holds it. */
+static int open_lock(int folder, const char *file)
 {
-	return c >= '0' && c <= '9' ? c - '0' :
-	       c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
+	int fd = openat(folder, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
+			O_NONBLOCK | O_NOCTTY, 0600);
 
-int state_name(char ret[NAME_MOST + 1], const char *file, const char *end)
-{
-	size_t len = strlen(file), tail = strlen(end), n = 0, i;
-
-	if (len <= tail || strcmp(file + len - tail, end))
-		return -1;
-	for (i = 0; i < len - tail && n < NAME_MOST; i++) {
-		if (file[i] != '%') {
-			ret[n++] = file[i];
-			continue;
-		}
-		if (i + 2 >= len - tail || nibble(file[i + 1]) < 0 ||
-		    nibble(file[i + 2]) < 0)
-			return -1;
-		ret[n++] = (char)(nibble(file[i + 1]) << 4 |
-				  nibble(file[i + 2]));
-		i += 2;
-	}
-	ret[n] = '\0';
-	return i < len - tail ? -1 : 0;
+	if (fd < 0)
+		return -errno;
+	if (is_ours(fd, S_IFREG))
+		return fd;
+	close(fd);
+	return -EPERM;
 }
 
 int state_lock(int folder)
 {
-	int r;
+	const struct timespec a_while = { 0, 10000000 };
+	int fd = open_lock(folder, ".lock"), tries, r = -EWOULDBLOCK;
 
-	do
-		r = flock(folder, LOCK_EX);
-	while (r && errno == EINTR);
-	return r ? -errno : 0;
+	/* flock(2) has no limit of its own */
+	for (tries = 0; fd >= 0 && tries < LOCK_TRIES; tries++) {
+		if (!flock(fd, LOCK_EX | LOCK_NB))
+			return fd;
+		r = -errno;
+		if (r != -EWOULDBLOCK)
+			break;
+		nanosleep(&a_while, NULL);
+	}
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return r;
 }
 
-void state_unlock(int folder)
+void state_unlock(int lock)
 {
-	flock(folder, LOCK_UN);
+	if (lock >= 0)
+		close(lock);
 }
 
 int state_own(int folder, const char *name)
@@ -132,10 +156,9 @@ int state_own(int folder, const char *name)
 
 	if (state_file(file, name, ".lock"))
 		return -ENAMETOOLONG;
-	fd = openat(folder, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-		    0600);
+	fd = open_lock(folder, file);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (!flock(fd, LOCK_EX | LOCK_NB))
 		return fd;
 	r = -errno;
@@ -176,7 +199,7 @@ static char *read_all(int folder, const char *file)
 
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > MOST) {
+	if (!is_ours(fd, S_IFREG) || fstat(fd, &st) || st.st_size > MOST) {
 		errno = EFBIG;
 	} else if ((text = malloc(MOST + 2))) {
 		while (len <= MOST &&
@@ -194,41 +217,61 @@ static char *read_all(int folder, const char *file)
 	return text;
 }
 
-int state_load(int folder, const char *name, struct state *ret_state)
+/* -EBADMSG: it cannot be understood; *@ret_why. */
+static int read_state(int folder, const char *file, struct state *ret_state,
+		      const char **ret_why)
 {
-	char file[NAME_FILE], *text;
-	const char *why;
+	char *text;
 	int r;
 
 	memset(ret_state, 0, sizeof(*ret_state));
+	text = read_all(folder, file);
+	*ret_why = "it is no file of ours, or far too long";
+	if (!text)
+		return errno == EFBIG ? -EBADMSG : errno == ENOENT ? 0 : -errno;
+	r = state_parse(text, ret_state, ret_why);
+	free(text);
+	if (!r)
+		return 0;
+	memset(ret_state, 0, sizeof(*ret_state));
+	return r == -EPROTO ? r : -EBADMSG;
+}
+
+int state_load(int folder, const char *name, struct state *ret_state)
+{
+	char file[NAME_FILE];
+	const char *why;
+	int r;
+
 	if (state_file(file, name, ".json"))
 		return -ENAMETOOLONG;
-	text = read_all(folder, file);
-	if (!text && errno == EFBIG) {
-		aside(folder, file, "it is no file, or far too long");
-		return 0;
-	}
-	if (!text)
-		return errno == ENOENT ? 0 : -errno;
-	r = state_parse(text, ret_state, &why);
-	free(text);
-	if (r == -EPROTO)
-		return r;
-	if (r) {
-		memset(ret_state, 0, sizeof(*ret_state));
+	r = read_state(folder, file, ret_state, &why);
+	if (r == -EBADMSG)
 		aside(folder, file, why);
-	}
-	return 0;
+	return r == -EBADMSG ? 0 : r;
+}
+
+int state_look(int folder, const char *file, struct state *ret_state)
+{
+	char shown[ESCAPED(NAME_FILE)];
+	const char *why;
+	int r = read_state(folder, file, ret_state, &why);
+
+	if (r == -EBADMSG)
+		tool_say("%s cannot be used: %s",
+			 escape(shown, file, strnlen(file, NAME_FILE)), why);
+	return r;
 }
 
 static int put(int folder, const char *file, const char *text)
 {
-	int fd = openat(folder, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC |
-			O_NOFOLLOW, 0640);
 	size_t len = strlen(text), at = 0;
+	int fd, r = 0;
 	ssize_t n;
-	int r = 0;
 
+	/* of one who was killed; a link, or whatever it is, is not followed */
+	unlinkat(folder, file, 0);
+	fd = openat(folder, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 	if (fd < 0)
 		return -errno;
 	while (at < len && !r) {
@@ -248,6 +291,8 @@ static int put(int folder, const char *file, const char *text)
 int state_save(int folder, const char *name, const struct state *s)
 {
 	char file[NAME_FILE], fresh[NAME_FILE], *text;
+	struct state again = { .latch = LATCH_NONE };
+	const char *why;
 	int r;
 
 	if (state_file(file, name, ".json") || state_file(fresh, name, ".new"))
@@ -255,6 +300,11 @@ int state_save(int folder, const char *name, const struct state *s)
 	text = state_print(name, s);
 	if (!text)
 		return -ENOMEM;
+	/* what could not be read would be lost later, and all with it */
+	if (state_parse(text, &again, &why)) {
+		free(text);
+		return -EINVAL;
+	}
 	r = put(folder, fresh, text);
 	free(text);
 	if (!r && renameat(folder, fresh, folder, file))
@@ -266,11 +316,21 @@ int state_save(int folder, const char *name, const struct state *s)
 	return r;
 }
 
+/* What was looked at is no death, and is not to be looked at again. */
 int state_forget(int folder, const char *name)
 {
+	struct state s, none = { .latch = LATCH_NONE };
 	char file[NAME_FILE];
+	const char *why;
+	int r;
 
 	if (state_file(file, name, ".json"))
 		return -ENAMETOOLONG;
-	return unlinkat(folder, file, 0) ? -errno : 0;
+	r = read_state(folder, file, &s, &why);
+	none.looked = s.looked;
+	if (r || !s.looked)
+		return unlinkat(folder, file, 0) ? -errno : 0;
+	if (!s.latch && !s.deaths.n)
+		return -ENOENT;
+	return state_save(folder, name, &none);
 }

@@ -12,34 +12,37 @@
 #include "../escape.h"
 #include "latch.h"
 
-#define NAME_MOST	80		/* bytes of a name */
-#define NAME_FILE	(3 * NAME_MOST + 16)	/* room for its file's */
+#define NAME_MOST	255		/* bytes of a name: as units have */
+#define NAME_FILE	256		/* room for its file's */
 #define STATE_VERSION	1
 
 struct state {
 	enum latch latch;
 	char why[WHY_ROOM];		/* latched: in words */
 	uint64_t latched_ns;		/* CLOCK_REALTIME */
+	uint64_t looked;		/* row of the daemon's store that was looked
+					 * at last; kept when it is cleared */
 	struct deaths deaths;
+	char shown[ESCAPED(NAME_MOST)];	/* as it was read: the name, escaped; "" */
 };
 
 /* The folder that is used where none is named. NULL: there is none, as neither
  * XDG_STATE_HOME nor HOME is known. */
 const char *state_folder(char ret[4096]);
 
-/* Open it; @make: also where it is not there yet. A descriptor, or -errno. */
+/* Open it; @make: also where it is not there yet. A descriptor, or -errno; -EPERM: it
+ * is another user's, or others can write there. */
 int state_open(const char *folder, int make);
 
 /* The name of a file for @name, with @end. Bytes that a file's name cannot hold, or
- * a shell would act on, are %HH; it never begins with a dot. -1: @name is empty or
- * too long. */
+ * a shell would act on, are %HH; it never begins with a dot. Of a long one only the
+ * beginning is there, and a digest. -1: @name is empty or too long. */
 int state_file(char ret[NAME_FILE], const char *name, const char *end);
-/* The other way round, for a file that ends so. -1: it is none of ours. */
-int state_name(char ret[NAME_MOST + 1], const char *file, const char *end);
 
-/* Until state_unlock(); waits for who has it. Returns 0 or -errno. */
+/* Until state_unlock() of what this returns; waits for who has it, two seconds at most.
+ * Or -errno. */
 int state_lock(int folder);
-void state_unlock(int folder);
+void state_unlock(int lock);
 
 /*
  * Fill @ret_state; of a name that has none: nothing has happened. A file that cannot
@@ -47,9 +50,12 @@ void state_unlock(int folder);
  * can not be read, or is of a newer version (-EPROTO).
  */
 int state_load(int folder, const char *name, struct state *ret_state);
+/* The same of a file, and nothing is changed: -EBADMSG, said, if it cannot be
+ * understood. */
+int state_look(int folder, const char *file, struct state *ret_state);
 /* It is on the disk when this has returned 0. */
 int state_save(int folder, const char *name, const struct state *s);
-/* Nothing is known of it any more. -ENOENT: nothing was. */
+/* Nothing is known of its deaths any more. -ENOENT: nothing was. */
 int state_forget(int folder, const char *name);
 
 /* The one supervisor of @name: a descriptor to be kept, -EWOULDBLOCK: there is one,

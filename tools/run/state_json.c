@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * {"version":1, "name":..., "latched":null|{"reason":...,"why":...,"wall_ns":...},
- *  "deaths":[{"when":..., "wall_ns":..., "boot_ns":..., "boot_id":..., "pid":...,
- *  "by":..., "frame":null|"0x...", "dimm":..., "digest":...}]}
+ *  "looked":..., "deaths":[{"when":..., "wall_ns":..., "boot_ns":..., "boot_id":..., "pid":...,
+ *  "start_ticks":..., "by":..., "frame":null|"0x...", "dimm":..., "digest":...}]}
  *
  * "name" and "when" are for people. Names are written as bezoar log has them, and
  * so is a module's label, which the kernel has from the firmware.
@@ -33,12 +33,13 @@ static json_t *death_json(const struct death *d)
 	char when[32], boot[33], digest[32];
 
 	snprintf(digest, sizeof(digest), "%016" PRIx64, d->digest);
-	return json_pack("{s:s, s:I, s:I, s:s, s:i, s:s, s:o, s:s, s:s}",
+	return json_pack("{s:s, s:I, s:I, s:s, s:i, s:I, s:s, s:o, s:s, s:s}",
 			 "when", latch_when(d->wall_ns, when),
 			 "wall_ns", (json_int_t)d->wall_ns,
 			 "boot_ns", (json_int_t)d->boot_ns,
 			 "boot_id", boot_text(d->boot_id, boot),
-			 "pid", (int)d->pid, "by", by_words[d->by],
+			 "pid", (int)d->pid, "start_ticks",
+			 (json_int_t)d->start_ticks, "by", by_words[d->by],
 			 "frame", d->has_frame ?
 			 json_sprintf("0x%" PRIx64, d->frame) : json_null(),
 			 "dimm", d->dimm, "digest", digest);
@@ -58,9 +59,10 @@ char *state_print(const char *name, const struct state *s)
 		latched = json_pack("{s:s, s:s, s:I}", "reason",
 				    latch_word(s->latch), "why", s->why,
 				    "wall_ns", (json_int_t)s->latched_ns);
-	all = json_pack("{s:i, s:s, s:o, s:o}", "version", STATE_VERSION,
+	all = json_pack("{s:i, s:s, s:o, s:I, s:o}", "version", STATE_VERSION,
 			"name", escape(shown, name, NAME_MOST),
-			"latched", latched, "deaths", deaths);
+			"latched", latched, "looked", (json_int_t)s->looked,
+			"deaths", deaths);
 	text = bad || !all ? NULL :
 	       json_dumps(all, JSON_INDENT(1) | JSON_ENSURE_ASCII);
 	json_decref(all);
@@ -77,6 +79,13 @@ static int number(json_t *from, const char *key, uint64_t *ret)
 		return -1;
 	*ret = (uint64_t)json_integer_value(n);
 	return 0;
+}
+
+/* It need not be there, and is 0 then. */
+static int perhaps(json_t *from, const char *key, uint64_t *ret)
+{
+	*ret = 0;
+	return json_object_get(from, key) ? number(from, key, ret) : 0;
 }
 
 /* Plain characters only: it goes to terminals. */
@@ -129,6 +138,7 @@ static int death_of(json_t *from, struct death *ret)
 
 	if (number(from, "wall_ns", &ret->wall_ns) ||
 	    number(from, "boot_ns", &ret->boot_ns) ||
+	    perhaps(from, "start_ticks", &ret->start_ticks) ||
 	    number(from, "pid", &pid) || pid > INT32_MAX ||
 	    text(from, "boot_id", boot, sizeof(boot)) ||
 	    boot_of(boot, ret->boot_id) ||
@@ -178,7 +188,8 @@ static int all_of(json_t *all, struct state *ret, const char **ret_why)
 	if (version > STATE_VERSION)
 		return -EPROTO;
 	*ret_why = "it is damaged";
-	if (!json_is_array(deaths) ||
+	text(all, "name", ret->shown, sizeof(ret->shown));
+	if (!json_is_array(deaths) || perhaps(all, "looked", &ret->looked) ||
 	    latch_from(json_object_get(all, "latched"), ret))
 		return -EINVAL;
 	json_array_foreach(deaths, i, one) {

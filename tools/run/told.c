@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <libgen.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -18,6 +20,7 @@
 #ifdef HAVE_SQLITE
 #include <sqlite3.h>
 
+#include "../bezoard/item.h"
 #include "../bezoard/schema.h"
 
 #define PATIENCE_MS	500	/* until the daemon has taken it */
@@ -134,11 +137,13 @@ static int is_first_namespace(void)
 	return !stat("/proc/self/ns/pid", &st) && st.st_ino == FIRST_NS;
 }
 
-int told_killed(const char *store, uint64_t since_ns, struct death *d)
+int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d)
 {
 	static const char sql[] =
 		"SELECT frame, dimm FROM kernel WHERE boot_id = ?1 AND pid = ?2 "
-		"AND wall_ns >= ?3 ORDER BY number DESC LIMIT 1";
+		"AND wall_ns >= ?3 AND kind = 'killed' AND (?4 OR "
+		"text NOT GLOB '*0x*: Sending SIGBUS to *') "
+		"ORDER BY number DESC LIMIT 1";
 	sqlite3_stmt *s;
 	struct told t;
 	int found;
@@ -150,6 +155,9 @@ int told_killed(const char *store, uint64_t since_ns, struct death *d)
 		sqlite3_bind_blob(s, 1, d->boot_id, 16, SQLITE_STATIC);
 		sqlite3_bind_int(s, 2, d->pid);
 		sqlite3_bind_int64(s, 3, (int64_t)since_ns);
+		/* who was sent SIGBUS early may have lived on, and be killed by
+		 * somebody else; no name of a process is as long as these words */
+		sqlite3_bind_int(s, 4, sig == SIGBUS);
 	}
 	s = row(&t, s);
 	found = s != NULL;
@@ -251,66 +259,102 @@ void told_later(const char *store, struct deaths *deaths)
 
 /* -------------------------------------------------------------------- a group */
 
-static int is_below(const struct bez_record *r, const char *cgroup)
+static int same(const struct death *d, const struct bez_record *r)
 {
-	size_t len = strlen(cgroup), have = strnlen(r->cgroup,
-						    sizeof(r->cgroup));
-
-	/* of a long one only the end is there */
-	if (r->flags & BEZ_RECORD_CGROUP_CUT)
-		return have <= len && !memcmp(cgroup + len - have, r->cgroup,
-					      have);
-	return have >= len && !memcmp(r->cgroup, cgroup, len) &&
-	       (have == len || r->cgroup[len] == '/');
+	return d->pid == r->pid && d->start_ticks == r->start_ticks &&
+	       !memcmp(d->boot_id, r->boot_id, sizeof(d->boot_id));
 }
 
+/* What a process has said before its last word does not count. */
 static int is_new(const struct bez_record *r, const struct deaths *seen)
 {
 	size_t i;
 
 	for (i = 0; i < seen->n; i++)
-		if (seen->death[i].digest == r->digest)
+		if (same(&seen->death[i], r) ||
+		    seen->death[i].digest == r->digest)
 			return 0;
 	return 1;
 }
 
-static int look(sqlite3_stmt *s, const char *cgroup, const struct deaths *seen,
+static void add_seen(const struct bez_record *r, struct deaths *seen)
+{
+	struct death d = { .pid = r->pid, .start_ticks = r->start_ticks };
+
+	memcpy(d.boot_id, r->boot_id, sizeof(d.boot_id));
+	deaths_add(seen, &d);
+}
+
+/* Newest first; those of whom the last word is something else are passed over. */
+static int look(sqlite3_stmt *s, const struct deaths *seen,
+		const struct ending *e, uint64_t *looked,
 		struct bez_record *ret_record)
 {
+	struct deaths others = { .n = 0 };
 	struct piece p = { .kind = PIECE_OTHER };
-	int found = 0;
+	int real = evidence_kernel_is_real(), found = 0;
 
 	while (!found && sqlite3_step(s) == SQLITE_ROW) {
-		const void *raw = sqlite3_column_blob(s, 0);
-		size_t len = (size_t)sqlite3_column_bytes(s, 0);
+		uint64_t number = (uint64_t)sqlite3_column_int64(s, 0);
+		const void *raw = sqlite3_column_blob(s, 1);
+		size_t len = (size_t)sqlite3_column_bytes(s, 1);
 
-		if (piece_first(raw, len, 1, &p) != len ||
-		    p.kind != PIECE_RECORD || !evidence_is_last(&p.record) ||
-		    !is_below(&p.record, cgroup) || !is_new(&p.record, seen))
+		if (number > *looked)
+			*looked = number;
+		if (!raw || piece_first(raw, len, 1, &p) != len ||
+		    p.kind != PIECE_RECORD || p.record.pid <= 0 ||
+		    !evidence_is_last(&p.record) || !is_new(&p.record, seen) ||
+		    !is_new(&p.record, &others))
 			continue;
-		*ret_record = p.record;
-		found = 1;
+		found = evidence_says(e, &p.record, real);
+		if (found)
+			*ret_record = p.record;
+		else
+			add_seen(&p.record, &others);
 	}
 	sqlite3_reset(s);
 	return found;
 }
 
-int told_of_group(const char *store, const char *cgroup, uint64_t since_ns,
-		  const struct deaths *seen, int patient,
-		  struct bez_record *ret_record)
+/* Numbers of a store that was begun anew begin anew. */
+static uint64_t last_number(struct told *t)
 {
+	sqlite3_stmt *s = ask(t, "SELECT seq FROM sqlite_sequence WHERE "
+			      "name = 'records'");
+	uint64_t n = 0;
+
+	if (s && sqlite3_step(s) == SQLITE_ROW)
+		n = (uint64_t)sqlite3_column_int64(s, 0);
+	sqlite3_finalize(s);
+	return n;
+}
+
+int told_of_group(const char *store, const char *cgroup, uint64_t since_ns,
+		  const struct deaths *seen, const struct ending *e, int patient,
+		  uint64_t *looked, struct bez_record *ret_record)
+{
+	char below[ITEM_CGROUP + 1];
+	uint64_t from = *looked;
 	sqlite3_stmt *s;
 	struct told t;
-	int found = 0;
+	int len, found = 0;
 
-	if (begin(&t, store))
+	len = snprintf(below, sizeof(below), "%s/", cgroup);
+	if (len >= (int)sizeof(below) || begin(&t, store))
 		return 0;
-	s = ask(&t, "SELECT raw FROM records WHERE wall_ns >= ?1 "
+	if (from > last_number(&t))
+		*looked = from = 0;
+	s = ask(&t, "SELECT number, raw FROM records WHERE number > ?1 AND "
+		    "taken >= ?2 AND origin = 0 AND (cgroup = ?3 OR "
+		    "substr(cgroup, 1, length(?4)) = ?4) "
 		    "ORDER BY number DESC LIMIT 1000");
 	if (s) {
-		sqlite3_bind_int64(s, 1, (int64_t)since_ns);
+		sqlite3_bind_int64(s, 1, (int64_t)from);
+		sqlite3_bind_int64(s, 2, (int64_t)since_ns);
+		sqlite3_bind_blob(s, 3, below, len - 1, SQLITE_STATIC);
+		sqlite3_bind_blob(s, 4, below, len, SQLITE_STATIC);
 		do
-			found = look(s, cgroup, seen, ret_record);
+			found = look(s, seen, e, looked, ret_record);
 		while (!found && patient && waits(&t));
 	}
 	sqlite3_finalize(s);
@@ -320,10 +364,11 @@ int told_of_group(const char *store, const char *cgroup, uint64_t since_ns,
 
 #else /* no SQLite: nothing is known */
 
-int told_killed(const char *store, uint64_t since_ns, struct death *d)
+int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d)
 {
 	(void)store;
 	(void)since_ns;
+	(void)sig;
 	(void)d;
 	return 0;
 }
@@ -341,9 +386,11 @@ void told_later(const char *store, struct deaths *deaths)
 }
 
 int told_of_group(const char *store, const char *cgroup, uint64_t since_ns,
-		  const struct deaths *seen, int patient,
-		  struct bez_record *ret_record)
+		  const struct deaths *seen, const struct ending *e, int patient,
+		  uint64_t *looked, struct bez_record *ret_record)
 {
+	(void)e;
+	(void)looked;
 	(void)store;
 	(void)cgroup;
 	(void)since_ns;

@@ -72,14 +72,26 @@ static int print_word(const char *s)
 	return 0;
 }
 
-/* "+": as root, whoever the service runs as. %n: also right for an instance of a
- * template. */
-static int print_command(const char *key, const char *self, const char *words)
+/* "+": as root, whoever the service runs as; "-": it fails for nobody. %n: also right
+ * for an instance of a template. */
+static int print_note(const char *self, const char *words)
 {
-	printf("%s=+", key);
+	printf("ExecStopPost=-+");
 	if (print_word(self))
 		return -1;
 	printf(" %s %%n\n", words);
+	return 0;
+}
+
+/* Any status but 0 skips the service, also that of a program that is not there. So
+ * only one is asked for. */
+static int print_check(const char *self)
+{
+	printf("ExecCondition=+/bin/sh -c '\"$$0\" clear --check -- \"$$1\"; "
+	       "test $$? -ne %d' ", RUN_LATCHED);
+	if (print_word(self))
+		return -1;
+	printf(" %%n\n");
 	return 0;
 }
 
@@ -98,7 +110,7 @@ static int print_unit(const struct words *w, const char *self)
 	       "# again is a reason not to. systemd cannot tell one SIGBUS "
 	       "from another: one that\n"
 	       "# was no lost memory restarts it, too, as often as "
-	       "StartLimitBurst= says.\n"
+	       "StartLimitBurst= says. Starts by hand count, too.\n"
 	       "[Unit]\n"
 	       "StartLimitIntervalSec=%llus\n"
 	       "StartLimitBurst=%u\n\n"
@@ -110,10 +122,10 @@ static int print_unit(const struct words *w, const char *self)
 	       "# latched: it is skipped, which restarts nothing; bezoar clear "
 	       "ends that\n", w->unit, w->limits.restarts, s, w->unit, s,
 	       w->limits.restarts + 1, RUN_LATCHED);
-	if (print_command("ExecCondition", self, "clear --check --"))
+	if (print_check(self))
 		return -1;
 	printf("# how it has ended, and whether that latches it\n");
-	return print_command("ExecStopPost", self, note);
+	return print_note(self, note);
 }
 
 int unit_main(int argc, char **argv)
