@@ -150,10 +150,16 @@ int kin_connect(const struct kin *k)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(to);
 
 	CHECK(fd >= 0);
 	strcpy(to.sun_path, k->socket);
-	if (!connect(fd, (struct sockaddr *)&to, sizeof(to)))
+	if (*k->socket == '@') {
+		to.sun_path[0] = '\0';
+		len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+				  strlen(k->socket));
+	}
+	if (!connect(fd, (struct sockaddr *)&to, len))
 		return fd;
 	close(fd);
 	return -1;

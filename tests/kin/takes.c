@@ -57,6 +57,25 @@ static void acknowledged(void)
 	kin_end(&k);
 }
 
+/* A name that is no path leaves nothing behind, and is free at once. */
+static void abstract(void)
+{
+	struct bez_record r = kin_record(7);
+	int fd;
+
+	kin_make(&k);
+	snprintf(k.socket, sizeof(k.socket), "@bezoar-kin-%d", getpid());
+	kin_start(&k, NULL);
+	CHECK_EQ(access(k.socket, F_OK), -1);
+	fd = kin_connect(&k);
+	CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+	CHECK(kin_acks(fd, 1) == r.digest);
+	kin_kill(&k);
+	kin_start(&k, NULL);
+	CHECK_EQ(kin_count(&k, "taken"), 1);
+	kin_end(&k);
+}
+
 /* A child sends by the connection that it has inherited. As itself: taken. As its
  * parent: kept apart. */
 static void child(void)
@@ -384,6 +403,7 @@ static void crowd(void)
 static const struct tap_case cases[] = {
 	{ .name = "what is acknowledged survives, and is there once",
 	  .run = acknowledged },
+	{ .name = "an abstract name", .run = abstract },
 	{ .name = "a child is told from its parent", .run = child },
 	{ .name = "a child that is gone", .run = gone_child },
 	{ .name = "a pid of another namespace", .run = namespace },

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,6 +12,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "../address.h"
 #include "item.h"
 
 #define WAITING 128		/* who have not been taken in yet */
@@ -64,13 +64,16 @@ static int is_left(const struct sockaddr_un *to)
 
 static int at(int fd, const char *path)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct sockaddr_un to;
+	socklen_t len = address_of(path, &to);
 
-	if (strlen(path) >= sizeof(to.sun_path)) {
+	if (!len) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	strcpy(to.sun_path, path);
+	if (address_is_abstract(path))
+		return bind(fd, (struct sockaddr *)&to, len) ||
+		       listen(fd, WAITING) ? -1 : 0;
 	if (bind(fd, (struct sockaddr *)&to, sizeof(to))) {
 		if (errno != EADDRINUSE || !is_left(&to)) {
 			errno = errno == EADDRINUSE ? EADDRINUSE : errno;
@@ -116,7 +119,8 @@ int listening_open(struct listening *l, const char *path)
 		    ": another bezoard listens there, or it is no socket" : "");
 		return -1;
 	}
-	l->made = path;
+	if (!address_is_abstract(path))
+		l->made = path;
 	return 0;
 }
 

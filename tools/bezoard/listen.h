@@ -8,7 +8,8 @@
 struct listening {
 	int fd;				/* does not block */
 	const char *made;		/* the path to be taken away at the end;
-					 * NULL: it was handed over */
+					 * NULL: it was handed over,
+					 * or is abstract */
 };
 
 /* Of the service manager, if it has handed one over; else one is made at @path,

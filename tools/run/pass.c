@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../address.h"
 #include "state.h"
 
 #define MOST	(1 << 20)	/* bytes of the file; then it becomes ".old" */
@@ -55,18 +56,18 @@ static int keep(struct pass *p, const void *bytes, size_t len, int settle)
 
 static int reach(struct pass *p)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct sockaddr_un to;
+	socklen_t len = address_of(p->socket, &to);
 
 	if (p->fd >= 0)
 		return 0;
-	if (strlen(p->socket) >= sizeof(to.sun_path))
+	if (!len)
 		return -1;
-	strcpy(to.sun_path, p->socket);
 	p->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 		       0);
 	if (p->fd < 0)
 		return -1;
-	if (connect(p->fd, (struct sockaddr *)&to, sizeof(to))) {
+	if (connect(p->fd, (struct sockaddr *)&to, len)) {
 		close(p->fd);
 		p->fd = -1;
 		return -1;
