@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <poll.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,6 +168,8 @@ static void follow(struct stored *s, const char *path)
 {
 	char events[4096], *copy = strdup(path);
 	int fd = inotify_init1(IN_CLOEXEC);
+	/* of a pipe that nobody reads any more there is word without asking */
+	struct pollfd wait[] = { { fd, POLLIN, 0 }, { STDOUT_FILENO, 0, 0 } };
 
 	if (fd < 0 || !copy ||
 	    inotify_add_watch(fd, dirname(copy), IN_ATTRIB) < 0) {
@@ -176,6 +179,10 @@ static void follow(struct stored *s, const char *path)
 	}
 	while (s->status != TOOL_FAILED && !ferror(stdout)) {
 		rows(s);
+		if (poll(wait, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (wait[1].revents)
+			break;
 		if (read(fd, events, sizeof(events)) < 0 && errno != EINTR)
 			break;
 	}
