@@ -137,7 +137,7 @@ def last_words():
         with open(log, encoding='ascii') as file:
             text = file.read()
         if not re.fullmatch(r'victim \(process \d+\) has died of lost memory: '
-                            r".* bezoar clear 'victim'\n", text):
+                            r".* bezoar clear --state '.*' 'victim'\n", text):
             yield f'{text}'
         if len(text) > 4096:
             yield f'{len(text)} bytes'

@@ -40,7 +40,8 @@ def often():
         yield from expect(r, LATCHED, 'It is restarted: 2 of 2')
         r = p.run(*words)
         yield from same('runs', p.count(), 3)
-        yield from expect(r, LATCHED, "shop is latched since .*bezoar clear 'shop'")
+        yield from expect(r, LATCHED, "shop is latched since .*bezoar clear "
+                          f"--state '{re.escape(p.state)}' 'shop'")
         yield from expect(p.clear(), 0, '', 'shop\tlatched since .* 3 times')
         yield from expect(p.clear('--check', 'shop'), LATCHED, 'shop is latched')
         yield from expect(p.clear('--check', 'other'), 0, '', '')
@@ -288,8 +289,9 @@ def names():
             said = p.run(f'--name={name}', '--', 'true')
             words = said.stderr.split(b'bezoar clear ')[1].strip()
             shell = p.call(['bash', '-c', b'printf %s\\\\n ' + words])
-            yield from same('words', shell.stdout.split(b'\n', 1)[0] == b'--' or
-                            shell.stdout[:-1] == os.fsencode(name), True)
+            dashes = b'--\n' if name[0] == '-' else b''
+            yield from same('words', shell.stdout, b'--state\n' + os.fsencode(p.state) +
+                            b'\n' + dashes + os.fsencode(name) + b'\n')
             yield from same('lines', len(r.stdout.splitlines()), 1)
             yield from expect(p.clear('--', name), 0, '')
             yield from expect(p.clear(), 0, '', '')

@@ -116,16 +116,17 @@ static int list(int folder)
 
 /* --------------------------------------------------------------------- one name */
 
-static int check(int folder, const char *name)
+static int check(int folder, const struct words *w)
 {
-	struct keep k = { .folder = folder, .name = name };
+	struct keep k = { .folder = folder, .name = w->name,
+			  .where = w->state };
 	char shown[ESCAPED(NAME_MOST)], text[TEXT_ROOM], file[NAME_FILE];
-	int e = state_file(file, name, ".json") ? -ENAMETOOLONG :
+	int e = state_file(file, w->name, ".json") ? -ENAMETOOLONG :
 		state_look(folder, file, &k.state);
 
 	/* what cannot be read stops nobody */
 	if (e)
-		unreadable(escape(shown, name, NAME_MOST), e);
+		unreadable(escape(shown, w->name, NAME_MOST), e);
 	if (e || !k.state.latch)
 		return TOOL_OK;
 	keep_say_latched(&k, text, sizeof(text));
@@ -192,7 +193,7 @@ int clear_main(int argc, char **argv)
 		return failed;
 	}
 	status = !w.name ? list(folder) :
-		 w.check ? check(folder, w.name) : clear(folder, w.name);
+		 w.check ? check(folder, &w) : clear(folder, w.name);
 	close(folder);
 	if (fflush(stdout) || ferror(stdout)) {
 		tool_say("standard output: %s", strerror(errno));

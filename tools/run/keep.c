@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,7 +175,7 @@ static void quoted(const char *shown, char *ret)
 {
 	const char *dollar = strpbrk(shown, "'\\") ? "$" : "";
 
-	ret += sprintf(ret, "%s%s'", *shown == '-' ? "-- " : "", dollar);
+	ret += sprintf(ret, "%s'", dollar);
 	for (; *shown; shown++) {
 		if (*shown == '\'')
 			*ret++ = '\\';
@@ -186,13 +187,18 @@ static void quoted(const char *shown, char *ret)
 void keep_say_latched(const struct keep *k, char *ret, size_t room)
 {
 	char shown[ESCAPED(NAME_MOST)], word[2 * sizeof(shown)], when[32];
+	char folder[ESCAPED(PATH_MAX)], where[2 * sizeof(folder)];
 
+	escape(folder, k->where ? k->where : "", PATH_MAX);
+	quoted(folder, where);
 	escape(shown, k->name, NAME_MOST);
 	quoted(shown, word);
 	snprintf(ret, room, "%s is latched since %s and is not started: %s. "
 		 "When the memory is replaced, or is known to be good: bezoar "
-		 "clear %s", shown, latch_when(k->state.latched_ns, when),
-		 k->state.why, word);
+		 "clear %s%s%s%s%s", shown,
+		 latch_when(k->state.latched_ns, when), k->state.why,
+		 k->where ? "--state " : "", k->where ? where : "",
+		 k->where ? " " : "", *shown == '-' ? "-- " : "", word);
 }
 
 int keep_span(const char *word, uint64_t *ret_ns)

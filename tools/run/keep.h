@@ -21,6 +21,7 @@
 struct keep {
 	int folder;		/* -1: only as long as this process */
 	const char *name;
+	const char *where;	/* the folder that was named; NULL: none was */
 	const char *store;	/* of the daemon */
 	struct limits limits;
 	struct state state;	/* as it was read or written last */

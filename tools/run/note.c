@@ -97,7 +97,7 @@ static int found(const struct run_wishes *w, struct keep *k,
 int run_note(const struct run_wishes *w)
 {
 	struct keep k = { .name = w->name, .store = w->store,
-			  .limits = w->limits };
+			  .limits = w->limits, .where = w->state };
 	char shown[ESCAPED(NAME_MOST)];
 	uint64_t looked;
 	struct ending e;

@@ -319,6 +319,7 @@ int run_program(const struct run_wishes *w)
 	/* who hangs and does not read is not to hold up a restart */
 	tool_hurries = 1;
 	r->keep.name = w->name;
+	r->keep.where = w->state;
 	r->keep.store = w->store;
 	r->keep.limits = w->limits;
 	escape(r->shown, w->name, NAME_MOST);
