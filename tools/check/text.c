@@ -115,10 +115,15 @@ void show_results(const struct results *r)
 	if (!r->options->quiet || r->count[VERDICT_BROKEN] ||
 	    r->count[VERDICT_UNTESTED])
 		putchar('\n');
-	if (r->options->real)
-		printf("%u pages were lost, %u are given back; "
-		       "HardwareCorrupted: %ld KiB before, %ld after.\n",
-		       r->lost, r->given_back, r->before, r->after);
+	if (r->options->real) {
+		printf("%u pages were lost, %u are given back", r->lost,
+		       r->given_back);
+		if (r->before < 0 || r->after < 0)
+			puts("; this kernel has no HardwareCorrupted.");
+		else
+			printf("; HardwareCorrupted: %ld KiB before, %ld "
+			       "after.\n", r->before, r->after);
+	}
 	printf("%u hold, %u broken, %u cannot be tested here.\n",
 	       r->count[VERDICT_HOLDS], r->count[VERDICT_BROKEN],
 	       r->count[VERDICT_UNTESTED]);
