@@ -163,6 +163,37 @@ static void counts(struct stored *s)
 		failed(s);
 }
 
+/* Is there a store that has been made ready? One that has not is none yet. */
+static int is_made(const char *path)
+{
+	sqlite3 *db = NULL;
+	int made = stored_is(path) &&
+		   !sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) &&
+		   !sqlite3_busy_timeout(db, PATIENCE_MS) && schema_of(db) > 0;
+
+	sqlite3_close(db);
+	return made;
+}
+
+/* The daemon begins a new store where its own was moved away, or was kept aside. */
+static void go_along(struct stored *s, const char *path)
+{
+	int moved = 0;
+
+	sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+	if (!moved || !is_made(path))
+		return;
+	tool_say("%s: it was moved away; what follows is of the new one",
+		 s->name);
+	sqlite3_finalize(s->rows);
+	sqlite3_close(s->db);
+	s->rows = NULL;
+	s->db = NULL;
+	s->last = 0;
+	if (!open_it(s, path))
+		rows(s);
+}
+
 /* After each commit the daemon touches a file beside the store. */
 static void follow(struct stored *s, const char *path)
 {
@@ -179,6 +210,10 @@ static void follow(struct stored *s, const char *path)
 	}
 	while (s->status != TOOL_FAILED && !ferror(stdout)) {
 		rows(s);
+		if (s->status != TOOL_FAILED)
+			go_along(s, path);
+		if (s->status == TOOL_FAILED)
+			break;
 		if (poll(wait, 2, -1) < 0 && errno != EINTR)
 			break;
 		if (wait[1].revents)
