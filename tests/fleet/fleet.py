@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the tests of this folder share: processes, a daemon, its file."""
+import contextlib
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -61,8 +63,12 @@ class Process:
         return self.popen.poll() is not None
 
     def stop(self, kill=False):
-        if self.popen.poll() is None:
-            (self.popen.kill if kill else self.popen.terminate)()
+        if kill:
+            # what a shell has started, too, which may have ended before
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+        elif self.popen.poll() is None:
+            self.popen.terminate()
         return self.popen.wait(PATIENCE)
 
 
