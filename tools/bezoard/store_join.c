@@ -152,7 +152,7 @@ static int put_place(struct store *s, int64_t number, int64_t frame,
 
 	sqlite3_bind_int64(dimm, 4, frame);
 	sqlite3_bind_int64(dimm, 1, frame / pages * pages);
-	sqlite3_bind_int64(dimm, 2, frame / pages * pages + pages - 1);
+	sqlite3_bind_int64(dimm, 2, frame / pages * pages + (pages - 1));
 	sqlite3_bind_blob(dimm, 3, r->boot_id, sizeof(r->boot_id),
 			  SQLITE_STATIC);
 	step = sqlite3_step(dimm);
