@@ -25,22 +25,24 @@ uint64_t BZI_PUBLIC bez_inject_frames_kept(void)
 
 typedef int (*strike_fn)(struct bzi_token *t);
 
-/*
- * In steps of a page: a huge page that is split is several frames then. EBUSY is no
- * verdict: the kernel has marked the page, and could not put it away (somebody else still
- * had it for a moment). It may be lost all the same: who counts sees.
- */
+/* EBUSY is no verdict: the kernel has marked the page, and could not put it away
+ * (somebody else still had it for a moment). It may be lost all the same: who counts
+ * sees. */
+static int verdict(int r)
+{
+	return r == -EBUSY ? 0 : r;
+}
+
+/* In steps of a page: a huge page that is split is several frames then. */
 static int advise_all(void *arg)
 {
 	const struct bzi_token *t = arg;
 	size_t at;
 	int r = 0;
 
-	for (at = 0; !r && at < t->len; at += t->page) {
-		r = bzi_sys_advise(t->addr + at, t->page, MADV_HWPOISON);
-		if (r == -EBUSY)
-			r = 0;
-	}
+	for (at = 0; !r && at < t->len; at += t->page)
+		r = verdict(bzi_sys_advise(t->addr + at, t->page,
+					   MADV_HWPOISON));
 	return r;
 }
 
@@ -55,7 +57,8 @@ static int strike_hwpoison(struct bzi_token *t)
 	int r = 0;
 
 	for (i = 0; !r && i < bzi_pages(t); i++)
-		r = t->frames[i] ? bzi_corrupt_frame(t->frames[i]) : -EPERM;
+		r = t->frames[i] ? verdict(bzi_corrupt_frame(t->frames[i])) :
+				   -EPERM;
 	return r;
 }
 

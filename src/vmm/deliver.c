@@ -81,16 +81,14 @@ static void refresh(struct bez_vcpu *vcpu)
 			      &run->s.regs.events);
 }
 
-/* One memory may be in several slots: the one that KVM has named, if it is there still.
- * 0: none. */
-static uint64_t named(const struct bez_vm *vm, const struct bzv_item *item)
+/* One memory may be in several slots: is the one that KVM has named still there? */
+static int is_named(const struct bez_vm *vm, const struct bzv_item *item)
 {
 	struct bzv_piece p;
 
-	if (!item->gpa || bzv_order_find(&vm->slots.by_gpa, item->gpa, &p) ||
-	    p.other + (item->gpa - p.start) != item->hva)
-		return 0;
-	return item->gpa;
+	return item->gpa &&
+	       !bzv_order_find(&vm->slots.by_gpa, item->gpa, &p) &&
+	       p.other + (item->gpa - p.start) == item->hva;
 }
 
 /* Where the guest has it, and whether there is still something to tell. */
@@ -105,7 +103,8 @@ static enum bez_vm_outcome locate(struct telling *t)
 		  bzv_order_find(&vm->slots.by_gpa, gpa, &p))
 		return BEZ_VM_OUTCOME_GONE;
 	if (hva)
-		gpa = named(vm, item) ? item->gpa : p.other + (hva - p.start);
+		gpa = is_named(vm, item) ? item->gpa :
+					  p.other + (hva - p.start);
 	else
 		hva = p.other + (gpa - p.start);
 	t->event.gpa = gpa & -(uint64_t)BZV_PAGE;
