@@ -61,7 +61,7 @@ static void log_(void)
 {
 	static uint8_t bytes[MOST], want[MOST];
 	const char *const *name = tap_data();
-	size_t len = load(*name, "log", bytes);
+	size_t len = load(*name, "kmsg", bytes);
 	static struct list list;
 
 	load(*name, "said", want);
@@ -89,7 +89,7 @@ static void texts(void)
 	CHECK_EQ(said.len, strlen("Memory failure: 0x1: unhandlable page."));
 	CHECK(!memcmp(said.text, "Memory failure: 0x1: unh", 24));
 	CHECK_EQ(said.usec, 2);
-	len = load("mce", "log", bytes);
+	len = load("mce", "kmsg", bytes);
 	kmsg_all(bytes, len, last, &said);
 	CHECK(memmem(said.text, said.len, "\nmce: [Hardware Error]: TSC 0", 29));
 	memset(bytes, 'x', 3000);
@@ -184,7 +184,7 @@ static void mutated(void)
 	size_t i, round, len[LOGS], n, said = 0;
 
 	for (i = 0; i < LOGS; i++)
-		len[i] = load(logs[i], "log", log[i]);
+		len[i] = load(logs[i], "kmsg", log[i]);
 	if (seed)
 		random_state = strtoull(seed, NULL, 0) | 1;
 	for (round = 0; round < ROUNDS; round++) {
