@@ -19,14 +19,15 @@ struct pool {
 	const char *all;		/* files of sysfs */
 	const char *free;
 	const char *promised;
+	const char *surplus;
 };
 
 static const struct pool two_mib = {
 	"2 MiB", POOL "2048kB/nr_hugepages", POOL "2048kB/free_hugepages",
-	POOL "2048kB/resv_hugepages",
+	POOL "2048kB/resv_hugepages", POOL "2048kB/surplus_hugepages",
 }, one_gib = {
 	"1 GiB", POOL "1048576kB/nr_hugepages", POOL "1048576kB/free_hugepages",
-	POOL "1048576kB/resv_hugepages",
+	POOL "1048576kB/resv_hugepages", POOL "1048576kB/surplus_hugepages",
 };
 
 static size_t get(const struct pool *pool, const char *path)
@@ -142,6 +143,14 @@ size_t huge_free(void)
 size_t huge_free_gib(void)
 {
 	return free_of(&one_gib);
+}
+
+void huge_say_gib(char *text, size_t size)
+{
+	snprintf(text, size, "pages of 1 GiB: %zu, free %zu, promised %zu, "
+		 "surplus %zu", get(&one_gib, one_gib.all),
+		 get(&one_gib, one_gib.free), get(&one_gib, one_gib.promised),
+		 get(&one_gib, one_gib.surplus));
 }
 
 /* Each taken page holds the address of the one before. */

@@ -24,7 +24,8 @@ size_t huge_free_gib(void);
 void huge_drain(void);
 void huge_refill(void);
 
-/* The same for those of 1 GiB. */
+/* The same for those of 1 GiB; and their pool in words. */
 void huge_need_gib(size_t pages);
+void huge_say_gib(char *text, size_t size);
 
 #endif
