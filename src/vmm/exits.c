@@ -21,7 +21,6 @@
 
 #define EMULATION	1		/* KVM_INTERNAL_ERROR_EMULATION */
 #define PIECES		64		/* of one store; the widest are 64 bytes */
-#define LONGEST		15		/* bytes of an instruction */
 
 /* Linux 6.8: behind the head of struct kvm_run */
 struct memory_fault {
@@ -149,9 +148,8 @@ static enum bzv_exit memory_fault(struct bez_vcpu *vcpu, struct bzv_item *item)
 	return BZV_EXIT_OURS;
 }
 
-/* Lost, where the guest sees it at this linear address? */
-static int is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
-			  struct bzv_item *item)
+int bzv_is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
+		       struct bzv_item *item)
 {
 	struct kvm_translation t;
 	struct bzv_piece slot;
@@ -176,8 +174,8 @@ static enum bzv_exit fetch(struct bez_vcpu *vcpu, struct bzv_item *item)
 	    bzv_sys_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
 		return BZV_EXIT_YOURS;
 	ip = regs.rip + sregs.cs.base;
-	if (!is_lost_linear(vcpu, ip, item) &&
-	    !is_lost_linear(vcpu, ip + LONGEST - 1, item))
+	if (!bzv_is_lost_linear(vcpu, ip, item) &&
+	    !bzv_is_lost_linear(vcpu, ip + BZV_LONGEST - 1, item))
 		return BZV_EXIT_YOURS;
 	item->error = BEZ_VM_ERROR_SRAR;
 	item->fetch = 1;
@@ -216,6 +214,8 @@ enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
 	else if ((ran == -EFAULT || ran == -EHWPOISON) &&
 		 run->exit_reason == BZV_EXIT_MEMORY_FAULT)
 		is = memory_fault(vcpu, &item);
+	else if (ran == -EFAULT)
+		is = bzv_silent(vcpu, &item);
 	if (is != BZV_EXIT_YOURS) {
 		item.time_ns = bzv_sys_now_ns();
 		*ret_item = item;

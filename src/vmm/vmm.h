@@ -33,6 +33,8 @@
 /* Linux 6.8 */
 #define BZV_EXIT_MEMORY_FAULT	39
 #define BZV_MEMORY_FAULT_PRIVATE (1ull << 3)
+#define BZV_LONGEST	15		/* bytes of an instruction */
+#define BZV_RUN_GUEST_MODE (1u << 2)	/* KVM_RUN_X86_GUEST_MODE, Linux 6.9 */
 
 /* Who understands what, from CPUID. */
 struct bzv_kind {
@@ -152,6 +154,13 @@ enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
 				 struct bzv_item *ret_item);
 /* Was the instruction at @ip (linear) in that page? */
 int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t ip, uint64_t hva);
+
+/* Lost, where the guest sees it at this linear address? */
+int bzv_is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
+		       struct bzv_item *item);
+
+/* operand.c: -EFAULT, and no address. */
+enum bzv_exit bzv_silent(struct bez_vcpu *vcpu, struct bzv_item *item);
 
 /* undo.c: the load at which KVM_RUN was left has not happened. 0 or -errno: the guest
  * stands in the middle of it. */

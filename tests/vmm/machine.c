@@ -6,10 +6,12 @@
 #include "live.h"
 #include "tap.h"
 
+#include <bezoar/shared.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static void told(const struct bez_vm_event *event, void *arg)
 {
@@ -35,18 +37,35 @@ uint64_t machine_gpa(size_t page)
 	return MACHINE_GPA + page * 4096;
 }
 
+/* *@ret_file stays open. */
+static void *in_file(size_t len, struct bez_shared *ret_file)
+{
+	static const struct bez_shared init = BEZ_SHARED_INIT;
+
+	*ret_file = init;
+	ret_file->flags = BEZ_SHARED_EXCLUSIVE;
+	ret_file->fd = memfd_create("guest", MFD_CLOEXEC);
+	CHECK(ret_file->fd >= 0);
+	CHECK_EQ(ftruncate(ret_file->fd, (off_t)len), 0);
+	return mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, ret_file->fd,
+		    0);
+}
+
 void machine_make(struct machine *m, const struct machine_options *options)
 {
 	struct bez_vm_options o = { .size = sizeof(o) };
 	/* a loss is told of when somebody has touched it, wherever this runs */
 	const struct bez_options start = {
 		.size = sizeof(start),
-		.flags = options->early ? 0 : BEZ_START_NO_EARLY_KILL,
+		.flags = (options->early ? 0 : BEZ_START_NO_EARLY_KILL) |
+			 (options->covers ? BEZ_START_NO_UFFD : 0),
 	};
 	struct sigaction kick = { .sa_handler = nothing };
 	const char *vendor = options->vendor ? options->vendor :
 					       "GenuineIntel";
 	int vcpus = options->vcpus ? options->vcpus : 1, i;
+	struct bez_policy of_file = BEZ_POLICY_INIT;
+	struct bez_shared file;
 	size_t page;
 
 	toy_need();
@@ -70,8 +89,10 @@ void machine_make(struct machine *m, const struct machine_options *options)
 	o.event = told;
 	o.event_arg = m;
 	CHECK_EQ(bez_vm_create(&o, &m->vm), 0);
+	of_file.shared = &file;
 	m->mapped = options->huge ? HUGE_PAGE : MACHINE_LEN;
-	m->mem = mmap(NULL, m->mapped, PROT_READ | PROT_WRITE,
+	m->mem = options->file ? in_file(m->mapped, &file) :
+		 mmap(NULL, m->mapped, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS |
 		      (options->huge ? MAP_HUGETLB : 0), -1, 0);
 	CHECK(m->mem != MAP_FAILED);
@@ -81,7 +102,9 @@ void machine_make(struct machine *m, const struct machine_options *options)
 		memset(m->mem + page * 4096, machine_byte(page), 4096);
 	CHECK_EQ(bez_vm_map(m->vm, 0, TOY_LOW, m->toy.low, 0, NULL), 0);
 	CHECK_EQ(bez_vm_map(m->vm, MACHINE_GPA, m->mapped, m->mem, 0,
-			    options->policy), 0);
+			    options->file ? &of_file : options->policy), 0);
+	if (options->file)
+		CHECK_EQ(close(file.fd), 0);
 	toy_slot(&m->toy, 1, MACHINE_GPA, m->mem, m->mapped, 0);
 	for (i = 0; i < vcpus; i++) {
 		toy_cpuid(&m->toy, i, vendor);

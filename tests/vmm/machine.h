@@ -32,6 +32,9 @@ struct machine_options {
 	bez_vm_wrote_fn wrote;
 	const struct bez_policy *policy; /* of the memory; NULL: none */
 	int early;			/* the kernel's own notices come, too */
+	int file;			/* the memory is a memory file's, shared with
+					 * nobody */
+	int covers;			/* what is lost is closed by mappings */
 	int huge;			/* of one page of 2 MiB, MACHINE_LEN of it used */
 };
 
