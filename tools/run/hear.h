@@ -13,6 +13,7 @@
 
 #include "../bezoard/judge.h"
 #include "pass.h"
+#include "place.h"
 
 #define HEAR_CONNS	4096	/* connections */
 #define HEAR_JUST_NS	(10 * 1000000000ull)
@@ -28,7 +29,7 @@ struct heard {
 struct hear {
 	int epoll;		/* data.u32: from HEAR_EVENT on */
 	int listener;		/* -1: there is no socket */
-	char folder[64], path[80];
+	struct place place;
 	int conn[HEAR_CONNS];	/* -1: free */
 	struct sender who[HEAR_CONNS];
 	int spare;		/* to turn away who comes when there is no other */
@@ -43,9 +44,6 @@ struct hear {
 /* 0 or -errno; then there is none, and nothing is heard. */
 int hear_open(struct hear *h, int epoll, struct pass *pass);
 void hear_close(struct hear *h);
-/* Take away what one that was killed has left behind, by the file @note, and note
- * there what this one would. */
-void hear_tidy(struct hear *h, int note);
 
 /* What the epoll has said of one of ours. */
 void hear_turn(struct hear *h, uint32_t event);

@@ -41,8 +41,8 @@ struct run {
 	char text[TEXT_ROOM];		/* why it ends; "": it just does */
 };
 
-static struct run run = { .hear.listener = -1, .pass.fd = -1,
-			  .pass.file = -1, .own = -1 };
+static struct run run = { .hear = { .listener = -1, .place.lock = -1 },
+			  .pass = { .fd = -1, .file = -1 }, .own = -1 };
 
 /* 0, or an exit status: said. */
 static int remember(struct run *r)
@@ -89,12 +89,11 @@ static int begin(struct run *r)
 	r->pass.socket = r->w->socket;
 	r->pass.folder = r->keep.folder;
 	r->pass.name = r->w->name;
+	place_tidy();
 	e = hear_open(&r->hear, r->epoll, &r->pass);
 	if (e)
 		tool_say("no socket for records could be made: %s. Of lost "
 			 "memory only the kernel will tell", strerror(-e));
-	if (r->own >= 0)
-		hear_tidy(&r->hear, r->own);
 	return 0;
 }
 
@@ -264,7 +263,7 @@ static int once(struct run *r)
 	r->began_ns = keep_wall_ns();
 	r->file_from = size_of(r->w->record);
 	r->pid = child_start(&r->before, r->w->words,
-			     r->hear.listener < 0 ? NULL : r->hear.path,
+			     r->hear.listener < 0 ? NULL : r->hear.place.path,
 			     r->w->lives_on);
 	if (r->pid < 0) {
 		status = -r->pid;
