@@ -12,6 +12,7 @@
 #include "../tool.h"
 #include "child.h"
 #include "evidence.h"
+#include "tree.h"
 
 #define TURN		1024		/* packets; the kernel holds fewer */
 
@@ -82,18 +83,29 @@ static void full(struct hear *h)
 			 "turned away, and its records are not known here");
 }
 
+/* This user, who could do all of it by himself; and who has become another one, but
+ * comes of us. */
+static int is_heard(int fd, const struct ucred *peer)
+{
+	return peer->uid == geteuid() || tree_has(fd, peer->pid);
+}
+
 static void come(struct hear *h, int fd)
 {
 	struct ucred peer = { 0, (uid_t)-1, (gid_t)-1 };
 	socklen_t len = sizeof(peer);
 	uint32_t i;
 
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    !is_heard(fd, &peer)) {
+		close(fd);
+		return;
+	}
 	for (i = 0; i < HEAR_CONNS && h->conn[i] >= 0; i++)
 		continue;
 	if (i == HEAR_CONNS)
 		full(h);
-	if (i == HEAR_CONNS || watch(h, fd, i) ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
+	if (i == HEAR_CONNS || watch(h, fd, i)) {
 		close(fd);
 		return;
 	}
@@ -114,11 +126,11 @@ static void turn_away(struct hear *h)
 	h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static void come_all(struct hear *h)
+void hear_come(struct hear *h)
 {
 	int fd, n;
 
-	for (n = 0; n < TURN; n++) {
+	for (n = 0; n < TURN && h->listener >= 0; n++) {
 		fd = accept4(h->listener, NULL, NULL,
 			     SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
@@ -237,7 +249,7 @@ void hear_turn(struct hear *h, uint32_t event)
 	uint32_t i = event - HEAR_EVENT;
 
 	if (i == HEAR_CONNS)
-		come_all(h);
+		hear_come(h);
 	else if (h->conn[i] >= 0)
 		read_all(h, i);
 }
@@ -248,7 +260,7 @@ void hear_all(struct hear *h)
 
 	if (h->listener < 0)
 		return;
-	come_all(h);
+	hear_come(h);
 	for (i = 0; i < HEAR_CONNS; i++)
 		if (h->conn[i] >= 0)
 			read_all(h, i);

@@ -2,8 +2,9 @@
 /*
  * A socket of the supervisor's own that its children send their records to: what is
  * sent before a process ends is here when its end is seen, whoever else is away.
- * Only this user can reach it; the kernel tells who sends, also of one that was
- * waited for by its parent long before it is read.
+ * Heard are this user, and who comes of this process, whatever user that has become;
+ * the kernel tells who sends, also of one that was waited for by its parent long
+ * before it is read.
  */
 #ifndef BEZOAR_TOOLS_RUN_HEAR_H
 #define BEZOAR_TOOLS_RUN_HEAR_H
@@ -44,6 +45,9 @@ struct hear {
 /* 0 or -errno; then there is none, and nothing is heard. */
 int hear_open(struct hear *h, int epoll, struct pass *pass);
 void hear_close(struct hear *h);
+/* Who has connected up to now: before anybody is waited for, as of another user it has
+ * to be known then whom he comes of. */
+void hear_come(struct hear *h);
 
 /* What the epoll has said of one of ours. */
 void hear_turn(struct hear *h, uint32_t event);

@@ -16,6 +16,7 @@
 #define PREFIX		"bezoar-run-"
 #define LETTERS		6		/* behind it, by mkdtemp(3) */
 #define LOCK		"lock"
+#define SECRET		16		/* bytes */
 #define WAITING		4096		/* the kernel has a limit of its own */
 #define TRIES		8
 #define PLACES		2
@@ -65,6 +66,29 @@ static int make_folder(struct place *p, const char *where)
 	return r;
 }
 
+/*
+ * For others it has another name than the one that it was bound to, which everybody
+ * sees in /proc/net/unix; and they may not list the folder. What fails leaves it ours
+ * alone.
+ */
+static void open_to_others(struct place *p)
+{
+	unsigned char secret[SECRET];
+	char path[PLACE_ROOM];
+	int len, i;
+
+	len = snprintf(path, sizeof(path), "%s/", p->folder);
+	if (len + 2 * SECRET >= PLACE_ROOM ||
+	    getentropy(secret, sizeof(secret)) || chmod(p->path, 0666))
+		return;
+	for (i = 0; i < SECRET; i++)
+		len += sprintf(path + len, "%02x", secret[i]);
+	if (rename(p->path, path))
+		return;
+	memcpy(p->path, path, sizeof(path));
+	chmod(p->folder, 0711);
+}
+
 static int bind_there(struct place *p, int fd)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
@@ -73,6 +97,8 @@ static int bind_there(struct place *p, int fd)
 	memcpy(to.sun_path, p->path, sizeof(p->path));
 	if (bind(fd, (struct sockaddr *)&to, sizeof(to)) || listen(fd, WAITING))
 		return -errno;
+	if (!geteuid())
+		open_to_others(p);
 	return 0;
 }
 
@@ -145,7 +171,7 @@ static int is_folder_of_mine(int fd)
 	struct stat st;
 
 	return !fstat(fd, &st) && st.st_uid == geteuid() &&
-	       (st.st_mode & 0777) == 0700;
+	       ((st.st_mode & 0777) == 0700 || (st.st_mode & 0777) == 0711);
 }
 
 /* The lock, if nobody has it; no other user can open it. */

@@ -14,8 +14,11 @@ struct place {
 	char folder[64], path[PLACE_ROOM];
 };
 
-/* Make one that only this user reaches, and bind the socket @fd there; it listens
- * from then on. 0, or -errno: there is none. */
+/*
+ * Make one, and bind the socket @fd there; it listens from then on. Only this user
+ * reaches it; root's is reached by who is told its path, too, which cannot be guessed
+ * or looked up: programs become other users. 0, or -errno: there is none.
+ */
 int place_make(struct place *place, int fd);
 
 /* Take it away, if there is one. */

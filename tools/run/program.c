@@ -124,6 +124,11 @@ static void on_signals(struct run *r, int is_new)
 	}
 }
 
+static void look(void *arg)
+{
+	hear_come(arg);
+}
+
 /* Until the child has ended. It is there until it is waited for: its number is no
  * other's, and it can be looked up. */
 static void serve(struct run *r, struct ending *ret_ending)
@@ -132,7 +137,7 @@ static void serve(struct run *r, struct ending *ret_ending)
 	siginfo_t info;
 	int i, n;
 
-	while (!child_ended(r->pid, &info)) {
+	while (!child_ended(r->pid, look, &r->hear, &info)) {
 		n = epoll_wait(r->epoll, events, EVENTS, -1);
 		for (i = 0; i < n; i++) {
 			if (events[i].data.u32 == EVENT_SIGNAL)
