@@ -22,8 +22,9 @@
 #define PATIENCE_MS 10000
 
 struct stored {
-	const char *name;
+	const char *name, *path;
 	const struct log_wishes *wishes;
+	int fd;				/* the same file, by whatever name; -1 */
 	sqlite3 *db;
 	sqlite3_stmt *rows;
 	int64_t last;			/* number of the last that was read */
@@ -70,7 +71,7 @@ int stored_open(const char *path, const char *name, sqlite3 **ret_db)
 	return -1;
 }
 
-static int open_it(struct stored *s, const char *path)
+static int prepare(struct stored *s)
 {
 	/* the number puts in order what was taken at different times */
 	static const char all[] =
@@ -84,21 +85,46 @@ static int open_it(struct stored *s, const char *path)
 		"number <= ?3 ORDER BY number";
 	const struct filter *f = &s->wishes->filter;
 
-	if (stored_open(path, s->name, &s->db)) {
-		s->status = TOOL_FAILED;
-		return -1;
-	}
 	if (sqlite3_prepare_v2(s->db, f->digest ? one : all, -1, &s->rows,
-			       NULL)) {
-		failed(s);
+			       NULL))
 		return -1;
-	}
-	if (f->number)
+	if (f->number && s->last < f->number)
 		s->last = f->number - 1;
 	sqlite3_bind_int64(s->rows, 3, f->number ? f->number : INT64_MAX);
 	if (f->digest)
 		sqlite3_bind_int64(s->rows, 4, (int64_t)f->digest);
 	return 0;
+}
+
+static int open_it(struct stored *s)
+{
+	/* closed after the database: that would lose SQLite its locks */
+	s->fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (stored_open(s->path, s->name, &s->db)) {
+		s->status = TOOL_FAILED;
+		return -1;
+	}
+	if (prepare(s)) {
+		failed(s);
+		return -1;
+	}
+	return 0;
+}
+
+static void close_db(struct stored *s)
+{
+	sqlite3_finalize(s->rows);
+	sqlite3_close(s->db);
+	s->rows = NULL;
+	s->db = NULL;
+}
+
+static void close_it(struct stored *s)
+{
+	close_db(s);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
 }
 
 static void row(struct stored *s)
@@ -128,8 +154,8 @@ static void row(struct stored *s)
 		s->status = TOOL_FAILED;
 }
 
-/* All from s->last on. */
-static void rows(struct stored *s)
+/* All from s->last on. What SQLite says. */
+static int step_all(struct stored *s)
 {
 	uint64_t since = s->wishes->filter.since_ns;
 	int r;
@@ -140,9 +166,14 @@ static void rows(struct stored *s)
 	while ((r = sqlite3_step(s->rows)) == SQLITE_ROW)
 		row(s);
 	sqlite3_reset(s->rows);
-	if (r != SQLITE_DONE)
-		failed(s);
 	fflush(stdout);
+	return r;
+}
+
+static void rows(struct stored *s)
+{
+	if (step_all(s) != SQLITE_DONE)
+		failed(s);
 }
 
 static void counts(struct stored *s)
@@ -175,29 +206,58 @@ static int is_made(const char *path)
 	return made;
 }
 
-/* The daemon begins a new store where its own was moved away, or was kept aside. */
-static void go_along(struct stored *s, const char *path)
+/* Has the daemon begun a new store, as its own was moved away or kept aside? Then
+ * nothing more comes to this one, and its log is the new one's. */
+static int is_replaced(const struct stored *s)
 {
 	int moved = 0;
 
 	sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-	if (!moved || !is_made(path))
-		return;
-	tool_say("%s: it was moved away; what follows is of the new one",
-		 s->name);
-	sqlite3_finalize(s->rows);
-	sqlite3_close(s->db);
-	s->rows = NULL;
-	s->db = NULL;
+	return moved && is_made(s->path);
+}
+
+/* What came to the old one before that. All of it is in the file itself, by whatever
+ * name that has now. */
+static void rest(struct stored *s)
+{
+	char uri[64];
+
+	close_db(s);
+	snprintf(uri, sizeof(uri), "file:/proc/self/fd/%d?immutable=1", s->fd);
+	if (sqlite3_open_v2(uri, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI,
+			    NULL) || prepare(s) || step_all(s) != SQLITE_DONE)
+		tool_say("%s: it was moved away, and what it took last is not "
+			 "shown: %s", s->name, sqlite3_errmsg(s->db));
+	else
+		tool_say("%s: it was moved away; what follows is of the new one",
+			 s->name);
+}
+
+static void go_along(struct stored *s)
+{
+	rest(s);
+	close_it(s);
 	s->last = 0;
-	if (!open_it(s, path))
-		rows(s);
+	open_it(s);
+}
+
+/* While it was read it may have become one that cannot be any more. */
+static void rows_now(struct stored *s)
+{
+	if (is_replaced(s))
+		go_along(s);
+	while (s->status != TOOL_FAILED && step_all(s) != SQLITE_DONE) {
+		if (!is_replaced(s))
+			failed(s);
+		else
+			go_along(s);
+	}
 }
 
 /* After each commit the daemon touches a file beside the store. */
-static void follow(struct stored *s, const char *path)
+static void follow(struct stored *s)
 {
-	char events[4096], *copy = strdup(path);
+	char events[4096], *copy = strdup(s->path);
 	int fd = inotify_init1(IN_CLOEXEC);
 	/* of a pipe that nobody reads any more there is word without asking */
 	struct pollfd wait[] = { { fd, POLLIN, 0 }, { STDOUT_FILENO, 0, 0 } };
@@ -209,9 +269,7 @@ static void follow(struct stored *s, const char *path)
 		s->status = TOOL_FAILED;
 	}
 	while (s->status != TOOL_FAILED && !ferror(stdout)) {
-		rows(s);
-		if (s->status != TOOL_FAILED)
-			go_along(s, path);
+		rows_now(s);
 		if (s->status == TOOL_FAILED)
 			break;
 		if (poll(wait, 2, -1) < 0 && errno != EINTR)
@@ -229,19 +287,18 @@ static void follow(struct stored *s, const char *path)
 int stored_log(const char *path, const char *name,
 	       const struct log_wishes *wishes)
 {
-	struct stored s = { .name = name, .wishes = wishes };
+	struct stored s = { .name = name, .path = path, .wishes = wishes };
 
-	if (!open_it(&s, path)) {
+	if (!open_it(&s)) {
 		if (wishes->counts)
 			counts(&s);
 		else if (wishes->apart)
 			s.status = stored_apart(s.db, name, wishes);
 		else if (wishes->follow)
-			follow(&s, path);
+			follow(&s);
 		else
 			rows(&s);
 	}
-	sqlite3_finalize(s.rows);
-	sqlite3_close(s.db);
+	close_it(&s);
 	return s.status;
 }

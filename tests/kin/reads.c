@@ -3,7 +3,6 @@
  * written to. */
 #define _GNU_SOURCE
 #include <grp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,45 +124,8 @@ static void reader(void)
 	kin_end(&k);
 }
 
-static void followed(void)
-{
-	char command[256], line[4096];
-	struct bez_record r;
-	uint64_t i;
-	int fd, seen = 0;
-	pid_t pid;
-	FILE *f;
-
-	with(1);
-	snprintf(command, sizeof(command),
-		 "echo $$; exec %s log --follow --json %s", BEZOAR, k.store);
-	f = popen(command, "r");
-	CHECK(f);
-	CHECK(fgets(line, sizeof(line), f));
-	pid = (pid_t)atoi(line);
-	CHECK(pid > 0);
-	CHECK(fgets(line, sizeof(line), f));
-	CHECK(strstr(line, "\"id\":1,"));
-	fd = kin_connect(&k);
-	for (i = 2; i <= 4; i++) {
-		r = kin_record(i);
-		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
-		kin_acks(fd, 1);
-		CHECK(fgets(line, sizeof(line), f));
-		snprintf(command, sizeof(command), "\"id\":%d,", (int)i);
-		CHECK(strstr(line, command));
-		seen++;
-	}
-	CHECK_EQ(seen, 3);
-	/* it waits for ever */
-	CHECK_EQ(kill(pid, SIGTERM), 0);
-	pclose(f);
-	kin_end(&k);
-}
-
 static const struct tap_case cases[] = {
 	{ .name = "what is in the store", .run = shown },
 	{ .name = "a reader that may not write", .run = reader },
-	{ .name = "what comes later is waited for", .run = followed },
 };
 TAP_MAIN(cases)

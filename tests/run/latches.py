@@ -338,5 +338,36 @@ def no_room():
         yield from expect(p.run('--', 'true'), 125, 'Not a directory')
 
 
+def no_folder():
+    """Where nobody has made the folder it is said, and which one that is."""
+    with Place() as p:
+        said = fr'nothing is remembered of shop: there is no folder {re.escape(p.state)}\. .*--state'
+        yield from expect(p.clear('shop'), 1, said, '')
+        yield from expect(p.clear(), 0, f'there is no folder {re.escape(p.state)}', '')
+        words = [p.words('clear')[0], 'clear']
+        env = {'HOME': p.folder, 'XDG_STATE_HOME': ''}
+        own = os.path.join(p.folder, '.local/state/bezoar')
+        user = {}
+        if not os.getuid():
+            # root's is the whole machine's
+            user = {'user': 65534}
+            os.chmod(p.folder, 0o755)
+            try:
+                bad = p.call([*words, '--help'], **user).returncode
+            except PermissionError:
+                bad = 1
+            if bad:
+                yield 'skip: another user than root may not run this program'
+                return
+        yield from expect(p.call([*words, 'shop'], env=env, **user), 1,
+                          f'there is no folder {re.escape(own)}', '')
+        yield from expect(p.call(words, env=env, **user), 0, '', '')
+        yield from expect(p.call([*words, '--check', 'shop'], env=env, **user), 0, '', '')
+        yield from expect(p.call([*words, 'shop'], env={**env, 'HOME': ''}, **user), 1,
+                          'no folder of one\'s own', '')
+        yield from same('made', os.listdir(p.folder), [])
+
+
 main((often, long_ago, frame, frame_in_store, module, module_later, by_the_kernel, by_the_daemon,
-      kept, damaged, names, two, cleared_meanwhile, no_room))
+      kept, damaged, names, two, cleared_meanwhile, no_room,
+      no_folder))

@@ -5,12 +5,10 @@ service manager.
 
     parent.py PROGRAM VICTIM BEZOARD ROOT [WORD]
 """
-import errno
 import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 
@@ -202,37 +200,6 @@ def inherits():
         yield from same('status', r.returncode, 0)
 
 
-def strangers():
-    """Other users do not reach its socket; it goes with it; and what a note says is not
-    believed."""
-    with Place() as p:
-        it = p.begin('--name', 'x', '--', 'sh', '-c', 'echo $BEZOAR_SOCKET; exec sleep 60')
-        path = line(it).strip()
-        folder = os.path.dirname(path)
-        yield from same('mode', os.stat(folder).st_mode & 0o777, 0o700)
-        if not os.getuid():
-            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            os.setegid(65534)
-            os.seteuid(65534)
-            try:
-                yield from same('reached', s.connect_ex(path), errno.EACCES)
-            finally:
-                os.seteuid(0)
-                os.setegid(0)
-            s.close()
-        it.terminate()
-        it.wait()
-        yield from same('folder', os.path.exists(folder), False)
-        for place in (p.at('bezoar-run-abcdef'), '/tmp/bezoar-run-tests', '/tmp/bezoar-run-a/../x'):
-            os.makedirs(p.at('bezoar-run-abcdef'), 0o700, exist_ok=True)
-            with open(p.at('bezoar-run-abcdef/socket'), 'wb'):
-                pass
-            with open(os.path.join(p.state, 'x.lock'), 'w', encoding='ascii') as f:
-                f.write(place)
-            yield from expect(p.run('--name', 'x', '--', 'true'), 0, '')
-            yield from same('there', os.path.exists(p.at('bezoar-run-abcdef/socket')), True)
-
-
 def unit():
     """The drop-in says what systemd understands."""
     with Place() as p:
@@ -376,5 +343,4 @@ def noted_by_group():
         no_group(p, other)
 
 
-main((signals, ignored, terminal, group, init, its_end, left, inherits, strangers, unit, noted,
-      noted_by_group))
+main((signals, ignored, terminal, group, init, its_end, left, inherits, unit, noted, noted_by_group))

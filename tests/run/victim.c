@@ -5,10 +5,15 @@
  *	victim record FRAME CAUSE OUTCOME END	send a record, be acknowledged, end
  *	victim forged PID END			the same, in another's name
  *	victim file PATH FRAME CAUSE OUTCOME END	append it to a file
- *	victim inject alone|protected|exits	lose a page, and touch it
+ *	victim inject alone|protected|exits|kin	lose a page, and touch it; kin: its
+ *						records go by BEZOAR_SOCKET
  *	victim truncated FILE			touch what a file has lost
  *	victim says SIGNAL...			say "up", and each of these that comes
  *	victim apart ...			in a process group of its own
+ *	victim becomes USER ...			another user, for good
+ *	victim orphan ...			without a parent; says its number
+ *	victim forks ...			a child does it; then exit 135, like a
+ *						shell, with that not waited for
  *
  * FRAME: 0: none. END: bus, exit:N, or another command.
  */
@@ -18,6 +23,7 @@
 #include <bezoar/record.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +31,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -176,13 +183,15 @@ static void *page(size_t bytes)
 	return at;
 }
 
-static void protect(void *at, size_t bytes, int exits)
+static void protect(void *at, size_t bytes, const char *how)
 {
+	int exits = !strcmp(how, "exits");
 	struct bez_options options = BEZ_OPTIONS_INIT;
 	struct bez_policy policy = BEZ_POLICY_INIT;
 	bez_region_t region;
 
-	options.record_fd = reach();
+	if (strcmp(how, "kin"))
+		options.record_fd = reach();
 	options.flags = exits ? BEZ_START_SHUTDOWN_EXIT : 0;
 	options.shutdown_status = 0;
 	policy.name = "the heart";
@@ -199,7 +208,7 @@ static void inject(const char *how)
 	int r;
 
 	if (strcmp(how, "alone"))
-		protect(at, bytes, !strcmp(how, "exits"));
+		protect(at, bytes, how);
 	r = bez_inject(at, bytes, BEZ_INJECT_AUTO, 0, &token);
 	if (r) {
 		errno = -r;
@@ -243,8 +252,50 @@ static void says(char **words)
 			pause();
 }
 
+static void become(const char *user)
+{
+	unsigned int id = (unsigned int)atoi(user);
+
+	if (setgroups(0, NULL) || setgid(id) || setuid(id))
+		die("setuid");
+}
+
+/* Nobody but who takes orphans waits for it. */
+static void orphan(void)
+{
+	int ends[2];
+	pid_t pid;
+	char c;
+
+	if (pipe(ends))
+		die("pipe");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid) {
+		printf("%d\n", pid);
+		fflush(stdout);
+		_exit(0);
+	}
+	close(ends[1]);
+	if (read(ends[0], &c, 1))
+		die("read");
+}
+
+/* Its child is a zombie when it ends, and then somebody else's to wait for. */
+static void wait_like_a_shell(pid_t child)
+{
+	siginfo_t info;
+
+	if (child < 0 || waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT))
+		die("fork");
+	_exit(135);
+}
+
 static int step(char **words)
 {
+	pid_t pid;
+
 	if (!words[0])
 		return 0;
 	if (!strcmp(words[0], "bus"))
@@ -268,6 +319,20 @@ static int step(char **words)
 	}
 	if (!strcmp(words[0], "inject"))
 		inject(words[1]);
+	if (!strcmp(words[0], "becomes")) {
+		become(words[1]);
+		return step(words + 2);
+	}
+	if (!strcmp(words[0], "orphan")) {
+		orphan();
+		return step(words + 1);
+	}
+	if (!strcmp(words[0], "forks")) {
+		pid = fork();
+		if (pid)
+			wait_like_a_shell(pid);
+		return step(words + 1);
+	}
 	if (!strcmp(words[0], "apart")) {
 		setpgid(0, 0);
 		return step(words + 1);

@@ -4,16 +4,12 @@
  * them, and has said so; or they are in the file before the process ends.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "listening.h"
-
-#define PATIENCE_NS	60000000000u	/* longer than a case has */
-#define SHORT_NS	100000000u
+#include "finishing.h"
 
 static const struct daemon {
 	uint32_t answers;	/* that many of the records */
@@ -24,28 +20,14 @@ static const struct daemon {
   keeps_first = { .answers = 1 }, silent = { .answers = 0 },
   dies = { .answers = 1, .ends = 1 }, absent = { .absent = 1 };
 
-static int file;
 static pthread_t thread;
 static struct bez_record got[2];
 
 static void begin(const struct daemon *d, uint64_t patience)
 {
-	listen_there();
-	file = memory_file();
-	open_house(file, 0);
-	bz_core.shutdown_ns = patience;
-	bz_recorder.last.begun_ns = patience;
-	bz_recorder.last.end_ns = patience;
+	begin_end(patience);
 	if (d->absent)
 		goes_away();
-}
-
-static void write_end(uint32_t outcome)
-{
-	struct bz_result r = { .outcome = (uint16_t)outcome,
-			       .action = BEZ_ACTION_SHUTDOWN };
-
-	bz_record_write(mm, &mm->walk[0], &fault, 4096, &hit, &r, outcome);
 }
 
 /* One that does not wait any more, as this process was busy, has heard less. */
@@ -92,23 +74,6 @@ static uint64_t end(const struct daemon *d)
 	if (!d->absent)
 		pthread_join(thread, NULL);
 	return from;
-}
-
-/* Number @i in the file. */
-static void is_written(int i, uint32_t outcome)
-{
-	struct bez_record r;
-
-	CHECK_EQ(pread(file, &r, sizeof(r), (off_t)(i * sizeof(r))), sizeof(r));
-	CHECK_EQ(r.outcome, outcome);
-	CHECK_EQ(r.digest, bez_digest(&r, sizeof(r) - 8));
-}
-
-static void both_written(void)
-{
-	CHECK_EQ(length(file), 2 * BEZ_RECORD_BYTES);
-	is_written(0, BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	is_written(1, BEZ_OUTCOME_SHUTDOWN);
 }
 
 /* All that the daemon has not said that it has. */
@@ -241,75 +206,6 @@ static void no_file(void)
 	CHECK(both >= SHORT_NS);
 }
 
-/* Another daemon, while the hooks run: it gets both. */
-static void restarted(void)
-{
-	begin(&silent, PATIENCE_NS);
-	bz_recorder.last.begun_ns = 1;
-	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	goes_away();
-	listen_there();
-	bz_recorder.last.end_ns = 1;
-	write_end(BEZ_OUTCOME_SHUTDOWN);
-	take_in();
-	CHECK(recv(peer, &got[0], sizeof(got[0]), 0) == BEZ_RECORD_BYTES);
-	CHECK(recv(peer, &got[1], sizeof(got[1]), 0) == BEZ_RECORD_BYTES);
-	CHECK_EQ(got[0].outcome, BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	CHECK_EQ(got[1].outcome, BEZ_OUTCOME_SHUTDOWN);
-	CHECK_EQ(recv(peer, &got[0], sizeof(got[0]), 0), 0);
-	both_written();
-}
-
-static int connects, kept_out;
-
-static void while_new(long nr, const long arg[6])
-{
-	(void)arg;
-	connects += nr == SYS_socket;
-	kept_out += nr == SYS_socket && atomic_load(&mm->walk[0].placing);
-}
-
-/* No child is made before it is known which connection that must not have. */
-static void alone(void)
-{
-	begin(&silent, SHORT_NS);
-	double_before(while_new);
-	double_watch();
-	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	double_rest();
-	CHECK_EQ(connects, 1);
-	CHECK_EQ(kept_out, 1);
-	CHECK_EQ(atomic_load(&mm->walk[0].placing), 0);
-}
-
-/* The program has shut itself in: by the connection that it has, and the file. */
-static void sandboxed(void)
-{
-	begin(&silent, PATIENCE_NS);
-	take_in();
-	shut_in(1);
-	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	write_end(BEZ_OUTCOME_SHUTDOWN);
-	both_written();
-	CHECK(recv(peer, &got[0], sizeof(got[0]), 0) == BEZ_RECORD_BYTES);
-	CHECK(recv(peer, &got[1], sizeof(got[1]), 0) == BEZ_RECORD_BYTES);
-	CHECK_EQ(got[1].outcome, BEZ_OUTCOME_SHUTDOWN);
-}
-
-/* A stranger, while the hooks run: it gets nothing, whatever it says. */
-static void stranger(void)
-{
-	begin(&silent, PATIENCE_NS);
-	goes_away();
-	stranger_listens();
-	unit_patience(20);
-	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	write_end(BEZ_OUTCOME_SHUTDOWN);
-	both_written();
-	take_in();
-	CHECK_EQ(recv(peer, got, sizeof(got[0]), 0), 0);
-}
-
 /* Somebody who never stops talking, and never says that. */
 static void *talks(void *arg)
 {
@@ -340,41 +236,6 @@ static void talked_to(void)
 	both_written();
 }
 
-static int number_now;
-
-/* Another thread of the program's has taken the number for a file of its own. */
-static void takes_number(long nr, const long arg[6])
-{
-	(void)arg;
-	if (nr != SYS_ppoll)
-		return;
-	number_now = bz_recorder.last.sink.fd;
-	CHECK_EQ(dup2(memory_file(), number_now), number_now);
-}
-
-/* Nothing is read from what is not ours any more. */
-static void not_ours(void)
-{
-	uint32_t i;
-
-	begin(&silent, SHORT_NS);
-	unit_patience(20);
-	double_before(takes_number);
-	double_watch();
-	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	write_end(BEZ_OUTCOME_SHUTDOWN);
-	double_rest();
-	double_before(NULL);
-	CHECK(number_now);
-	for (i = double_traced(); i-- > 0;)
-		if (double_trace(i)->nr == SYS_ppoll)
-			break;
-	for (; i < double_traced(); i++)
-		CHECK(double_trace(i)->nr != SYS_recvfrom);
-	CHECK(fcntl(number_now, F_GETFD) >= 0);
-	both_written();
-}
-
 /* The hooks have had all the time that there was. */
 static void late(void)
 {
@@ -393,54 +254,6 @@ static void late(void)
 	CHECK_EQ(recv(left, got, sizeof(got), 0), 0);
 }
 
-/* The last is not the first's: an answer to one is none to the other. And it is by
- * the usual way that it is told where no other connection can be made. */
-static void no_socket(void)
-{
-	static const struct double_rule rule = { .nr = SYS_socket,
-						 .err = EMFILE };
-	int usual;
-
-	begin(&silent, PATIENCE_NS);
-	usual = accept(listener, NULL, NULL);
-	CHECK(usual >= 0);
-	double_rule(&rule);
-	double_watch();
-	write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
-	write_end(BEZ_OUTCOME_SHUTDOWN);
-	double_rest();
-	CHECK_EQ(double_lies(), 2);
-	both_written();
-	CHECK(recv(usual, got, sizeof(got), 0) == BEZ_RECORD_BYTES);
-	CHECK(recv(usual, got, sizeof(got), 0) == BEZ_RECORD_BYTES);
-}
-
-/* Whatever fails, it comes to its end, and the file has it unless that failed. */
-static void calls_fail(void)
-{
-	uint32_t n, whole = 0, writes = 0;
-
-	for (n = 1;; n++) {
-		begin(&silent, 1000000);
-		/* to know the file again, and to write, perhaps in two ways */
-		writes = bz_recorder.sink.marked ? 2 : 3;
-		double_reset();
-		double_fail(n, EIO);
-		double_watch();
-		write_end(BEZ_OUTCOME_SHUTDOWN_BEGUN);
-		write_end(BEZ_OUTCOME_SHUTDOWN);
-		double_rest();
-		whole += length(file) == 2 * BEZ_RECORD_BYTES;
-		bz_record_close();
-		goes_away();
-		if (!double_lies())
-			break;
-	}
-	tap_diag("%u calls, both records %u times", n - 1, whole);
-	CHECK(n > 12);
-	CHECK(whole >= n - 2 * writes);
-}
-
 static const struct tap_case cases[] = {
 	{ .name = "it has them", .run = kept, .data = &keeps },
 	{ .name = "it has them, says it late", .run = says_it_late },
@@ -451,14 +264,7 @@ static const struct tap_case cases[] = {
 	{ .name = "it says half", .run = not_kept, .data = &keeps_first },
 	{ .name = "it dies meanwhile", .run = nobody, .data = &dies },
 	{ .name = "it is not there", .run = nobody, .data = &absent },
-	{ .name = "it is another by the end", .run = restarted },
-	{ .name = "it is a stranger by the end", .run = stranger },
-	{ .name = "no child has it", .run = alone },
-	{ .name = "in a sandbox", .run = sandboxed },
 	{ .name = "it talks, and says nothing", .run = talked_to },
-	{ .name = "another thread takes its number", .run = not_ours },
 	{ .name = "there is no time left", .run = late },
-	{ .name = "no connection can be made", .run = no_socket },
-	{ .name = "whatever fails", .run = calls_fail },
 };
 TAP_MAIN(cases)

@@ -61,6 +61,11 @@ uint64_t child_start_ticks(pid_t pid)
 	return stat_field(pid, 22);
 }
 
+pid_t child_parent(pid_t pid)
+{
+	return (pid_t)stat_field(pid, 4);
+}
+
 int child_is_gone(pid_t pid, uint64_t start_ticks)
 {
 	char text[1024], *state = stat_of(pid, text, sizeof(text));
@@ -218,7 +223,7 @@ void child_pass(pid_t pid, const struct signalfd_siginfo *info)
 	kill(pid, sig);
 }
 
-int child_ended(pid_t pid, siginfo_t *ret_info)
+int child_ended(pid_t pid, void (*look)(void *), void *arg, siginfo_t *ret_info)
 {
 	for (;;) {
 		memset(ret_info, 0, sizeof(*ret_info));
@@ -227,6 +232,8 @@ int child_ended(pid_t pid, siginfo_t *ret_info)
 			return 0;
 		if (ret_info->si_pid == pid)
 			return 1;
+		if (look)
+			look(arg);
 		waitpid(ret_info->si_pid, NULL, WNOHANG);
 	}
 }
@@ -250,7 +257,7 @@ static int signal_rest(const struct child_before *b, int sig)
 	siginfo_t info;
 	int i, n, left = 0;
 
-	child_ended(0, &info);
+	child_ended(0, NULL, NULL, &info);
 	n = children(pid, sizeof(pid) / sizeof(pid[0]));
 	for (i = 0; i < n; i++) {
 		if (was_there(b, pid[i]))

@@ -16,6 +16,7 @@
 /* Fields of /proc/PID/stat, which a process has until it is waited for; 0: there is
  * no such process. */
 uint64_t child_start_ticks(pid_t pid);
+pid_t child_parent(pid_t pid);
 /* Has the one that began then ended, waited for or not? */
 int child_is_gone(pid_t pid, uint64_t start_ticks);
 
@@ -45,10 +46,11 @@ pid_t child_start(const struct child_before *b, char **words,
 void child_pass(pid_t pid, const struct signalfd_siginfo *info);
 
 /*
- * Who else has ended is waited for, so that nobody stays a zombie. 1: @pid has,
- * *@ret_info; it is still there.
+ * Who else has ended is waited for, so that nobody stays a zombie; while its number is
+ * its own @look is called (NULL: nothing). 1: @pid has, *@ret_info; it is still there.
  */
-int child_ended(pid_t pid, siginfo_t *ret_info);
+int child_ended(pid_t pid, void (*look)(void *), void *arg,
+		siginfo_t *ret_info);
 
 /* End what the former run has left behind: by SIGTERM, and after @seconds by
  * SIGKILL. Not what was there before. Returns how many there were. */

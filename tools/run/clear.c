@@ -149,6 +149,29 @@ static int clear(int folder, const char *name)
 	return e ? unreadable(shown, e) : TOOL_OK;
 }
 
+/* Nobody has made the folder: nothing has happened, or it is another one. */
+static int no_folder(const struct words *w)
+{
+	char room[4096], shown[ESCAPED(NAME_MOST)];
+	const char *path = w->state ? w->state : state_folder(room);
+
+	if (!w->name || w->check) {
+		if (w->state)
+			tool_say("there is no folder %s: nothing is remembered "
+				 "there", path);
+		return TOOL_OK;
+	}
+	escape(shown, w->name, NAME_MOST);
+	if (path)
+		tool_say("nothing is remembered of %s: there is no folder %s. "
+			 "Each user who runs it has another one; --state names "
+			 "the one that bezoar run was told", shown, path);
+	else
+		tool_say("nothing is remembered of %s: no folder of one's own "
+			 "(HOME); --state names one", shown);
+	return TOOL_FOUND;
+}
+
 /* What a unit is not to be skipped for is a failure of ours. */
 static int is_check(int argc, char **argv)
 {
@@ -184,9 +207,8 @@ int clear_main(int argc, char **argv)
 		return failed;
 	}
 	folder = run_folder(w.state, 0);
-	/* nobody has made it: nothing has happened */
 	if (folder == -ENOENT)
-		return w.name && !w.check ? TOOL_FOUND : TOOL_OK;
+		return no_folder(&w);
 	if (folder < 0) {
 		if (!w.state)
 			tool_say("what is remembered: %s", strerror(-folder));

@@ -3,41 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../tool.h"
 #include "child.h"
 #include "evidence.h"
+#include "tree.h"
 
-#define WAITING		4096		/* the kernel has a limit of its own */
 #define TURN		1024		/* packets; the kernel holds fewer */
-#define FOLDER		"bezoar-run-"
-
-static int listen_at(struct hear *h, const char *where)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	int on = 1;
-
-	snprintf(h->folder, sizeof(h->folder), "%s/" FOLDER "XXXXXX", where);
-	if (!mkdtemp(h->folder))
-		return -errno;
-	snprintf(h->path, sizeof(h->path), "%s/socket", h->folder);
-	memcpy(to.sun_path, h->path, sizeof(h->path));
-	/* the folder is of mode 0700: nobody else comes */
-	if (setsockopt(h->listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ||
-	    bind(h->listener, (struct sockaddr *)&to, sizeof(to)) ||
-	    listen(h->listener, WAITING))
-		return -errno;
-	return 0;
-}
 
 static int watch(const struct hear *h, int fd, uint32_t number)
 {
@@ -50,9 +27,7 @@ static int watch(const struct hear *h, int fd, uint32_t number)
 
 int hear_open(struct hear *h, int epoll, struct pass *pass)
 {
-	const char *own = secure_getenv("XDG_RUNTIME_DIR");
-	const char *places[] = { geteuid() ? own : "/run", "/tmp" };
-	int i, r = -ENOENT;
+	int i, on = 1, r;
 
 	h->epoll = epoll;
 	h->pass = pass;
@@ -60,19 +35,17 @@ int hear_open(struct hear *h, int epoll, struct pass *pass)
 		h->conn[i] = -1;
 	h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	hear_forget(h);
-	for (i = 0; i < 2 && r; i++) {
-		if (!places[i] || *places[i] != '/' || strlen(places[i]) > 40)
-			continue;
-		h->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC |
-				     SOCK_NONBLOCK, 0);
-		if (h->listener < 0)
-			return -errno;
-		r = listen_at(h, places[i]);
-		if (!r && watch(h, h->listener, HEAR_CONNS))
-			r = -errno;
-		if (r)
-			hear_close(h);
-	}
+	h->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC |
+			     SOCK_NONBLOCK, 0);
+	if (h->listener < 0 || setsockopt(h->listener, SOL_SOCKET, SO_PASSCRED,
+					  &on, sizeof(on)))
+		r = -errno;
+	else
+		r = place_make(&h->place, h->listener);
+	if (!r && watch(h, h->listener, HEAR_CONNS))
+		r = -errno;
+	if (r)
+		hear_close(h);
 	return r;
 }
 
@@ -93,67 +66,7 @@ void hear_close(struct hear *h)
 			drop(h, i);
 	close(h->listener);
 	h->listener = -1;
-	unlink(h->path);
-	rmdir(h->folder);
-}
-
-/* A folder that this program would make: nothing else is touched, whatever the note
- * says. */
-static int is_shaped(const char *was, size_t *ret_parent)
-{
-	const char *own = secure_getenv("XDG_RUNTIME_DIR");
-	const char *places[] = { geteuid() ? own : "/run", "/tmp" };
-	size_t i, len;
-
-	for (i = 0; i < 2; i++) {
-		len = places[i] ? strlen(places[i]) : 0;
-		if (!len || strncmp(was, places[i], len) ||
-		    strncmp(was + len, "/" FOLDER, strlen("/" FOLDER)))
-			continue;
-		*ret_parent = len;
-		len += strlen("/" FOLDER);
-		return strlen(was + len) == 6 &&
-		       strspn(was + len, "abcdefghijklmnopqrstuvwxyz"
-			      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == 6;
-	}
-	return 0;
-}
-
-static void take_away(char *was)
-{
-	struct stat st;
-	size_t parent;
-	int above, fd;
-
-	if (!is_shaped(was, &parent))
-		return;
-	was[parent] = '\0';
-	above = open(was, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	fd = above < 0 ? -1 : openat(above, was + parent + 1, O_RDONLY |
-				     O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0 && !fstat(fd, &st) && st.st_uid == geteuid() &&
-	    (st.st_mode & 0777) == 0700) {
-		unlinkat(fd, "socket", 0);
-		unlinkat(above, was + parent + 1, AT_REMOVEDIR);
-	}
-	if (fd >= 0)
-		close(fd);
-	if (above >= 0)
-		close(above);
-}
-
-void hear_tidy(struct hear *h, int note)
-{
-	char was[sizeof(h->folder)] = "";
-	ssize_t n = pread(note, was, sizeof(was) - 1, 0);
-
-	if (n > 0 && strcmp(was, h->folder))
-		take_away(was);
-	if (ftruncate(note, 0) || h->listener < 0)
-		return;
-	n = pwrite(note, h->folder, strlen(h->folder), 0);
-	/* what is not noted is left behind by the next who is killed, no more */
-	(void)n;
+	place_leave(&h->place);
 }
 
 void hear_forget(struct hear *h)
@@ -170,18 +83,29 @@ static void full(struct hear *h)
 			 "turned away, and its records are not known here");
 }
 
+/* This user, who could do all of it by himself; and who has become another one, but
+ * comes of us. */
+static int is_heard(int fd, const struct ucred *peer)
+{
+	return peer->uid == geteuid() || tree_has(fd, peer->pid);
+}
+
 static void come(struct hear *h, int fd)
 {
 	struct ucred peer = { 0, (uid_t)-1, (gid_t)-1 };
 	socklen_t len = sizeof(peer);
 	uint32_t i;
 
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    !is_heard(fd, &peer)) {
+		close(fd);
+		return;
+	}
 	for (i = 0; i < HEAR_CONNS && h->conn[i] >= 0; i++)
 		continue;
 	if (i == HEAR_CONNS)
 		full(h);
-	if (i == HEAR_CONNS || watch(h, fd, i) ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
+	if (i == HEAR_CONNS || watch(h, fd, i)) {
 		close(fd);
 		return;
 	}
@@ -202,11 +126,11 @@ static void turn_away(struct hear *h)
 	h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static void come_all(struct hear *h)
+void hear_come(struct hear *h)
 {
 	int fd, n;
 
-	for (n = 0; n < TURN; n++) {
+	for (n = 0; n < TURN && h->listener >= 0; n++) {
 		fd = accept4(h->listener, NULL, NULL,
 			     SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
@@ -325,7 +249,7 @@ void hear_turn(struct hear *h, uint32_t event)
 	uint32_t i = event - HEAR_EVENT;
 
 	if (i == HEAR_CONNS)
-		come_all(h);
+		hear_come(h);
 	else if (h->conn[i] >= 0)
 		read_all(h, i);
 }
@@ -336,7 +260,7 @@ void hear_all(struct hear *h)
 
 	if (h->listener < 0)
 		return;
-	come_all(h);
+	hear_come(h);
 	for (i = 0; i < HEAR_CONNS; i++)
 		if (h->conn[i] >= 0)
 			read_all(h, i);

@@ -2,8 +2,9 @@
 /*
  * A socket of the supervisor's own that its children send their records to: what is
  * sent before a process ends is here when its end is seen, whoever else is away.
- * Only this user can reach it; the kernel tells who sends, also of one that was
- * waited for by its parent long before it is read.
+ * Heard are this user, and who comes of this process, whatever user that has become;
+ * the kernel tells who sends, also of one that was waited for by its parent long
+ * before it is read.
  */
 #ifndef BEZOAR_TOOLS_RUN_HEAR_H
 #define BEZOAR_TOOLS_RUN_HEAR_H
@@ -13,6 +14,7 @@
 
 #include "../bezoard/judge.h"
 #include "pass.h"
+#include "place.h"
 
 #define HEAR_CONNS	4096	/* connections */
 #define HEAR_JUST_NS	(10 * 1000000000ull)
@@ -28,7 +30,7 @@ struct heard {
 struct hear {
 	int epoll;		/* data.u32: from HEAR_EVENT on */
 	int listener;		/* -1: there is no socket */
-	char folder[64], path[80];
+	struct place place;
 	int conn[HEAR_CONNS];	/* -1: free */
 	struct sender who[HEAR_CONNS];
 	int spare;		/* to turn away who comes when there is no other */
@@ -43,9 +45,9 @@ struct hear {
 /* 0 or -errno; then there is none, and nothing is heard. */
 int hear_open(struct hear *h, int epoll, struct pass *pass);
 void hear_close(struct hear *h);
-/* Take away what one that was killed has left behind, by the file @note, and note
- * there what this one would. */
-void hear_tidy(struct hear *h, int note);
+/* Who has connected up to now: before anybody is waited for, as of another user it has
+ * to be known then whom he comes of. */
+void hear_come(struct hear *h);
 
 /* What the epoll has said of one of ours. */
 void hear_turn(struct hear *h, uint32_t event);

@@ -41,8 +41,8 @@ struct run {
 	char text[TEXT_ROOM];		/* why it ends; "": it just does */
 };
 
-static struct run run = { .hear.listener = -1, .pass.fd = -1,
-			  .pass.file = -1, .own = -1 };
+static struct run run = { .hear = { .listener = -1, .place.lock = -1 },
+			  .pass = { .fd = -1, .file = -1 }, .own = -1 };
 
 /* 0, or an exit status: said. */
 static int remember(struct run *r)
@@ -89,12 +89,11 @@ static int begin(struct run *r)
 	r->pass.socket = r->w->socket;
 	r->pass.folder = r->keep.folder;
 	r->pass.name = r->w->name;
+	place_tidy();
 	e = hear_open(&r->hear, r->epoll, &r->pass);
 	if (e)
 		tool_say("no socket for records could be made: %s. Of lost "
 			 "memory only the kernel will tell", strerror(-e));
-	if (r->own >= 0)
-		hear_tidy(&r->hear, r->own);
 	return 0;
 }
 
@@ -125,6 +124,11 @@ static void on_signals(struct run *r, int is_new)
 	}
 }
 
+static void look(void *arg)
+{
+	hear_come(arg);
+}
+
 /* Until the child has ended. It is there until it is waited for: its number is no
  * other's, and it can be looked up. */
 static void serve(struct run *r, struct ending *ret_ending)
@@ -133,7 +137,7 @@ static void serve(struct run *r, struct ending *ret_ending)
 	siginfo_t info;
 	int i, n;
 
-	while (!child_ended(r->pid, &info)) {
+	while (!child_ended(r->pid, look, &r->hear, &info)) {
 		n = epoll_wait(r->epoll, events, EVENTS, -1);
 		for (i = 0; i < n; i++) {
 			if (events[i].data.u32 == EVENT_SIGNAL)
@@ -264,7 +268,7 @@ static int once(struct run *r)
 	r->began_ns = keep_wall_ns();
 	r->file_from = size_of(r->w->record);
 	r->pid = child_start(&r->before, r->w->words,
-			     r->hear.listener < 0 ? NULL : r->hear.path,
+			     r->hear.listener < 0 ? NULL : r->hear.place.path,
 			     r->w->lives_on);
 	if (r->pid < 0) {
 		status = -r->pid;

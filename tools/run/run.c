@@ -84,7 +84,7 @@ int run_folder(const char *wish, int make)
 		return fd;
 	why = fd == -EPERM ? "it is another user's, or others may write there" :
 			     strerror(-fd);
-	if (wish)
+	if (wish && (make || fd != -ENOENT))
 		tool_say("%s: %s", path, why);
 	else if (make)
 		tool_say("%s: %s. Deaths are remembered only as long as this "

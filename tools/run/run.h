@@ -35,7 +35,8 @@ int run_limit(int key, const char *arg, struct argp_state *state,
 	      struct limits *ret_limits);
 
 /* Open the folder that is wished for; @make: in any case. -errno, said, if it
- * was named; else it is said that nothing will be remembered. */
+ * was named; else it is said that nothing will be remembered. Not said: it was not to
+ * be made, and is not there (-ENOENT), or was not named. */
 int run_folder(const char *wish, int make);
 
 /* One line, "bezoar: ...", and @ret_text (TEXT_ROOM) has it for others. */

@@ -14,23 +14,13 @@
 #include <unistd.h>
 
 #include "../escape.h"
-#include "../read.h"
-#include "evidence.h"
 
 #ifdef HAVE_SQLITE
-#include <sqlite3.h>
-
-#include "../bezoard/item.h"
 #include "../bezoard/schema.h"
+#include "told_in.h"
 
 #define PATIENCE_MS	500	/* until the daemon has taken it */
 #define FIRST_NS	4026531836u	/* inode of the first pid namespace */
-
-struct told {
-	sqlite3 *db;
-	int notify;
-	uint64_t end_ms;
-};
 
 static uint64_t now_ms(void)
 {
@@ -40,15 +30,14 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void end(struct told *t)
+void told_close(struct told *t)
 {
 	sqlite3_close(t->db);
 	if (t->notify >= 0)
 		close(t->notify);
 }
 
-/* -1: there is none that can be read. Watched before it is looked at. */
-static int begin(struct told *t, const char *store)
+int told_open(struct told *t, const char *store)
 {
 	char *copy = strdup(store);
 
@@ -61,15 +50,14 @@ static int begin(struct told *t, const char *store)
 	if (access(store, R_OK) ||
 	    sqlite3_open_v2(store, &t->db, SQLITE_OPEN_READONLY, NULL) ||
 	    sqlite3_busy_timeout(t->db, PATIENCE_MS) || schema_of(t->db) < 1) {
-		end(t);
+		told_close(t);
 		return -1;
 	}
 	return 0;
 }
 
-/* The daemon touches a file beside the store after each commit. 0: it is not waited
- * for any longer. */
-static int waits(struct told *t)
+/* The daemon touches a file beside the store after each commit. */
+int told_waits(struct told *t)
 {
 	struct pollfd poll_it = { t->notify, POLLIN, 0 };
 	uint64_t now = now_ms();
@@ -84,9 +72,7 @@ static int waits(struct told *t)
 	return 1;
 }
 
-/* NULL: it has no such table, as it is an older one, or the daemon's does not know
- * of it. */
-static sqlite3_stmt *ask(struct told *t, const char *sql)
+sqlite3_stmt *told_ask(struct told *t, const char *sql)
 {
 	sqlite3_stmt *s = NULL;
 
@@ -120,7 +106,7 @@ static sqlite3_stmt *row(struct told *t, sqlite3_stmt *s)
 {
 	while (s && sqlite3_step(s) != SQLITE_ROW) {
 		sqlite3_reset(s);
-		if (waits(t))
+		if (told_waits(t))
 			continue;
 		sqlite3_finalize(s);
 		s = NULL;
@@ -148,9 +134,9 @@ int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d)
 	struct told t;
 	int found;
 
-	if (!is_first_namespace() || begin(&t, store))
+	if (!is_first_namespace() || told_open(&t, store))
 		return 0;
-	s = ask(&t, sql);
+	s = told_ask(&t, sql);
 	if (s) {
 		sqlite3_bind_blob(s, 1, d->boot_id, 16, SQLITE_STATIC);
 		sqlite3_bind_int(s, 2, d->pid);
@@ -166,7 +152,7 @@ int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d)
 		module(s, 1, d);
 	}
 	sqlite3_finalize(s);
-	end(&t);
+	told_close(&t);
 	return found;
 }
 
@@ -174,9 +160,9 @@ int told_killed(const char *store, uint64_t since_ns, int sig, struct death *d)
 
 static void place_of_record(struct told *t, int patient, struct death *d)
 {
-	sqlite3_stmt *s = ask(t, "SELECT places.frame, places.dimm FROM records "
-			      "JOIN places ON places.record = records.number "
-			      "WHERE digest = ?1");
+	sqlite3_stmt *s = told_ask(t, "SELECT places.frame, places.dimm FROM "
+				   "records JOIN places ON places.record = "
+				   "records.number WHERE digest = ?1");
 
 	if (!s)
 		return;
@@ -194,8 +180,9 @@ static void place_of_record(struct told *t, int patient, struct death *d)
 
 static void place_of_frame(struct told *t, struct death *d)
 {
-	sqlite3_stmt *s = ask(t, "SELECT dimm FROM kernel WHERE frame = ?1 AND "
-			      "dimm != '' ORDER BY number DESC LIMIT 1");
+	sqlite3_stmt *s = told_ask(t, "SELECT dimm FROM kernel WHERE frame = ?1 "
+				   "AND dimm != '' ORDER BY number DESC "
+				   "LIMIT 1");
 
 	if (!s)
 		return;
@@ -207,10 +194,10 @@ static void place_of_frame(struct told *t, struct death *d)
 
 static void other_boots(struct told *t, struct death *d)
 {
-	sqlite3_stmt *s = ask(t, "SELECT wall_ns FROM kernel WHERE frame = ?1 "
-			      "AND boot_id != ?2 AND kind IN ('poison', "
-			      "'handled', 'killed', 'uncorrected') "
-			      "ORDER BY number DESC LIMIT 1");
+	sqlite3_stmt *s = told_ask(t, "SELECT wall_ns FROM kernel WHERE frame = "
+				   "?1 AND boot_id != ?2 AND kind IN ('poison', "
+				   "'handled', 'killed', 'uncorrected') "
+				   "ORDER BY number DESC LIMIT 1");
 
 	if (!s)
 		return;
@@ -227,7 +214,7 @@ void told_place(const char *store, struct death *d)
 {
 	struct told t;
 
-	if (begin(&t, store))
+	if (told_open(&t, store))
 		return;
 	if (d->digest)
 		place_of_record(&t, 1, d);
@@ -235,7 +222,7 @@ void told_place(const char *store, struct death *d)
 		place_of_frame(&t, d);
 	if (d->has_frame)
 		other_boots(&t, d);
-	end(&t);
+	told_close(&t);
 }
 
 /* What the kernel says of a module may come long after the signal. */
@@ -244,7 +231,7 @@ void told_later(const char *store, struct deaths *deaths)
 	struct told t;
 	size_t i;
 
-	if (begin(&t, store))
+	if (told_open(&t, store))
 		return;
 	for (i = 0; i < deaths->n; i++) {
 		struct death *d = &deaths->death[i];
@@ -254,112 +241,7 @@ void told_later(const char *store, struct deaths *deaths)
 		if (!*d->dimm && d->has_frame)
 			place_of_frame(&t, d);
 	}
-	end(&t);
-}
-
-/* -------------------------------------------------------------------- a group */
-
-static int same(const struct death *d, const struct bez_record *r)
-{
-	return d->pid == r->pid && d->start_ticks == r->start_ticks &&
-	       !memcmp(d->boot_id, r->boot_id, sizeof(d->boot_id));
-}
-
-/* What a process has said before its last word does not count. */
-static int is_new(const struct bez_record *r, const struct deaths *seen)
-{
-	size_t i;
-
-	for (i = 0; i < seen->n; i++)
-		if (same(&seen->death[i], r) ||
-		    seen->death[i].digest == r->digest)
-			return 0;
-	return 1;
-}
-
-static void add_seen(const struct bez_record *r, struct deaths *seen)
-{
-	struct death d = { .pid = r->pid, .start_ticks = r->start_ticks };
-
-	memcpy(d.boot_id, r->boot_id, sizeof(d.boot_id));
-	deaths_add(seen, &d);
-}
-
-/* Newest first; those of whom the last word is something else are passed over. */
-static int look(sqlite3_stmt *s, const struct deaths *seen,
-		const struct ending *e, uint64_t *looked,
-		struct bez_record *ret_record)
-{
-	struct deaths others = { .n = 0 };
-	struct piece p = { .kind = PIECE_OTHER };
-	int real = evidence_kernel_is_real(), found = 0;
-
-	while (!found && sqlite3_step(s) == SQLITE_ROW) {
-		uint64_t number = (uint64_t)sqlite3_column_int64(s, 0);
-		const void *raw = sqlite3_column_blob(s, 1);
-		size_t len = (size_t)sqlite3_column_bytes(s, 1);
-
-		if (number > *looked)
-			*looked = number;
-		if (!raw || piece_first(raw, len, 1, &p) != len ||
-		    p.kind != PIECE_RECORD || p.record.pid <= 0 ||
-		    !evidence_is_last(&p.record) || !is_new(&p.record, seen) ||
-		    !is_new(&p.record, &others))
-			continue;
-		found = evidence_says(e, &p.record, real);
-		if (found)
-			*ret_record = p.record;
-		else
-			add_seen(&p.record, &others);
-	}
-	sqlite3_reset(s);
-	return found;
-}
-
-/* Numbers of a store that was begun anew begin anew. */
-static uint64_t last_number(struct told *t)
-{
-	sqlite3_stmt *s = ask(t, "SELECT seq FROM sqlite_sequence WHERE "
-			      "name = 'records'");
-	uint64_t n = 0;
-
-	if (s && sqlite3_step(s) == SQLITE_ROW)
-		n = (uint64_t)sqlite3_column_int64(s, 0);
-	sqlite3_finalize(s);
-	return n;
-}
-
-int told_of_group(const char *store, const char *cgroup, uint64_t since_ns,
-		  const struct deaths *seen, const struct ending *e, int patient,
-		  uint64_t *looked, struct bez_record *ret_record)
-{
-	char below[ITEM_CGROUP + 1];
-	uint64_t from = *looked;
-	sqlite3_stmt *s;
-	struct told t;
-	int len, found = 0;
-
-	len = snprintf(below, sizeof(below), "%s/", cgroup);
-	if (len >= (int)sizeof(below) || begin(&t, store))
-		return 0;
-	if (from > last_number(&t))
-		*looked = from = 0;
-	s = ask(&t, "SELECT number, raw FROM records WHERE number > ?1 AND "
-		    "taken >= ?2 AND origin = 0 AND (cgroup = ?3 OR "
-		    "substr(cgroup, 1, length(?4)) = ?4) "
-		    "ORDER BY number DESC LIMIT 1000");
-	if (s) {
-		sqlite3_bind_int64(s, 1, (int64_t)from);
-		sqlite3_bind_int64(s, 2, (int64_t)since_ns);
-		sqlite3_bind_blob(s, 3, below, len - 1, SQLITE_STATIC);
-		sqlite3_bind_blob(s, 4, below, len, SQLITE_STATIC);
-		do
-			found = look(s, seen, e, looked, ret_record);
-		while (!found && patient && waits(&t));
-	}
-	sqlite3_finalize(s);
-	end(&t);
-	return found;
+	told_close(&t);
 }
 
 #else /* no SQLite: nothing is known */
@@ -383,20 +265,5 @@ void told_later(const char *store, struct deaths *deaths)
 {
 	(void)store;
 	(void)deaths;
-}
-
-int told_of_group(const char *store, const char *cgroup, uint64_t since_ns,
-		  const struct deaths *seen, const struct ending *e, int patient,
-		  uint64_t *looked, struct bez_record *ret_record)
-{
-	(void)e;
-	(void)looked;
-	(void)store;
-	(void)cgroup;
-	(void)since_ns;
-	(void)seen;
-	(void)patient;
-	(void)ret_record;
-	return 0;
 }
 #endif
