@@ -5,6 +5,10 @@
 
 #include "store.h"
 
+extern const char *const store_sql[SQLS];
+/* A trigger of this connection's: the last line of a boot that has gone. */
+extern const char store_gone[];
+
 /* One statement that returns no row, and is ready for the next time. Returns
  * SQLITE_OK or an extended code. */
 int store_run(struct store *s, int which);
