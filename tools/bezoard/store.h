@@ -14,7 +14,10 @@
 #include "item.h"
 #include "sums.h"
 
-#define STORE_APART_MOST 4096		/* rows of apart; the oldest go */
+#define STORE_APART_MOST 4096		/* rows of apart, */
+#define STORE_APART_SHARE 8		/* and no more than a part of all, */
+#define STORE_APART_ROW 1024		/* of so many bytes each, with room for
+					 * what is beside them */
 
 #define STORE_KERNEL_MOST 65536		/* rows of kernel, */
 #define STORE_KERNEL_SHARE 4		/* and no more than a part of all, */

@@ -31,6 +31,8 @@ int store_place(struct store *s, int64_t number, const struct bez_record *r,
 /* The number of the kernel's lines is their own limit: no record is in their way, and
  * they are in no record's. */
 int store_keep_kernel(struct store *s, uint64_t *retired);
+/* Likewise; of the user who has most, as anybody can send what is kept apart. */
+int store_keep_apart(struct store *s, uint64_t *retired);
 int store_put_kernel(struct store *s, struct item *item, int64_t now,
 		     uint64_t *counts);
 int store_put_death(struct store *s, struct item *item, int64_t now,

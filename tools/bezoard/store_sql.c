@@ -43,8 +43,12 @@ const char *const store_sql[SQLS] = {
 		"FROM records WHERE uid = (SELECT uid FROM records GROUP BY "
 		"uid ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
 		"(SELECT count(*) / 8 + 1 FROM records))",
-	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number <= "
-		"(SELECT max(number) FROM apart) - ?",
+	/* the same, to the row: users are easily had, by who has a range of them */
+	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number IN (SELECT number "
+		"FROM (SELECT number, row_number() OVER (PARTITION BY uid "
+		"ORDER BY number DESC) AS nth FROM apart) "
+		"ORDER BY nth DESC, number LIMIT "
+		"max(0, (SELECT count(*) FROM apart) - ?))",
 	[SQL_KEEP_KERNEL] = "DELETE FROM kernel WHERE number <= "
 		"(SELECT max(number) FROM kernel) - ?",
 	[SQL_KEEP_DEATHS] = "DELETE FROM deaths WHERE number IN (SELECT number "
