@@ -4,11 +4,13 @@
 #define _GNU_SOURCE
 #include "store.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tap.h"
@@ -20,14 +22,41 @@ const char *const count_names[COUNTS] = {
 static struct store s = { .lock = -1 };
 static char folder[] = "/tmp/bezoar-store-XXXXXX", sub[64], path[80];
 
+static time_t ahead;			/* s: the clocks of this test, of the others */
+static char said[8192];
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	int bad = __real_clock_gettime(clock, ts);
+
+	ts->tv_sec += ahead;
+	return bad;
+}
+
 void say(const char *fmt, ...)
 {
+	size_t len = strlen(said);
 	va_list args;
 
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	vsnprintf(said + len, sizeof(said) - len - 1, fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
+	tap_diag("%s", said + len);
+	strcat(said + len, "\n");
+}
+
+/* How often that was said. */
+static int times(const char *words)
+{
+	const char *at = said;
+	int n;
+
+	for (n = 0; (at = strstr(at, words)); n++)
+		at += strlen(words);
+	return n;
 }
 
 static void begin(void)
@@ -59,6 +88,62 @@ static int ask(const char *sql)
 		n = sqlite3_column_int(q, 0);
 	sqlite3_finalize(q);
 	return n;
+}
+
+/* ------------------------------------------------------- one that is not there */
+
+static void tries(int count)
+{
+	for (; count; count--, ahead++)
+		CHECK_EQ(store_put(&s, NULL, 0), STORE_LATER);
+}
+
+static void found_again(void)
+{
+	CHECK_EQ(store_put(&s, NULL, 0), STORE_OK);
+	CHECK_EQ(store_put(&s, NULL, 0), STORE_OK);
+}
+
+/* It is tried each second, and said when there is something to be said. */
+static void unopenable(void)
+{
+	static const char gone[] = "/store: No such file or directory\n",
+			  other[] = "/store: Not a directory\n",
+			  again[] = "/store: it can be opened again\n";
+	char away[64];
+	int fd;
+
+	begin();
+	snprintf(away, sizeof(away), "%s/away", folder);
+	CHECK_EQ(rename(sub, away), 0);
+	tries(50);
+	CHECK_EQ(times(gone), 1);
+	tries(50);
+	CHECK_EQ(times(gone), 2);
+	/* another reason, and the first once more */
+	fd = open(sub, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	CHECK(fd >= 0);
+	tries(5);
+	CHECK_EQ(times(other), 1);
+	CHECK_EQ(unlink(sub), 0);
+	tries(5);
+	CHECK_EQ(times(gone), 3);
+	CHECK_EQ(times(again), 0);
+	CHECK_EQ(rename(away, sub), 0);
+	found_again();
+	CHECK_EQ(times(again), 1);
+	/* that is over: another time is another one */
+	CHECK_EQ(rename(sub, away), 0);
+	tries(5);
+	CHECK_EQ(times(gone), 4);
+	CHECK_EQ(rename(away, sub), 0);
+	found_again();
+	CHECK_EQ(times(again), 2);
+	/* twice that it was moved away, and nothing else at all */
+	CHECK_EQ(times("HAS BEEN MOVED AWAY"), 2);
+	CHECK_EQ(times("\n"), 4 + 1 + 2 + 2);
+	close(fd);
+	end();
 }
 
 /* ------------------------------------------------------------------ kept apart */
@@ -135,6 +220,8 @@ static void small(void)
 }
 
 static const struct tap_case cases[] = {
+	{ .name = "one that cannot be opened is said so once",
+	  .run = unopenable },
 	{ .name = "what is kept apart goes by who has most", .run = by_user },
 	{ .name = "be it many users", .run = many_users },
 	{ .name = "and is no more than a part of all", .run = small },

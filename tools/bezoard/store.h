@@ -48,6 +48,8 @@ struct store {
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t counts[COUNTS];	/* not in the table yet */
 	struct sums sums;		/* of the transaction that is open */
+	char refused[1024];		/* why it could not be opened, as it was */
+	int64_t refused_ns;		/* said, and when; CLOCK_BOOTTIME */
 	uint64_t framed;		/* records with a page frame, tried ones, too */
 };
 

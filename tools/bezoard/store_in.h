@@ -45,9 +45,6 @@ int store_told_late(struct store *s, const struct item *item,
 /* If the name is another file's by now, or nobody's: begin anew, loudly. */
 void store_look(struct store *s);
 
-/* Out of the way, with a name that says when. -1: it was said why not. */
-int store_aside(const char *path, const char *why);
-
 /* Roll back, and say what is to be thought of the code @bad, once for each
  * trouble. */
 enum store_answer store_trouble(struct store *s, int bad);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -23,16 +24,41 @@
 #define READERS		"bezoar"	/* group */
 #define PATIENCE_MS	2000		/* with a reader that restores the log, */
 #define LATER_MS	50		/* and where that was not enough */
+#define AGAIN_NS	60000000000ll	/* until the same is said again */
 
 static void beside(char ret[NAME_ROOM], const char *path, const char *end)
 {
 	snprintf(ret, NAME_ROOM, "%s%s", path, end);
 }
 
-int store_aside(const char *path, const char *why)
+/* It cannot be opened. That is tried each second for as long as it takes: the reason is
+ * said once, when it is another, and once in a while. */
+static void __attribute__((format(printf, 2, 3)))
+refuse(struct store *s, const char *fmt, ...)
+{
+	char why[sizeof(s->refused)];
+	struct timespec ts = { 0, 0 };
+	va_list args;
+	int64_t now;
+
+	va_start(args, fmt);
+	vsnprintf(why, sizeof(why), fmt, args);
+	va_end(args);
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	if (!strcmp(why, s->refused) && now - s->refused_ns < AGAIN_NS)
+		return;
+	say("%s", why);
+	strcpy(s->refused, why);
+	s->refused_ns = now;
+}
+
+/* Out of the way, with a name that says when. -1: it was said why not. */
+static int aside(struct store *s, const char *why)
 {
 	static const char *const ends[] = { "", "-wal" };
 	struct journal j = { .id = JOURNAL_ASIDE, .priority = LOG_ERR };
+	const char *path = s->path;
 	char from[NAME_ROOM], to[NAME_ROOM], when[64];
 	time_t now = time(NULL);
 	unsigned int i, n = 0;
@@ -52,9 +78,10 @@ int store_aside(const char *path, const char *why)
 		beside(from, path, ends[i]);
 		snprintf(to, sizeof(to), "%s%s%s", path, when, ends[i]);
 		if (rename(from, to) && (!i || errno != ENOENT)) {
-			say("%s cannot be used (%s), and cannot be kept aside "
-			    "either: %s. Make its folder writable, or name "
-			    "another by --store", path, why, strerror(errno));
+			refuse(s, "%s cannot be used (%s), and cannot be kept "
+			       "aside either: %s. Make its folder writable, or "
+			       "name another by --store", path, why,
+			       strerror(errno));
 			return -1;
 		}
 	}
@@ -156,7 +183,7 @@ static int is_passing(int code)
 }
 
 /* It could not be made what it is to be: 1 or -1, as below. */
-static int not_brought(const struct store *s, char ret_why[256])
+static int not_brought(struct store *s, char ret_why[256])
 {
 	int code = sqlite3_errcode(s->db) & 0xff;
 
@@ -164,7 +191,7 @@ static int not_brought(const struct store *s, char ret_why[256])
 	/* no reason to throw it away */
 	if (!is_passing(code))
 		return 1;
-	say("%s: %s", s->path, ret_why);
+	refuse(s, "%s: %s", s->path, ret_why);
 	return -1;
 }
 
@@ -176,13 +203,13 @@ static int bring(struct store *s, char ret_why[256])
 
 	switch (schema_bring(s->db, schema_steps, schema_version, &from)) {
 	case SCHEMA_NEWER:
-		say("%s is a store of version %d, and this bezoard knows %d: it "
-		    "was not touched. Run a newer bezoard, or name another by "
-		    "--store", s->path, from, schema_version);
+		refuse(s, "%s is a store of version %d, and this bezoard knows "
+		       "%d: it was not touched. Run a newer bezoard, or name "
+		       "another by --store", s->path, from, schema_version);
 		return -1;
 	case SCHEMA_FOREIGN:
-		say("%s is a database of something else: it was not touched. "
-		    "Name another by --store", s->path);
+		refuse(s, "%s is a database of something else: it was not "
+		       "touched. Name another by --store", s->path);
 		return -1;
 	case SCHEMA_FAILED:
 		return not_brought(s, ret_why);
@@ -215,7 +242,7 @@ static int open_once(struct store *s, char ret_why[256])
 	int r = make(s->path), code;
 
 	if (r) {
-		say("%s: %s", s->path, strerror(-r));
+		refuse(s, "%s: %s", s->path, strerror(-r));
 		return -1;
 	}
 	wrong = begin(s);
@@ -225,7 +252,7 @@ static int open_once(struct store *s, char ret_why[256])
 	code = s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_NOMEM;
 	if (code != SQLITE_FULL && code != SQLITE_NOMEM && code != SQLITE_BUSY)
 		return 1;
-	say("%s: %s", s->path, ret_why);
+	refuse(s, "%s: %s", s->path, ret_why);
 	return -1;
 }
 
@@ -240,12 +267,16 @@ int store_open(struct store *s, const char *path)
 	r = open_once(s, why);
 	if (r == 1) {
 		drop(s);
-		r = store_aside(path, why) ? -1 : open_once(s, why);
+		r = aside(s, why) ? -1 : open_once(s, why);
 		if (r == 1)
-			say("%s: %s", path, why);
+			refuse(s, "%s: %s", path, why);
 	}
 	if (r)
 		drop(s);
+	else if (*s->refused)
+		say("%s: it can be opened again", path);
+	if (!r)
+		*s->refused = '\0';
 	return r ? -1 : 0;
 }
 
