@@ -227,6 +227,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what is no file of records", .run = strange },
 	{ .name = "another user's death", .run = others },
 	{ .name = "no such folder", .run = missing },
-	{ .name = "the folder of the store", .run = store },
+	{ .name = "the folder of the store", .run = store,
+	  .timeout_s = 20 },
 };
 TAP_MAIN(cases)

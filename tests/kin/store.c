@@ -36,6 +36,16 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 	return bad;
 }
 
+static long page;			/* of this machine; 0: as it is */
+
+long __real_sysconf(int name);
+long __wrap_sysconf(int name);
+
+long __wrap_sysconf(int name)
+{
+	return name == _SC_PAGESIZE && page ? page : __real_sysconf(name);
+}
+
 void say(const char *fmt, ...)
 {
 	size_t len = strlen(said);
@@ -146,6 +156,39 @@ static void unopenable(void)
 	end();
 }
 
+/* ----------------------------------------------------------------------- pages */
+
+static int pages_of(uint64_t width)
+{
+	struct bez_record r;
+	sqlite3_stmt *q = NULL;
+	int n;
+
+	memset(&r, 0, sizeof(r));
+	r.width = width;
+	CHECK_EQ(sqlite3_prepare_v2(s.db, "SELECT bez_pages(?)", -1, &q, NULL),
+		 SQLITE_OK);
+	sqlite3_bind_blob(q, 1, &r, sizeof(r), SQLITE_STATIC);
+	CHECK_EQ(sqlite3_step(q), SQLITE_ROW);
+	n = sqlite3_column_int(q, 0);
+	sqlite3_finalize(q);
+	return n;
+}
+
+/* How many a record is of, on a machine whose pages are larger. */
+static void large_pages(void)
+{
+	begin();
+	page = 65536;
+	CHECK_EQ(pages_of(1), 1);
+	CHECK_EQ(pages_of(65536), 1);
+	CHECK_EQ(pages_of(2 << 20), 32);
+	page = 4096;
+	CHECK_EQ(pages_of(65536), 16);
+	page = 0;
+	end();
+}
+
 /* ------------------------------------------------------------------ kept apart */
 
 #define APART "SELECT count(*) FROM apart"
@@ -222,6 +265,7 @@ static void small(void)
 static const struct tap_case cases[] = {
 	{ .name = "one that cannot be opened is said so once",
 	  .run = unopenable },
+	{ .name = "pages that are larger", .run = large_pages },
 	{ .name = "what is kept apart goes by who has most", .run = by_user },
 	{ .name = "be it many users", .run = many_users },
 	{ .name = "and is no more than a part of all", .run = small },
