@@ -46,6 +46,23 @@ long __wrap_sysconf(int name)
 	return name == _SC_PAGESIZE && page ? page : __real_sysconf(name);
 }
 
+static int broken;			/* SQLite can do nothing */
+
+int __real_sqlite3_exec(sqlite3 *db, const char *sql,
+			int (*each)(void *, int, char **, char **), void *data,
+			char **ret_why);
+int __wrap_sqlite3_exec(sqlite3 *db, const char *sql,
+			int (*each)(void *, int, char **, char **), void *data,
+			char **ret_why);
+
+int __wrap_sqlite3_exec(sqlite3 *db, const char *sql,
+			int (*each)(void *, int, char **, char **), void *data,
+			char **ret_why)
+{
+	return broken ? SQLITE_IOERR :
+			__real_sqlite3_exec(db, sql, each, data, ret_why);
+}
+
 void say(const char *fmt, ...)
 {
 	size_t len = strlen(said);
@@ -153,6 +170,27 @@ static void unopenable(void)
 	CHECK_EQ(times("HAS BEEN MOVED AWAY"), 2);
 	CHECK_EQ(times("\n"), 4 + 1 + 2 + 2);
 	close(fd);
+	end();
+}
+
+/* Nor can a new one be used: it is not begun again and again. */
+static void useless(void)
+{
+	begin();
+	CHECK_EQ(unlink(path), 0);
+	broken = 1;
+	tries(10);
+	CHECK_EQ(times("CANNOT BE USED"), 1);
+	broken = 0;
+	found_again();
+	CHECK_EQ(times("it can be opened again"), 1);
+	/* another time, which has nothing to do with that one */
+	CHECK_EQ(unlink(path), 0);
+	broken = 1;
+	tries(10);
+	CHECK_EQ(times("CANNOT BE USED"), 2);
+	broken = 0;
+	found_again();
 	end();
 }
 
@@ -265,6 +303,7 @@ static void small(void)
 static const struct tap_case cases[] = {
 	{ .name = "one that cannot be opened is said so once",
 	  .run = unopenable },
+	{ .name = "nor a new one in its place", .run = useless },
 	{ .name = "pages that are larger", .run = large_pages },
 	{ .name = "what is kept apart goes by who has most", .run = by_user },
 	{ .name = "be it many users", .run = many_users },

@@ -256,6 +256,21 @@ static int open_once(struct store *s, char ret_why[256])
 	return -1;
 }
 
+/* Once: if the new one is of no use either it was not the file's fault, and each second
+ * would make one more. */
+static int begin_anew(struct store *s, char ret_why[256])
+{
+	int r = 1;
+
+	drop(s);
+	if (!s->new_fails)
+		r = aside(s, ret_why) ? -1 : open_once(s, ret_why);
+	s->new_fails = r == 1;
+	if (r == 1)
+		refuse(s, "%s: %s", s->path, ret_why);
+	return r;
+}
+
 int store_open(struct store *s, const char *path)
 {
 	char why[256];
@@ -265,19 +280,17 @@ int store_open(struct store *s, const char *path)
 	if (lock(s))
 		return -1;
 	r = open_once(s, why);
-	if (r == 1) {
+	if (r == 1)
+		r = begin_anew(s, why);
+	if (r) {
 		drop(s);
-		r = aside(s, why) ? -1 : open_once(s, why);
-		if (r == 1)
-			refuse(s, "%s: %s", path, why);
+		return -1;
 	}
-	if (r)
-		drop(s);
-	else if (*s->refused)
+	if (*s->refused)
 		say("%s: it can be opened again", path);
-	if (!r)
-		*s->refused = '\0';
-	return r ? -1 : 0;
+	*s->refused = '\0';
+	s->new_fails = 0;
+	return 0;
 }
 
 void store_close(struct store *s)
