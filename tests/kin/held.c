@@ -90,6 +90,20 @@ int __wrap_getsockopt(int fd, int level, int name, void *to, socklen_t *len)
 	return __real_getsockopt(fd, level, name, to, len);
 }
 
+static int ioctl_errno;			/* of the next one; 0: likewise */
+
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+	if (!ioctl_errno)
+		return __real_ioctl(fd, request, arg);
+	errno = ioctl_errno;
+	ioctl_errno = 0;
+	return -1;
+}
+
 /* -------------------------------------------------------------- who is connected */
 
 static void begin(void)
@@ -370,6 +384,31 @@ static void by_number(void)
 	close(fd);
 }
 
+/* It is asked right when its parent waits for it: the kernel knows no such process for
+ * that moment, and then how it has ended. */
+static void at_that_moment(void)
+{
+	int32_t status = -1;
+	struct held held;
+	struct process p;
+
+	begin();
+	p = connected(NULL);
+	held = helds.held[0];
+	die(p);
+	CHECK_EQ(waitpid(p.pid, NULL, 0), p.pid);
+	if (ended_how(held.fd, held.pid, held.start_ticks, held.uid,
+		      &status) == ENDED_UNKNOWN)
+		tap_skip("this kernel tells nobody how it has ended: Linux 6.15 "
+			 "does");
+	status = -1;
+	ioctl_errno = ESRCH;
+	CHECK_EQ(ended_how(held.fd, held.pid, held.start_ticks, held.uid,
+			   &status), ENDED_KNOWN);
+	CHECK_EQ(ioctl_errno, 0);
+	CHECK_EQ(status & 0x7f, SIGBUS);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "an end that nobody has looked at", .run = unseen },
 	{ .name = "who lives on", .run = lives_on },
@@ -377,6 +416,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a connection that has no end", .run = no_end },
 	{ .name = "who had the place before", .run = another_one },
 	{ .name = "who had the number before", .run = same_number },
+	{ .name = "asked right when it is waited for",
+	  .run = at_that_moment },
 	{ .name = "by number where there is nothing else", .run = by_number },
 };
 TAP_MAIN(cases)
