@@ -2,25 +2,20 @@
 /* The store by itself, without a daemon around it, and with what this test says of the
  * clock and the machine. */
 #define _GNU_SOURCE
-#include "store.h"
+#include "alone.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "tap.h"
-
 const char *const count_names[COUNTS] = {
 	[COUNT_FORGED] = "forged",
 	[COUNT_APART_RETIRED] = "apart retired",
 };
-static struct store s = { .lock = -1 };
-static char folder[] = "/tmp/bezoar-store-XXXXXX", sub[64], path[80];
 
 static time_t ahead;			/* s: the clocks of this test, of the others */
 static char said[8192];
@@ -86,35 +81,9 @@ static int times(const char *words)
 	return n;
 }
 
-static void begin(void)
-{
-	CHECK(mkdtemp(folder));
-	snprintf(sub, sizeof(sub), "%s/sub", folder);
-	snprintf(path, sizeof(path), "%s/store", sub);
-	CHECK_EQ(mkdir(sub, 0755), 0);
-	CHECK_EQ(store_open(&s, path), 0);
-}
-
-static void end(void)
-{
-	char line[64];
-
-	store_close(&s);
-	snprintf(line, sizeof(line), "rm -rf %s", folder);
-	CHECK_EQ(system(line), 0);
-}
-
 static int ask(const char *sql)
 {
-	sqlite3_stmt *q = NULL;
-	int n = -1;
-
-	CHECKF(!sqlite3_prepare_v2(s.db, sql, -1, &q, NULL), "%s: %s", sql,
-	       sqlite3_errmsg(s.db));
-	if (sqlite3_step(q) == SQLITE_ROW)
-		n = sqlite3_column_int(q, 0);
-	sqlite3_finalize(q);
-	return n;
+	return alone_ask(sql, -1);
 }
 
 /* ------------------------------------------------------- one that is not there */
@@ -122,13 +91,13 @@ static int ask(const char *sql)
 static void tries(int count)
 {
 	for (; count; count--, ahead++)
-		CHECK_EQ(store_put(&s, NULL, 0), STORE_LATER);
+		CHECK_EQ(store_put(&alone, NULL, 0), STORE_LATER);
 }
 
 static void found_again(void)
 {
-	CHECK_EQ(store_put(&s, NULL, 0), STORE_OK);
-	CHECK_EQ(store_put(&s, NULL, 0), STORE_OK);
+	CHECK_EQ(store_put(&alone, NULL, 0), STORE_OK);
+	CHECK_EQ(store_put(&alone, NULL, 0), STORE_OK);
 }
 
 /* It is tried each second, and said when there is something to be said. */
@@ -140,44 +109,44 @@ static void unopenable(void)
 	char away[64];
 	int fd;
 
-	begin();
-	snprintf(away, sizeof(away), "%s/away", folder);
-	CHECK_EQ(rename(sub, away), 0);
+	alone_begin();
+	snprintf(away, sizeof(away), "%s/away", alone_folder);
+	CHECK_EQ(rename(alone_sub, away), 0);
 	tries(50);
 	CHECK_EQ(times(gone), 1);
 	tries(50);
 	CHECK_EQ(times(gone), 2);
 	/* another reason, and the first once more */
-	fd = open(sub, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	fd = open(alone_sub, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	CHECK(fd >= 0);
 	tries(5);
 	CHECK_EQ(times(other), 1);
-	CHECK_EQ(unlink(sub), 0);
+	CHECK_EQ(unlink(alone_sub), 0);
 	tries(5);
 	CHECK_EQ(times(gone), 3);
 	CHECK_EQ(times(again), 0);
-	CHECK_EQ(rename(away, sub), 0);
+	CHECK_EQ(rename(away, alone_sub), 0);
 	found_again();
 	CHECK_EQ(times(again), 1);
 	/* that is over: another time is another one */
-	CHECK_EQ(rename(sub, away), 0);
+	CHECK_EQ(rename(alone_sub, away), 0);
 	tries(5);
 	CHECK_EQ(times(gone), 4);
-	CHECK_EQ(rename(away, sub), 0);
+	CHECK_EQ(rename(away, alone_sub), 0);
 	found_again();
 	CHECK_EQ(times(again), 2);
 	/* twice that it was moved away, and nothing else at all */
 	CHECK_EQ(times("HAS BEEN MOVED AWAY"), 2);
 	CHECK_EQ(times("\n"), 4 + 1 + 2 + 2);
 	close(fd);
-	end();
+	alone_end();
 }
 
 /* Nor can a new one be used: it is not begun again and again. */
 static void useless(void)
 {
-	begin();
-	CHECK_EQ(unlink(path), 0);
+	alone_begin();
+	CHECK_EQ(unlink(alone_path), 0);
 	broken = 1;
 	tries(10);
 	CHECK_EQ(times("CANNOT BE USED"), 1);
@@ -185,13 +154,13 @@ static void useless(void)
 	found_again();
 	CHECK_EQ(times("it can be opened again"), 1);
 	/* another time, which has nothing to do with that one */
-	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(unlink(alone_path), 0);
 	broken = 1;
 	tries(10);
 	CHECK_EQ(times("CANNOT BE USED"), 2);
 	broken = 0;
 	found_again();
-	end();
+	alone_end();
 }
 
 /* ----------------------------------------------------------------------- pages */
@@ -204,8 +173,8 @@ static int pages_of(uint64_t width)
 
 	memset(&r, 0, sizeof(r));
 	r.width = width;
-	CHECK_EQ(sqlite3_prepare_v2(s.db, "SELECT bez_pages(?)", -1, &q, NULL),
-		 SQLITE_OK);
+	CHECK_EQ(sqlite3_prepare_v2(alone.db, "SELECT bez_pages(?)", -1, &q,
+				    NULL), SQLITE_OK);
 	sqlite3_bind_blob(q, 1, &r, sizeof(r), SQLITE_STATIC);
 	CHECK_EQ(sqlite3_step(q), SQLITE_ROW);
 	n = sqlite3_column_int(q, 0);
@@ -216,7 +185,7 @@ static int pages_of(uint64_t width)
 /* How many a record is of, on a machine whose pages are larger. */
 static void large_pages(void)
 {
-	begin();
+	alone_begin();
 	page = 65536;
 	CHECK_EQ(pages_of(1), 1);
 	CHECK_EQ(pages_of(65536), 1);
@@ -224,7 +193,7 @@ static void large_pages(void)
 	page = 4096;
 	CHECK_EQ(pages_of(65536), 16);
 	page = 0;
-	end();
+	alone_end();
 }
 
 /* ------------------------------------------------------------------ kept apart */
@@ -249,7 +218,7 @@ static void forge(uint32_t uid, uint64_t from, size_t count)
 		       ITEM_DIGEST);
 		if (n < 512 && i < count - 1)
 			continue;
-		CHECK_EQ(store_put(&s, items, n), STORE_OK);
+		CHECK_EQ(store_put(&alone, items, n), STORE_OK);
 		n = 0;
 	}
 }
@@ -257,7 +226,7 @@ static void forge(uint32_t uid, uint64_t from, size_t count)
 /* Who sends any number of bad ones loses his own. */
 static void by_user(void)
 {
-	begin();
+	alone_begin();
 	forge(4711, 1, 10);
 	forge(1000, 10000, STORE_APART_MOST + 600);
 	CHECK_EQ(ask(APART), STORE_APART_MOST);
@@ -265,7 +234,7 @@ static void by_user(void)
 	CHECK_EQ(ask("SELECT min(digest) FROM apart WHERE uid = 1000"),
 		 10000 + 600 + 10);
 	CHECK_EQ(ask("SELECT n FROM counts WHERE name = 'apart retired'"), 610);
-	end();
+	alone_end();
 }
 
 /* Somebody is many users, who have two each: another one has as much as these. */
@@ -276,13 +245,13 @@ static void many_users(void)
 		"(digest, taken, pid, uid, origin, why, raw) SELECT i, 1, 1, "
 		"10000 + i / 2, 0, 'forged', x'00' FROM n";
 
-	begin();
-	CHECK_EQ(sqlite3_exec(s.db, two_each, NULL, NULL, NULL), SQLITE_OK);
+	alone_begin();
+	alone_run(two_each);
 	forge(4711, 10000, 300);
 	CHECK_EQ(ask(APART), STORE_APART_MOST);
 	CHECK_EQ(ask(APART " WHERE uid = 4711"), 2);
 	CHECK_EQ(ask("SELECT count(DISTINCT uid) FROM apart"), 2049);
-	end();
+	alone_end();
 }
 
 /* A store that may take little is not all full of it. */
@@ -290,14 +259,14 @@ static void small(void)
 {
 	uint64_t next;
 
-	begin();
+	alone_begin();
 	forge(1000, 1, 1000);
-	s.max_bytes = 1 << 20;
-	CHECK_EQ(store_keep(&s, &next), STORE_OK);
+	alone.max_bytes = 1 << 20;
+	CHECK_EQ(store_keep(&alone, &next), STORE_OK);
 	CHECK_EQ(ask(APART), 128);
 	CHECK_EQ(ask("SELECT n FROM counts WHERE name = 'apart retired'"),
 		 1000 - 128);
-	end();
+	alone_end();
 }
 
 static const struct tap_case cases[] = {
