@@ -4,7 +4,6 @@
 #include "held.h"
 
 #include <bezoar/bezoar.h>
-#include <errno.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -17,15 +16,10 @@
 #include <unistd.h>
 
 #include "client.h"
-#include "ended.h"
 #include "kin.h"
 
 #define SECOND	1000000000ull
 #define DELAY	(SECOND / 50)
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
 
 static uint64_t now = 1000 * SECOND;
 static struct batch batch;
@@ -74,34 +68,6 @@ int batch_put(struct batch *b)
 	}
 	b->n = 0;
 	return 0;
-}
-
-static int peer_errno;			/* of SO_PEERPIDFD; 0: the kernel's own word */
-
-int __real_getsockopt(int fd, int level, int name, void *to, socklen_t *len);
-int __wrap_getsockopt(int fd, int level, int name, void *to, socklen_t *len);
-
-int __wrap_getsockopt(int fd, int level, int name, void *to, socklen_t *len)
-{
-	if (name == SO_PEERPIDFD && peer_errno) {
-		errno = peer_errno;
-		return -1;
-	}
-	return __real_getsockopt(fd, level, name, to, len);
-}
-
-static int ioctl_errno;			/* of the next one; 0: likewise */
-
-int __real_ioctl(int fd, unsigned long request, void *arg);
-int __wrap_ioctl(int fd, unsigned long request, void *arg);
-
-int __wrap_ioctl(int fd, unsigned long request, void *arg)
-{
-	if (!ioctl_errno)
-		return __real_ioctl(fd, request, arg);
-	errno = ioctl_errno;
-	ioctl_errno = 0;
-	return -1;
 }
 
 /* -------------------------------------------------------------- who is connected */
@@ -363,52 +329,6 @@ static void same_number(void)
 	CHECK_EQ(ended->last, 6);
 }
 
-/* Where the kernel knows whose connection it is and says no, the number may be
- * somebody else's by now; where it does not know that, there is only the number. */
-static void by_number(void)
-{
-	static const int no[] = { ESRCH, EINVAL, ENODATA, EMFILE };
-	struct ended_stat stat;
-	size_t i;
-	int fd;
-
-	begin();
-	for (i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
-		peer_errno = no[i];
-		CHECK_EQ(ended_hold(listener, getpid(), &stat), -1);
-	}
-	peer_errno = ENOPROTOOPT;
-	fd = ended_hold(listener, getpid(), &stat);
-	CHECK(fd >= 0);
-	CHECK(stat.start_ticks > 0);
-	close(fd);
-}
-
-/* It is asked right when its parent waits for it: the kernel knows no such process for
- * that moment, and then how it has ended. */
-static void at_that_moment(void)
-{
-	int32_t status = -1;
-	struct held held;
-	struct process p;
-
-	begin();
-	p = connected(NULL);
-	held = helds.held[0];
-	die(p);
-	CHECK_EQ(waitpid(p.pid, NULL, 0), p.pid);
-	if (ended_how(held.fd, held.pid, held.start_ticks, held.uid,
-		      &status) == ENDED_UNKNOWN)
-		tap_skip("this kernel tells nobody how it has ended: Linux 6.15 "
-			 "does");
-	status = -1;
-	ioctl_errno = ESRCH;
-	CHECK_EQ(ended_how(held.fd, held.pid, held.start_ticks, held.uid,
-			   &status), ENDED_KNOWN);
-	CHECK_EQ(ioctl_errno, 0);
-	CHECK_EQ(status & 0x7f, SIGBUS);
-}
-
 static const struct tap_case cases[] = {
 	{ .name = "an end that nobody has looked at", .run = unseen },
 	{ .name = "who lives on", .run = lives_on },
@@ -416,8 +336,5 @@ static const struct tap_case cases[] = {
 	{ .name = "a connection that has no end", .run = no_end },
 	{ .name = "who had the place before", .run = another_one },
 	{ .name = "who had the number before", .run = same_number },
-	{ .name = "asked right when it is waited for",
-	  .run = at_that_moment },
-	{ .name = "by number where there is nothing else", .run = by_number },
 };
 TAP_MAIN(cases)
