@@ -75,9 +75,9 @@ class Machine:
             *self.inside(), UPLOAD, f'--url={url}',
             f'--save-state={self.folder}/state'])
 
-    def export(self):
+    def export(self, name='bezoar'):
         return must(*self.inside(), 'journalctl', '-D', '/run/log/journal',
-                    '-t', 'bezoar', '-o', 'export')
+                    '-t', name, '-o', 'export')
 
     def stop(self):
         if self.daemon:
@@ -109,6 +109,16 @@ def by_file(machine, folder):
     path = os.path.join(folder, 'carried.journal')
     must(REMOTE, '-o', path, '-', input=machine.export().encode())
     yield from differ(records('--file', path), [1, 2, 3])
+
+
+def with_fields(machine, _folder):
+    """Of the daemon itself, which runs below systemd-cat."""
+    until('an entry with fields', lambda: 'BEZOAR_NUMBER=3' in machine.export('bezoard'))
+    entries = [e for e in machine.export('bezoard').split('\n\n') if 'BEZOAR_NUMBER=3' in e]
+    if len(entries) != 1 or 'MESSAGE_ID=' not in entries[0]:
+        yield f'{entries}'
+    if 'MESSAGE=record 3: ' not in entries[0]:
+        yield f'it says otherwise: {entries[0]}'
 
 
 def by_upload(machine, folder):
@@ -159,6 +169,7 @@ def main():
             fleet.make()
             machine.start()
             for name, case in (('records travel in a file', by_file),
+                               ('entries of the daemon have fields', with_fields),
                                ('and by the journal\'s upload', by_upload)):
                 try:
                     findings = list(case(machine, folder))

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT, BEZOARD, LOSE = map(os.path.abspath, sys.argv[1:])
 sys.path.insert(0, os.path.join(ROOT, 'tests', 'abi'))
@@ -67,6 +68,10 @@ def config_is_well(config):
         yield from of_kinds(rule, RULE_KEYS, rule['reason'])
         if seconds(rule['timeout']) > most:
             yield f'{rule["reason"]} may take longer than all'
+        # from one turn to the next, and until that answers
+        window = seconds(config['pluginConfig']['invoke_interval']) + seconds(rule['timeout'])
+        if rule['args'][0] == 'lost' and int(rule['args'][1]) != window:
+            yield f'{rule["reason"]} looks {rule["args"][1]} seconds back, and not {window}'
         if rule['type'] == 'permanent' and rule['condition'] not in conditions:
             yield f'{rule["reason"]} is about no condition'
         if rule['type'] == 'temporary' and 'condition' in rule:
@@ -185,6 +190,21 @@ def long_ago(config, daemon):
     yield from ()
 
 
+def put_back(config, daemon):
+    """The clock was, by more than the daemon knows of: what is to come was not now."""
+    other = os.path.join(daemon.folder, 'back.prom')
+    with open(daemon.metrics, encoding='ascii') as file:
+        text, n = re.subn(r'^(bezoar_last_loss_timestamp_seconds) .*$',
+                          rf'\1 {time.time() + 3600:.3f}', file.read(), flags=re.M)
+    if n != 1:
+        yield f'{n} times of a loss'
+    with open(other, 'w', encoding='ascii') as file:
+        file.write(text)
+    found = answers(dict(config, rules=config['rules'][:1]), other)
+    if found['MemoryLost'][0] != 'OK':
+        yield f'it is {found}'
+
+
 def main():
     with open(CONFIG, encoding='utf-8') as file:
         config = json.load(file)
@@ -209,6 +229,7 @@ def main():
                                ('a module lost two pages', modules),
                                ('a service is latched', latched),
                                ('a loss of long ago', long_ago),
+                               ('a clock that was put back', put_back),
                                ('the daemon has ended', ended)):
                 try:
                     findings = list(case(config, daemon))

@@ -18,13 +18,13 @@
 
 #include "kin.h"
 #include "live.h"
+#include "table.h"
 
 #define PAGES	8
 #define ROWS	"SELECT count(*) FROM records"
 
 static struct kin k;
 static char left[96];			/* a folder for files of records */
-static unsigned char *at, *copy;
 static int file;
 static long long lost;			/* by this process */
 static int no_file;			/* then it waits for the daemon at its end */
@@ -41,14 +41,8 @@ static void make(void)
 static void start(void)
 {
 	struct bez_options options = BEZ_OPTIONS_INIT;
-	struct bez_policy policy = BEZ_POLICY_INIT;
-	struct bez_source from;
-	bez_region_t region;
 	char path[128];
 
-	at = live_pages(PAGES);
-	copy = live_pages(PAGES);
-	from = bez_source_mirror(copy);
 	snprintf(path, sizeof(path), "%s/records", left);
 	file = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	CHECK(file > 0);
@@ -57,18 +51,12 @@ static void start(void)
 	options.record_rate = UINT32_MAX;
 	options.kin_socket = k.socket;
 	CHECK_EQ(bez_start(&options), 0);
-	policy.name = "the table";
-	policy.source = &from;
-	policy.max_repeats = UINT32_MAX;
-	CHECK_EQ(bez_region_add(at, PAGES * live_page(), &policy, &region), 0);
+	table_make(PAGES);
 }
 
 static void lose(size_t page)
 {
-	unsigned char *addr = at + page % PAGES * live_page();
-
-	live_poison(addr);
-	CHECK(live_read(addr) == *(copy + page % PAGES * live_page()));
+	table_lose(page);
 	lost++;
 }
 
@@ -167,10 +155,10 @@ static void of_vfork(void)
 	make();
 	kin_start(&k, NULL);
 	start();
-	live_poison(at);
+	live_poison(table_at);
 	pid = vfork();
 	if (!pid) {
-		live_read(at);
+		live_read(table_at);
 		_exit(0);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -187,9 +175,9 @@ static void of_vfork(void)
 static void shut_down(void)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
+	unsigned char *at = live_pages(1);
 	bez_region_t region;
 
-	at = live_pages(1);
 	policy.actions[0] = BEZ_ACTION_SHUTDOWN;
 	policy.name = "the end";
 	CHECK_EQ(bez_region_add(at, live_page(), &policy, &region), 0);
@@ -412,10 +400,10 @@ static void closed(void)
 	CHECK_EQ(dup2(ends[1], 2), 2);
 	start();
 	for (i = 0; i < PAGES; i++)
-		live_poison(at + (size_t)i * live_page());
+		live_poison(table_at + (size_t)i * live_page());
 	CHECK_EQ(dup2(ends[0], 3), 3);
 	CHECK_EQ(syscall(SYS_close_range, 4, ~0u, 0), 0);
-	CHECK_EQ(live_wrong(at, PAGES * live_page(), 0), 0);
+	CHECK_EQ(live_wrong(table_at, PAGES * live_page(), 0), 0);
 	CHECK_EQ(now().records_said, PAGES);
 	CHECK_EQ(now().records + now().records_sent + now().records_dropped,
 		 0);

@@ -201,23 +201,6 @@ static void gone(void)
 	kin_end(&k);
 }
 
-/* Does it wait in the system call @nr? proc(5), syscall. */
-static int waits_in(pid_t pid, long nr)
-{
-	char name[64];
-	long is = -1;
-	FILE *f;
-
-	snprintf(name, sizeof(name), "/proc/%d/syscall", pid);
-	f = fopen(name, "r");
-	if (!f)
-		tap_skip("no %s here", name);
-	if (fscanf(f, "%ld", &is) != 1)
-		is = -1;		/* it runs */
-	fclose(f);
-	return is == nr;
-}
-
 static void gone_meanwhile(void)
 {
 	int status;
@@ -228,7 +211,7 @@ static void gone_meanwhile(void)
 	pid = begun(PATIENCE_NS, NO_FILE);
 	CHECK_EQ(kill(k.pid, SIGSTOP), 0);
 	CHECK_EQ(write(go[1], "", 1), 1);
-	while (!waits_in(pid, SYS_ppoll))
+	while (!kin_waits_in(pid, SYS_ppoll))
 		CHECK(!waitpid(pid, &status, WNOHANG));
 	kin_kill(&k);
 	/* long before it would give up */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -332,15 +333,19 @@ static void locked(void)
 	kin_end(&k);
 }
 
-/* Its last word is behind much else: it is read before its end is judged. */
+/* Its last word is behind much else, and it is judged late, as the store was locked when
+ * its end was seen: all of it is read before. */
 static void behind(void)
 {
-	struct bez_record r;
-	int i, fd;
+	static const struct timespec longer = { 2, 100000000 };
+	int fd, go[2], status;
+	sqlite3 *db;
 	pid_t pid;
+	char c;
 
 	kin_make(&k);
 	kin_start(&k, "--delay", "0", NULL);
+	CHECK_EQ(pipe(go), 0);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
@@ -348,20 +353,27 @@ static void behind(void)
 		fd = kin_connect(&k);
 		let_in(fd);
 		CHECK_EQ(kill(k.pid, SIGSTOP), 0);
-		r = kin_record(1);
-		r.version = 2;
-		kin_close_record(&r);
-		for (i = 0; i < 100; i++)
-			CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
-		r = kin_record(2);
-		r.action = BEZ_ACTION_DEFAULT;
-		r.outcome = BEZ_OUTCOME_DEFAULT;
-		kin_close_record(&r);
-		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		CHECK_EQ(read(go[0], &c, 1), 1);
+		kin_send_last_word(fd, 100);
 		raise(SIGBUS);
 	}
+	/* it reads nothing of it before all of it is there */
+	CHECK_EQ(waitpid(k.pid, &status, WUNTRACED), k.pid);
+	CHECK_EQ(write(go[1], "", 1), 1);
 	wait_for(pid, SIGBUS);
+	CHECK_EQ(sqlite3_open(k.store, &db), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), 0);
 	CHECK_EQ(kill(k.pid, SIGCONT), 0);
+	while (!kin_waits_in(k.pid, SYS_clock_nanosleep))
+		;
+	CHECK_EQ(kill(k.pid, SIGSTOP), 0);
+	/* than an end waits for words that have no end */
+	nanosleep(&longer, NULL);
+	CHECK_EQ(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), 0);
+	sqlite3_close(db);
+	CHECK_EQ(kill(k.pid, SIGCONT), 0);
+	kin_wait(&k, DEATHS, 1);
+	CHECK_EQ(kin_ask(&k, DEATHS " WHERE told > 0"), 1);
 	row(pid, SIGBUS, 1);
 	CHECK(!kin_has_said(&k, LOUD));
 	kin_end(&k);

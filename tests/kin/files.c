@@ -182,6 +182,44 @@ static void missing(void)
 	kin_end(&k);
 }
 
+static void refuses(const char *dir)
+{
+	unlink(k.said);
+	kin_refuses(&k, 1, "--files", dir, NULL);
+	CHECK(kin_has_said(&k, "holds the store"));
+}
+
+/* A folder that holds the store, by whatever name: nothing is made, nor changed. */
+static void store(void)
+{
+	char real[96], other[160];
+
+	begin();
+	refuses(k.folder);
+	CHECK_EQ(access(k.store, F_OK), -1);
+	snprintf(other, sizeof(other), "%s.lock", k.store);
+	CHECK_EQ(access(other, F_OK), -1);
+	snprintf(other, sizeof(other), "%s/../", folder);
+	refuses(other);
+	snprintf(other, sizeof(other), "%s/link", folder);
+	CHECK_EQ(symlink(k.folder, other), 0);
+	refuses(other);
+	/* one beside it is another; and one below it, which is not looked into */
+	append_records("a", 1, 3);
+	kin_start(&k, "--files", folder, NULL);
+	kin_wait(&k, ROWS, 3);
+	kin_stop(&k);
+	/* the store's name is a link, in there or to there */
+	strcpy(real, k.store);
+	snprintf(k.store, sizeof(k.store), "%s/left/db", k.folder);
+	CHECK_EQ(symlink(real, k.store), 0);
+	refuses(k.folder);
+	refuses(folder);
+	strcpy(k.store, real);
+	CHECK_EQ(kin_ask(&k, ROWS), 3);
+	kin_end(&k);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "each record of each file, once", .run = once },
 	{ .name = "a torn end is said, and passed over", .run = torn },
@@ -189,5 +227,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what is no file of records", .run = strange },
 	{ .name = "another user's death", .run = others },
 	{ .name = "no such folder", .run = missing },
+	{ .name = "the folder of the store", .run = store,
+	  .timeout_s = 20 },
 };
 TAP_MAIN(cases)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """journal.py BEZOARD SOURCE: what bezoard writes to the journal, by a journal that is
 this program; and that all of it is in the catalogue and the manual. TAP."""
+import contextlib
 import fcntl
 import os
 import re
@@ -62,7 +63,8 @@ def compiled():
 
 
 class Daemon:
-    def __init__(self, work, is_journal):
+    """@stderr: a socket; else a file, which says to be the journal's if @is_journal."""
+    def __init__(self, work, is_journal, stderr=None):
         self.work = work
         os.mkdir(work + '/left')
         with open(work + '/left/one', 'wb') as f:
@@ -79,7 +81,8 @@ class Daemon:
                 env['JOURNAL_STREAM'] = f'{st.st_dev}:{st.st_ino}'
             self.child = subprocess.Popen(
                 [bezoard, '--socket', work + '/socket', '--store', work + '/records.db',
-                 '--files', work + '/left', '--kmsg', work + '/kmsg'], stderr=said, env=env)
+                 '--files', work + '/left', '--kmsg', work + '/kmsg'], stderr=stderr or said,
+                env=env)
 
     def said(self):
         with open(self.work + '/said', encoding='utf-8') as f:
@@ -140,6 +143,49 @@ def sent():
         return f'a record: {record}'
     if death['BEZOAR_STATUS'] != str(135 << 8) or death['PRIORITY'] != '3':
         return f'a death: {death}'
+    return None
+
+
+def catted():
+    """Connected to the journal's stream, as systemd-cat does it, without a variable; and to
+    somebody else's."""
+    os.makedirs(JOURNAL, exist_ok=True)
+    with contextlib.ExitStack() as closed:
+        def bound(kind, name):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f'{JOURNAL}/{name}')
+            s = closed.enter_context(socket.socket(socket.AF_UNIX, kind))
+            s.settimeout(HOW_LONG / 3)
+            s.bind(f'{JOURNAL}/{name}')
+            return s
+
+        def said(name):
+            """The connection's other end, of a daemon that has said what it had to."""
+            listener = bound(socket.SOCK_STREAM, name)
+            listener.listen()
+            work = closed.enter_context(tempfile.TemporaryDirectory())
+            stderr = closed.enter_context(socket.socket(socket.AF_UNIX))
+            stderr.connect(f'{JOURNAL}/{name}')
+            daemon = Daemon(work, False, stderr)
+            closed.callback(daemon.end)
+            end = closed.enter_context(listener.accept()[0])
+            end.settimeout(HOW_LONG / 3)
+            return end
+
+        journal = bound(socket.SOCK_DGRAM, 'socket')
+        said('stdout')
+        try:
+            record = entries(journal, {IDS['RECORD'], IDS['KERNEL']})[IDS['RECORD']]
+        except TimeoutError:
+            return 'no entries'
+        if record['BEZOAR_NUMBER'] != '1':
+            return f'a record: {record}'
+        words, other = b'', said('other')
+        while b'bezoard: record 1: ' not in words:
+            try:
+                words += other.recv(65536)
+            except TimeoutError:
+                return f'by another stream: {words}'
     return None
 
 
@@ -239,6 +285,7 @@ def main():
              ('the catalogue can be compiled', compiled),
              ('entries with their fields', sent if own else lambda:
               'SKIP it takes root'),
+             ('below systemd-cat', catted if own else lambda: 'SKIP it takes root'),
              ('without a journal', elsewhere),
              ('one that does not read', stuck)]
     print(f'TAP version 13\n1..{len(tests)}')

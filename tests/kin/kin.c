@@ -127,6 +127,23 @@ void kin_end(struct kin *k)
 	CHECK_EQ(system(line), 0);
 }
 
+/* proc(5), syscall. */
+int kin_waits_in(pid_t pid, long nr)
+{
+	char name[64];
+	long is = -1;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/syscall", pid);
+	f = fopen(name, "r");
+	if (!f)
+		tap_skip("no %s here", name);
+	if (fscanf(f, "%ld", &is) != 1)
+		is = -1;		/* it runs */
+	fclose(f);
+	return is == nr;
+}
+
 int kin_has_said(const struct kin *k, const char *words)
 {
 	char text[65536];
@@ -204,6 +221,21 @@ int kin_send(int fd, const void *bytes, size_t len)
 	CHECKF(n == (ssize_t)len, "sending %zu bytes: %s", len,
 	       n < 0 ? strerror(errno) : "some");
 	return 0;
+}
+
+void kin_send_last_word(int fd, int behind)
+{
+	struct bez_record r = kin_record(1);
+
+	r.version = 2;
+	kin_close_record(&r);
+	while (behind--)
+		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+	r = kin_record(2);
+	r.action = BEZ_ACTION_DEFAULT;
+	r.outcome = BEZ_OUTCOME_DEFAULT;
+	kin_close_record(&r);
+	CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
 }
 
 uint64_t kin_acks(int fd, size_t count)

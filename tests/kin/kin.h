@@ -28,6 +28,9 @@ void kin_kill(struct kin *k);
 /* Stop it if it runs, and take the folder away. */
 void kin_end(struct kin *k);
 
+/* Does a process wait in the system call @nr? Skips the case where that cannot be seen. */
+int kin_waits_in(pid_t pid, long nr);
+
 /* Has the daemon said that, up to now? */
 int kin_has_said(const struct kin *k, const char *words);
 /* It will. */
@@ -40,6 +43,9 @@ struct bez_record kin_record(uint64_t id);
 void kin_close_record(struct bez_record *r);
 /* By one packet, without waiting. -1: there was no room. */
 int kin_send(int fd, const void *bytes, size_t len);
+/* @behind packets of another version, and then this process's last word: that it ends by
+ * what it has met. */
+void kin_send_last_word(int fd, int behind);
 /* Wait until as many digests have come back. Returns the last. */
 uint64_t kin_acks(int fd, size_t count);
 

@@ -119,7 +119,9 @@ static void was(int64_t ns, int64_t by)
 
 static void overrun(void)
 {
+	kmsg_page = 1;
 	begin();
+	CHECK_EQ(kmsg_page, sysconf(_SC_PAGESIZE));
 	line(mono);
 	error(EPIPE);
 	error(EINTR);

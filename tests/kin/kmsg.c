@@ -99,6 +99,26 @@ static void texts(void)
 	CHECK_EQ(said.frame, 1);
 }
 
+/* An address is of another page where pages are larger; EDAC names pages itself. */
+static void large_pages(void)
+{
+	static const char mce[] = "3,1,2,-;mce: Uncorrected hardware memory "
+				  "error in user-access at 3fe7b1c940\n",
+			  edac[] = "3,1,2,-;EDAC MC0: 1 UE memory read error on "
+				   "DIMM_A1 (channel:0 page:0x12 offset:0x40 "
+				   "grain:32)\n";
+	struct kmsg_said said;
+
+	CHECK_EQ(kmsg_page, 4096);
+	kmsg_all((const uint8_t *)mce, sizeof(mce) - 1, last, &said);
+	CHECK_EQ(said.frame, 0x3fe7b1c);
+	kmsg_page = 65536;
+	kmsg_all((const uint8_t *)mce, sizeof(mce) - 1, last, &said);
+	CHECK_EQ(said.frame, 0x3fe7b1);
+	kmsg_all((const uint8_t *)edac, sizeof(edac) - 1, last, &said);
+	CHECK_EQ(said.frame, 0x12);
+}
+
 /* An event whose lines never end is said in parts, and takes no room. */
 static void endless(void)
 {
@@ -212,6 +232,7 @@ static const struct tap_case cases[] = {
 	{ .name = "machine checks", .run = log_, .data = &logs[6] },
 	{ .name = "what only looks like it", .run = log_, .data = &logs[7] },
 	{ .name = "the texts", .run = texts },
+	{ .name = "pages that are larger", .run = large_pages },
 	{ .name = "an event without an end", .run = endless },
 	{ .name = "what a seed makes of it", .run = mutated,
 	  .timeout_s = 120 },

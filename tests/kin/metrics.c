@@ -591,6 +591,6 @@ static const struct tap_case cases[] = {
 	  .run = seldom },
 	{ .name = "what is latched", .run = latched },
 	{ .name = "nowhere to write it to", .run = nowhere },
-	{ .name = "no store any more", .run = no_store },
+	{ .name = "no store any more", .run = no_store, .timeout_s = 20 },
 };
 TAP_MAIN(cases)

@@ -11,42 +11,25 @@
 
 #include "kin.h"
 #include "live.h"
+#include "table.h"
 
 #define PAGES 8
 #define ROWS "SELECT count(*) FROM records"
 
 static struct kin k;
-static unsigned char *at, *copy;
 
 /* With records to the daemon, in a process that is to lose some. */
 static void start(uint32_t rate)
 {
 	struct bez_options options = BEZ_OPTIONS_INIT;
-	struct bez_policy policy = BEZ_POLICY_INIT;
-	struct bez_source from;
-	bez_region_t region;
 
-	at = live_pages(PAGES);
-	copy = live_pages(PAGES);
-	from = bez_source_mirror(copy);
 	options.flags = BEZ_START_NO_EARLY_KILL;
 	options.record_fd = options.kin_fd = kin_connect(&k);
 	options.record_rate = rate;
 	CHECK(options.record_fd > 0);
 	CHECK_EQ(bez_start(&options), 0);
 	close(options.record_fd);
-	policy.name = "the table";
-	policy.source = &from;
-	policy.max_repeats = UINT32_MAX;
-	CHECK_EQ(bez_region_add(at, PAGES * live_page(), &policy, &region), 0);
-}
-
-static void lose(size_t page)
-{
-	unsigned char *addr = at + page * live_page();
-
-	live_poison(addr);
-	CHECK(live_read(addr) == *(copy + page * live_page()));
+	table_make(PAGES);
 }
 
 /* A process that reads no answers, and ends at once. */
@@ -61,12 +44,12 @@ static void replaced(void)
 	if (!pid) {
 		tap_apart();
 		start(0);
-		lose(0);
-		lose(3);
+		table_lose(0);
+		table_lose(3);
 		/* a child of its own loses one, too */
 		pid = fork();
 		if (!pid) {
-			lose(5);
+			table_lose(5);
 			_exit(0);
 		}
 		CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -88,6 +71,7 @@ static void replaced(void)
 static void shut_down(void)
 {
 	struct bez_policy policy = BEZ_POLICY_INIT;
+	unsigned char *at;
 	bez_region_t region;
 	int status;
 	pid_t pid;
@@ -129,12 +113,12 @@ static void stopped(void)
 	if (!pid) {
 		tap_apart();
 		start(UINT32_MAX);
-		lose(0);
+		table_lose(0);
 		kin_wait(&k, ROWS, 1);
 		CHECK_EQ(kill(k.pid, SIGSTOP), 0);
 		clock_gettime(CLOCK_MONOTONIC, &from);
 		for (i = 0; i < 1000; i++)
-			lose(i % PAGES);
+			table_lose(i);
 		clock_gettime(CLOCK_MONOTONIC, &to);
 		CHECK_EQ(kill(k.pid, SIGCONT), 0);
 		CHECK_EQ(bez_status(&now), 0);

@@ -5,11 +5,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "store.h"
-#include "tap.h"
+#include "alone.h"
 
 #define TABLES								\
 	"CREATE TABLE IF NOT EXISTS deaths (number INTEGER PRIMARY KEY "	\
@@ -21,8 +18,6 @@
 	"frame INTEGER NOT NULL, dimm TEXT NOT NULL)"
 
 const char *const count_names[COUNTS];
-static struct store s = { .lock = -1 };
-static char folder[] = "/tmp/bezoar-sums-XXXXXX", path[64];
 
 void say(const char *fmt, ...)
 {
@@ -36,24 +31,16 @@ void say(const char *fmt, ...)
 
 static void run(const char *sql)
 {
-	char *why = NULL;
-
-	CHECKF(!sqlite3_exec(s.db, sql, NULL, NULL, &why), "%s: %s", sql,
-	       why ? why : "");
+	alone_run(sql);
 }
 
 static int sum(const char *key)
 {
-	sqlite3_stmt *q = NULL;
-	int n = 0;
+	char sql[128];
 
-	CHECK_EQ(sqlite3_prepare_v2(s.db, "SELECT value FROM meta WHERE key = ?",
-				    -1, &q, NULL), 0);
-	sqlite3_bind_text(q, 1, key, -1, SQLITE_STATIC);
-	if (sqlite3_step(q) == SQLITE_ROW)
-		n = sqlite3_column_int(q, 0);
-	sqlite3_finalize(q);
-	return n;
+	snprintf(sql, sizeof(sql), "SELECT value FROM meta WHERE key = '%s'",
+		 key);
+	return alone_ask(sql, 0);
 }
 
 /* Row @number of the table records: of boot @boot. */
@@ -69,23 +56,17 @@ static void record(int number, int boot)
 	run(sql);
 }
 
-static void begin(void)
+static void again(void)
 {
-	CHECK(mkdtemp(folder));
-	snprintf(path, sizeof(path), "%s/store", folder);
-	CHECK_EQ(store_open(&s, path), 0);
-	run(TABLES);
-	store_close(&s);
-	CHECK_EQ(store_open(&s, path), 0);
+	store_close(&alone);
+	CHECK_EQ(store_open(&alone, alone_path), 0);
 }
 
-static void end(void)
+static void begin(void)
 {
-	char line[64];
-
-	store_close(&s);
-	snprintf(line, sizeof(line), "rm -rf %s", folder);
-	CHECK_EQ(system(line), 0);
+	alone_begin();
+	run(TABLES);
+	again();
 }
 
 static void modules(void)
@@ -122,11 +103,10 @@ static void modules(void)
 	/* what is rolled back was not counted */
 	run("BEGIN; INSERT INTO places VALUES (9, 300, 'A'); ROLLBACK");
 	CHECK_EQ(sum("sum dimm A"), 3);
-	store_close(&s);
-	CHECK_EQ(store_open(&s, path), 0);
+	again();
 	CHECK_EQ(sum("sum dimm A"), 3);
 	CHECK_EQ(sum("sum dimm B"), 2);
-	end();
+	alone_end();
 }
 
 static void deaths(void)
@@ -141,7 +121,7 @@ static void deaths(void)
 	CHECK_EQ(sum("sum deaths yes"), 2);
 	run("DELETE FROM deaths");
 	CHECK_EQ(sum("sum deaths yes"), 2);
-	end();
+	alone_end();
 }
 
 /* Both were written when nobody counted. */
@@ -153,12 +133,11 @@ static void before(void)
 	    "INSERT INTO deaths (taken, boot_id, pid, start_ticks, uid, comm, "
 	    "status, told) VALUES (1, x'', 1, 1, 0, 'x', 135, 0)");
 	run("DELETE FROM meta WHERE key GLOB 'sum*'");
-	store_close(&s);
-	CHECK_EQ(store_open(&s, path), 0);
+	again();
 	CHECK_EQ(sum("sum dimm A"), 2);
 	CHECK_EQ(sum("sum deaths no"), 1);
 	CHECK_EQ(sum("sum deaths yes"), 0);
-	end();
+	alone_end();
 }
 
 static const struct tap_case cases[] = {

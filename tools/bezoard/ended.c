@@ -128,7 +128,8 @@ static int by_descriptor(int pidfd, int32_t *ret_status)
 {
 	struct exit_info info = { .mask = INFO_EXIT };
 
-	/* ESRCH: it is over, and the kernel of 6.13 or 6.14 */
+	/* ESRCH: it is over, and the kernel of 6.13 or 6.14; or a later one, right at
+	 * the moment in which somebody waits for it */
 	if (ioctl(pidfd, GET_INFO, &info))
 		return -1;
 	if (!(info.mask & INFO_EXIT))
@@ -148,8 +149,8 @@ enum ended ended_how(int pidfd, pid_t pid, uint64_t start_ticks, uid_t uid,
 	/* somebody may have waited for it since that */
 	if (ended_stat(pid, &stat) || !stat.is_zombie ||
 	    stat.start_ticks != start_ticks)
-		return r == 0 && by_descriptor(pidfd, ret_status) == 1 ?
-		       ENDED_KNOWN : ENDED_UNKNOWN;
+		return by_descriptor(pidfd, ret_status) == 1 ? ENDED_KNOWN :
+							       ENDED_UNKNOWN;
 	/* a zero is what everybody sees */
 	if (stat.status || may_trace() || (uid && uid == geteuid())) {
 		*ret_status = stat.status;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -15,6 +16,38 @@
 #include "../read.h"
 
 #define SECOND 1000000000u
+
+static int is_folder_of(const char *path, const struct stat *folder)
+{
+	char *copy = strdup(path);
+	struct stat st;
+	int is = copy && !stat(dirname(copy), &st) &&
+		 st.st_dev == folder->st_dev && st.st_ino == folder->st_ino;
+
+	free(copy);
+	return is;
+}
+
+int files_check(const char *path, const char *store)
+{
+	struct stat folder;
+	char *real;
+	int is;
+
+	if (!path || stat(path, &folder))
+		return 0;
+	/* SQLite has its log where links lead to, and the lock is where they begin */
+	real = realpath(store, NULL);
+	is = is_folder_of(store, &folder) ||
+	     (real && is_folder_of(real, &folder));
+	free(real);
+	if (!is)
+		return 0;
+	say("%s holds the store (%s), which is no file of records: name another "
+	    "folder by --files, or have the store elsewhere by --store", path,
+	    store);
+	return -1;
+}
 
 int files_open(struct files *f, const char *path)
 {

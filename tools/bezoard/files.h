@@ -17,6 +17,9 @@ struct files {
 	unsigned char bytes[65536];
 };
 
+/* Before anything is opened: a folder of files that holds the store would have that
+ * read as records, and each commit noticed. -1: it does, which was said. */
+int files_check(const char *path, const char *store);
 /* -1: it was said why not. */
 int files_open(struct files *f, const char *path);
 void files_close(struct files *f);

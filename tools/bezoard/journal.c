@@ -15,6 +15,7 @@
 #include "item.h"
 
 #define JOURNAL "/run/systemd/journal/socket"
+#define STREAM	"/run/systemd/journal/stdout"
 
 uint64_t unsaid;
 
@@ -29,6 +30,17 @@ void journal_field(struct journal *j, const char *fmt, ...)
 	va_end(args);
 }
 
+/* Is it connected to the journal? systemd-cat(1) of systemd 252 sets no variable. */
+static int is_stream(void)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNSPEC };
+	socklen_t len = sizeof(to);
+
+	return !getpeername(2, (struct sockaddr *)&to, &len) &&
+	       to.sun_family == AF_UNIX && len < sizeof(to) &&
+	       !strcmp(to.sun_path, STREAM);
+}
+
 /* Does standard error go there? systemd.exec(5), $JOURNAL_STREAM. */
 static int is_journal(void)
 {
@@ -36,8 +48,10 @@ static int is_journal(void)
 	unsigned long long dev, ino;
 	struct stat st;
 
-	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
-	       !fstat(2, &st) && st.st_dev == dev && st.st_ino == ino;
+	if (stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	    !fstat(2, &st) && st.st_dev == dev && st.st_ino == ino)
+		return 1;
+	return is_stream();
 }
 
 /* "NAME=value", a line each: no value has a newline of its own. */

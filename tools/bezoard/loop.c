@@ -76,7 +76,8 @@ static int begin(const struct wishes *w)
 		say("%s", strerror(errno));
 		return -1;
 	}
-	if (store_open(&loop.store, w->store) ||
+	if (files_check(w->files, w->store) ||
+	    store_open(&loop.store, w->store) ||
 	    files_open(&loop.files, w->files))
 		return -1;
 	klog_open(&loop.klog, w->kmsg);

@@ -91,11 +91,9 @@ static const struct apart {
 	[ITEM_UNVERIFIED] = { "unverified", COUNT_UNVERIFIED },
 };
 
-static int put_apart(struct store *s, const struct item *item, int64_t now,
-		     uint64_t *counts)
+static int put_apart(struct store *s, const struct item *item, int64_t now)
 {
 	sqlite3_stmt *sql = s->sql[SQL_APART];
-	int bad;
 
 	sqlite3_bind_int64(sql, 1, number(item->raw + item->bytes -
 					  ITEM_DIGEST));
@@ -105,14 +103,13 @@ static int put_apart(struct store *s, const struct item *item, int64_t now,
 	sqlite3_bind_int(sql, 5, item->origin);
 	sqlite3_bind_text(sql, 6, apart[item->kind].why, -1, SQLITE_STATIC);
 	sqlite3_bind_blob(sql, 7, item->raw, item->bytes, SQLITE_STATIC);
-	bad = store_run(s, SQL_APART);
-	if (!bad && sqlite3_changes(s->db)) {
-		sqlite3_bind_int64(s->sql[SQL_KEEP_APART], 1,
-				   STORE_APART_MOST);
-		bad = store_run(s, SQL_KEEP_APART);
-		counts[COUNT_APART_RETIRED] += (uint64_t)sqlite3_changes(s->db);
-	}
-	return bad;
+	return store_run(s, SQL_APART);
+}
+
+static int is_apart(const struct item *item)
+{
+	return item->kind == ITEM_STRANGE || item->kind == ITEM_FORGED ||
+	       item->kind == ITEM_UNVERIFIED;
 }
 
 static int put_item(struct store *s, struct item *item, int64_t now,
@@ -137,7 +134,7 @@ static int put_item(struct store *s, struct item *item, int64_t now,
 	if (item->kind == ITEM_DEATH)
 		return store_put_death(s, item, now, counts);
 	counts[apart[item->kind].count]++;
-	return put_apart(s, item, now, counts);
+	return put_apart(s, item, now);
 }
 
 static int put_counts(struct store *s, const uint64_t *counts)
@@ -160,14 +157,20 @@ static int put_all(struct store *s, struct item *items, size_t n)
 	uint64_t counts[COUNTS];
 	int bad = store_run(s, SQL_BEGIN);
 	int64_t now = store_now(), offset = s->offset, killed = s->killed_ns;
+	int apart_too = 0;
 	size_t i;
 
 	memcpy(counts, s->counts, sizeof(counts));
 	memset(&s->sums, 0, sizeof(s->sums));
 	if (!bad)
 		bad = store_clock(s);
-	for (i = 0; i < n && !bad; i++)
+	for (i = 0; i < n && !bad; i++) {
+		apart_too |= is_apart(&items[i]);
 		bad = put_item(s, &items[i], now, counts);
+	}
+	/* all of these rows are looked at, so once for the batch */
+	if (!bad && apart_too)
+		bad = store_keep_apart(s, &counts[COUNT_APART_RETIRED]);
 	if (!bad)
 		bad = put_counts(s, counts);
 	if (!bad)

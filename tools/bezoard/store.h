@@ -14,7 +14,10 @@
 #include "item.h"
 #include "sums.h"
 
-#define STORE_APART_MOST 4096		/* rows of apart; the oldest go */
+#define STORE_APART_MOST 4096		/* rows of apart, */
+#define STORE_APART_SHARE 8		/* and no more than a part of all, */
+#define STORE_APART_ROW 1024		/* of so many bytes each, with room for
+					 * what is beside them */
 
 #define STORE_KERNEL_MOST 65536		/* rows of kernel, */
 #define STORE_KERNEL_SHARE 4		/* and no more than a part of all, */
@@ -45,6 +48,10 @@ struct store {
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t counts[COUNTS];	/* not in the table yet */
 	struct sums sums;		/* of the transaction that is open */
+	char refused[1024];		/* why it could not be opened, as it was */
+	int64_t refused_ns;		/* said, and when; CLOCK_BOOTTIME */
+	int new_fails;			/* one was put aside, and what was begun is
+					 * of no use either */
 	uint64_t framed;		/* records with a page frame, tried ones, too */
 };
 

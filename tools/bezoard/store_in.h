@@ -5,6 +5,10 @@
 
 #include "store.h"
 
+extern const char *const store_sql[SQLS];
+/* A trigger of this connection's: the last line of a boot that has gone. */
+extern const char store_gone[];
+
 /* One statement that returns no row, and is ready for the next time. Returns
  * SQLITE_OK or an extended code. */
 int store_run(struct store *s, int which);
@@ -27,6 +31,8 @@ int store_place(struct store *s, int64_t number, const struct bez_record *r,
 /* The number of the kernel's lines is their own limit: no record is in their way, and
  * they are in no record's. */
 int store_keep_kernel(struct store *s, uint64_t *retired);
+/* Likewise; of the user who has most, as anybody can send what is kept apart. */
+int store_keep_apart(struct store *s, uint64_t *retired);
 int store_put_kernel(struct store *s, struct item *item, int64_t now,
 		     uint64_t *counts);
 int store_put_death(struct store *s, struct item *item, int64_t now,
@@ -38,9 +44,6 @@ int store_told_late(struct store *s, const struct item *item,
 
 /* If the name is another file's by now, or nobody's: begin anew, loudly. */
 void store_look(struct store *s);
-
-/* Out of the way, with a name that says when. -1: it was said why not. */
-int store_aside(const char *path, const char *why);
 
 /* Roll back, and say what is to be thought of the code @bad, once for each
  * trouble. */

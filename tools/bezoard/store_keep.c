@@ -141,14 +141,28 @@ static int by_age(struct store *s, uint64_t *retired, uint64_t *lines)
 	return bad ? bad : store_run(s, SQL_KEEP_AGE_DEATHS);
 }
 
+/* @most, or as many of @row bytes as are a part of all that there may be. */
+static int to_number(struct store *s, int which, uint64_t most, uint64_t share,
+		     uint64_t row, uint64_t *retired)
+{
+	uint64_t room = s->max_bytes / share / row;
+
+	if (s->max_bytes && room < most)
+		most = room;
+	sqlite3_bind_int64(s->sql[which], 1, (int64_t)most);
+	return retire(s, which, retired);
+}
+
 int store_keep_kernel(struct store *s, uint64_t *retired)
 {
-	uint64_t most = s->max_bytes / STORE_KERNEL_SHARE / STORE_KERNEL_ROW;
+	return to_number(s, SQL_KEEP_KERNEL, STORE_KERNEL_MOST,
+			 STORE_KERNEL_SHARE, STORE_KERNEL_ROW, retired);
+}
 
-	if (!s->max_bytes || most > STORE_KERNEL_MOST)
-		most = STORE_KERNEL_MOST;
-	sqlite3_bind_int64(s->sql[SQL_KEEP_KERNEL], 1, (int64_t)most);
-	return retire(s, SQL_KEEP_KERNEL, retired);
+int store_keep_apart(struct store *s, uint64_t *retired)
+{
+	return to_number(s, SQL_KEEP_APART, STORE_APART_MOST,
+			 STORE_APART_SHARE, STORE_APART_ROW, retired);
 }
 
 /* An eighth at a time: what is deleted makes room for as much. */
@@ -183,7 +197,7 @@ static int count(struct store *s, enum count what, uint64_t n)
 
 static int keep(struct store *s, uint64_t *ret_next_ns)
 {
-	uint64_t retired = 0, lines = 0;
+	uint64_t retired = 0, lines = 0, apart = 0;
 	int64_t oldest = -1, left, offset = s->offset, killed = s->killed_ns;
 	int bad = store_run(s, SQL_BEGIN);
 
@@ -194,6 +208,8 @@ static int keep(struct store *s, uint64_t *ret_next_ns)
 	if (!bad)
 		bad = store_keep_kernel(s, &lines);
 	if (!bad)
+		bad = store_keep_apart(s, &apart);
+	if (!bad)
 		bad = by_size(s, &retired);
 	if (!bad && retired)
 		bad = store_run(s, SQL_KEEP_PLACES);
@@ -201,6 +217,8 @@ static int keep(struct store *s, uint64_t *ret_next_ns)
 		bad = count(s, COUNT_RETIRED, retired);
 	if (!bad)
 		bad = count(s, COUNT_KERNEL_RETIRED, lines);
+	if (!bad)
+		bad = count(s, COUNT_APART_RETIRED, apart);
 	if (!bad)
 		bad = store_ask(s, SQL_OLDEST, &oldest);
 	if (!bad)

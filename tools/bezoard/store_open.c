@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -23,142 +24,41 @@
 #define READERS		"bezoar"	/* group */
 #define PATIENCE_MS	2000		/* with a reader that restores the log, */
 #define LATER_MS	50		/* and where that was not enough */
-
-/* What of a frame says that it is lost; and a huge page with it. */
-#define LOST	"('poison', 'handled', 'killed', 'uncorrected')"
-#define HUGE	"bez_huge"
-
-static const char *const sqls[SQLS] = {
-	[SQL_BEGIN] = "BEGIN IMMEDIATE",
-	[SQL_COMMIT] = "COMMIT",
-	[SQL_ROLLBACK] = "ROLLBACK",
-	[SQL_RECORD] = "INSERT INTO records (digest, id, taken, wall_ns, pid, "
-		"own_pid, uid, origin, comm, region, outcome, action, cause, "
-		"raw, cgroup) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-		"ON CONFLICT (digest, id) DO NOTHING",
-	[SQL_APART] = "INSERT INTO apart (digest, taken, pid, uid, origin, "
-		"why, raw) VALUES (?,?,?,?,?,?,?) "
-		"ON CONFLICT (digest, pid, why) DO NOTHING",
-	[SQL_COUNT] = "INSERT INTO counts VALUES (?1, ?2) "
-		"ON CONFLICT (name) DO UPDATE SET n = n + ?2",
-	[SQL_META] = "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-	[SQL_SHIFT] = "UPDATE records SET taken = taken + ?",
-	[SQL_SHIFT_APART] = "UPDATE apart SET taken = taken + ?",
-	[SQL_SHIFT_KERNEL] = "UPDATE kernel SET taken = taken + ?1, "
-		"wall_ns = wall_ns + ?1",
-	[SQL_SHIFT_DEATHS] = "UPDATE deaths SET taken = taken + ?",
-	[SQL_SHIFT_LOSS] = "UPDATE meta SET value = value + ? "
-		"WHERE key = 'last loss'",
-	[SQL_FILE_AT] = "SELECT at, torn FROM files WHERE name = ? AND dev = ? AND "
-		"ino = ?",
-	[SQL_FILE_NOTE] = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
-	/* by the numbers, which are older the smaller they are */
-	[SQL_KEEP_AGE] = "DELETE FROM records WHERE number < ifnull("
-		"(SELECT number FROM records WHERE taken >= ? ORDER BY number "
-		"LIMIT 1), 9223372036854775807)",
-	[SQL_KEEP_AGE_KERNEL] = "DELETE FROM kernel WHERE number < ifnull("
-		"(SELECT number FROM kernel WHERE taken >= ? ORDER BY number "
-		"LIMIT 1), 9223372036854775807)",
-	[SQL_KEEP_AGE_DEATHS] = "DELETE FROM deaths WHERE taken < ?",
-	/* of the user who has most: nobody fills it with what is not others' loss */
-	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number IN (SELECT number "
-		"FROM records WHERE uid = (SELECT uid FROM records GROUP BY "
-		"uid ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
-		"(SELECT count(*) / 8 + 1 FROM records))",
-	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number <= "
-		"(SELECT max(number) FROM apart) - ?",
-	[SQL_KEEP_KERNEL] = "DELETE FROM kernel WHERE number <= "
-		"(SELECT max(number) FROM kernel) - ?",
-	[SQL_KEEP_DEATHS] = "DELETE FROM deaths WHERE number IN (SELECT number "
-		"FROM deaths WHERE uid = (SELECT uid FROM deaths GROUP BY uid "
-		"ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
-		"max(0, (SELECT count(*) FROM deaths) - ?))",
-	[SQL_KEEP_PLACES] = "DELETE FROM places WHERE NOT EXISTS "
-		"(SELECT 1 FROM records WHERE number = record)",
-	[SQL_OLDEST] = "SELECT t FROM (SELECT (SELECT taken FROM records ORDER "
-		"BY number LIMIT 1) AS t UNION ALL SELECT (SELECT taken FROM "
-		"kernel ORDER BY number LIMIT 1) UNION ALL SELECT (SELECT "
-		"taken FROM deaths ORDER BY number LIMIT 1)) "
-		"WHERE t NOT NULL ORDER BY t LIMIT 1",
-	[SQL_USED] = "SELECT (page_count - freelist_count) * page_size FROM "
-		"pragma_page_count, pragma_freelist_count, pragma_page_size",
-	/* a sum that has no room for more stays where it is */
-	[SQL_SUM] = "INSERT INTO meta VALUES (?1, ?2) "
-		"ON CONFLICT (key) DO UPDATE SET value = "
-		"iif(value > 9000000000000000000 - ?2, value, value + ?2)",
-	[SQL_AGAIN] = "SELECT number FROM records WHERE digest = ? AND id = ?",
-	/* the log is read again from its beginning by each daemon: what has gone
-	 * from here before is not new */
-	[SQL_KERNEL] = "INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, "
-		"frame, dimm, pid, text) SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9 "
-		"WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'kernel gone' "
-		"AND substr(value, 1, 32) = hex(?2) "
-		"AND CAST(substr(value, 34) AS INTEGER) >= ?3) "
-		"ON CONFLICT (boot_id, seq) DO NOTHING",
-	/* numbers near the end: what is joined comes soon, or not at all */
-	[SQL_KILLED] = "SELECT wall_ns FROM kernel WHERE boot_id = ? "
-		"AND kind = 'killed' ORDER BY wall_ns DESC LIMIT 1",
-	/* a frame that is a sender's word names no module: one that the kernel has
-	 * lost does, or one of a huge page that it says so of */
-	[SQL_DIMM] = "SELECT k.dimm, k.frame FROM kernel k "
-		"WHERE k.frame BETWEEN ?1 AND ?2 "
-		"AND k.boot_id = ?3 AND k.dimm <> '' AND EXISTS (SELECT 1 FROM "
-		"kernel l WHERE l.frame = k.frame AND l.boot_id = ?3 AND "
-		"iif(k.frame = ?4, l.kind IN " LOST ", " HUGE "(l.text))) "
-		"ORDER BY k.frame = ?4 DESC, k.number DESC LIMIT 1",
-	[SQL_LOST] = "SELECT (SELECT dimm FROM kernel WHERE frame = ?1 AND "
-		"boot_id = ?2 AND dimm <> '' ORDER BY number DESC LIMIT 1), "
-		"max(" HUGE "(text)) FROM kernel WHERE frame = ?1 AND "
-		"boot_id = ?2 AND kind IN " LOST,
-	/* which frames, and whether a record of this process has it already */
-	[SQL_FRAME] = "SELECT k.frame, EXISTS (SELECT 1 FROM places p "
-		"JOIN records r ON r.number = p.record "
-		"WHERE p.record > (SELECT max(record) FROM places) - 4096 "
-		"AND p.frame = k.frame AND r.pid = ?4) FROM kernel k "
-		"WHERE k.number > (SELECT max(number) FROM kernel) - 1024 "
-		"AND k.kind = 'killed' AND k.frame >= 0 AND k.boot_id = ?1 "
-		"AND k.pid IN (?4, ?5) AND k.wall_ns BETWEEN ?2 AND ?3 "
-		"GROUP BY k.frame",
-	[SQL_PLACE] = "INSERT OR IGNORE INTO places VALUES (?,?,?)",
-	[SQL_PLACE_DIMM] = "UPDATE places SET dimm = ?1, frame = ?2 "
-		"WHERE dimm = '' "
-		"AND record > (SELECT max(record) FROM places) - 4096 "
-		"AND EXISTS (SELECT 1 FROM records r WHERE r.number = record "
-		"AND substr(r.raw, 49, 16) = ?3 "
-		"AND (frame = ?2 OR (?4 AND frame / bez_pages(r.raw) = "
-		"?2 / bez_pages(r.raw))))",
-	[SQL_UNPLACED] = "SELECT number, pid, raw FROM records "
-		"WHERE number > (SELECT max(number) FROM records) - 1024 "
-		"AND cause IN (1, 2) AND (pid = ?2 OR (pid = own_pid AND "
-		"bez_tid(raw) = ?2)) AND substr(raw, 49, 16) = ?1 "
-		"AND bez_mono(raw) BETWEEN ?3 AND ?4 "
-		"AND NOT EXISTS (SELECT 1 FROM places WHERE record = number) "
-		"ORDER BY number LIMIT 16",
-	[SQL_DEATH] = "INSERT INTO deaths (taken, boot_id, pid, start_ticks, "
-		"uid, comm, status, told) VALUES (?,?,?,?,?,?,?,?)",
-	[SQL_DEATH_TOLD] = "UPDATE deaths SET told = ?1 WHERE told = 0 "
-		"AND boot_id = ?2 AND pid = ?3 AND start_ticks = ?4 "
-		"AND (?5 = uid OR ?5 = 0)",
-};
-
-/* The last line of a boot that has gone: rows go in the order in which they came. */
-static const char gone[] =
-	"CREATE TEMP TRIGGER IF NOT EXISTS kernel_gone AFTER DELETE ON kernel "
-	"WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'kernel gone' AND "
-	"substr(value, 1, 32) = hex(old.boot_id) AND "
-	"CAST(substr(value, 34) AS INTEGER) >= old.seq) "
-	"BEGIN INSERT OR REPLACE INTO meta VALUES ('kernel gone', "
-	"hex(old.boot_id) || ' ' || old.seq); END";
+#define AGAIN_NS	60000000000ll	/* until the same is said again */
 
 static void beside(char ret[NAME_ROOM], const char *path, const char *end)
 {
 	snprintf(ret, NAME_ROOM, "%s%s", path, end);
 }
 
-int store_aside(const char *path, const char *why)
+/* It cannot be opened. That is tried each second for as long as it takes: the reason is
+ * said once, when it is another, and once in a while. */
+static void __attribute__((format(printf, 2, 3)))
+refuse(struct store *s, const char *fmt, ...)
+{
+	char why[sizeof(s->refused)];
+	struct timespec ts = { 0, 0 };
+	va_list args;
+	int64_t now;
+
+	va_start(args, fmt);
+	vsnprintf(why, sizeof(why), fmt, args);
+	va_end(args);
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	if (!strcmp(why, s->refused) && now - s->refused_ns < AGAIN_NS)
+		return;
+	say("%s", why);
+	strcpy(s->refused, why);
+	s->refused_ns = now;
+}
+
+/* Out of the way, with a name that says when. -1: it was said why not. */
+static int aside(struct store *s, const char *why)
 {
 	static const char *const ends[] = { "", "-wal" };
 	struct journal j = { .id = JOURNAL_ASIDE, .priority = LOG_ERR };
+	const char *path = s->path;
 	char from[NAME_ROOM], to[NAME_ROOM], when[64];
 	time_t now = time(NULL);
 	unsigned int i, n = 0;
@@ -178,9 +78,10 @@ int store_aside(const char *path, const char *why)
 		beside(from, path, ends[i]);
 		snprintf(to, sizeof(to), "%s%s%s", path, when, ends[i]);
 		if (rename(from, to) && (!i || errno != ENOENT)) {
-			say("%s cannot be used (%s), and cannot be kept aside "
-			    "either: %s. Make its folder writable, or name "
-			    "another by --store", path, why, strerror(errno));
+			refuse(s, "%s cannot be used (%s), and cannot be kept "
+			       "aside either: %s. Make its folder writable, or "
+			       "name another by --store", path, why,
+			       strerror(errno));
 			return -1;
 		}
 	}
@@ -282,7 +183,7 @@ static int is_passing(int code)
 }
 
 /* It could not be made what it is to be: 1 or -1, as below. */
-static int not_brought(const struct store *s, char ret_why[256])
+static int not_brought(struct store *s, char ret_why[256])
 {
 	int code = sqlite3_errcode(s->db) & 0xff;
 
@@ -290,7 +191,7 @@ static int not_brought(const struct store *s, char ret_why[256])
 	/* no reason to throw it away */
 	if (!is_passing(code))
 		return 1;
-	say("%s: %s", s->path, ret_why);
+	refuse(s, "%s: %s", s->path, ret_why);
 	return -1;
 }
 
@@ -302,13 +203,13 @@ static int bring(struct store *s, char ret_why[256])
 
 	switch (schema_bring(s->db, schema_steps, schema_version, &from)) {
 	case SCHEMA_NEWER:
-		say("%s is a store of version %d, and this bezoard knows %d: it "
-		    "was not touched. Run a newer bezoard, or name another by "
-		    "--store", s->path, from, schema_version);
+		refuse(s, "%s is a store of version %d, and this bezoard knows "
+		       "%d: it was not touched. Run a newer bezoard, or name "
+		       "another by --store", s->path, from, schema_version);
 		return -1;
 	case SCHEMA_FOREIGN:
-		say("%s is a database of something else: it was not touched. "
-		    "Name another by --store", s->path);
+		refuse(s, "%s is a database of something else: it was not "
+		       "touched. Name another by --store", s->path);
 		return -1;
 	case SCHEMA_FAILED:
 		return not_brought(s, ret_why);
@@ -320,11 +221,11 @@ static int bring(struct store *s, char ret_why[256])
 		say("%s was of version %d and is of version %d now", s->path,
 		    from, schema_version);
 	for (i = 0; i < SQLS; i++)
-		if (sqlite3_prepare_v3(s->db, sqls[i], -1,
+		if (sqlite3_prepare_v3(s->db, store_sql[i], -1,
 				       SQLITE_PREPARE_PERSISTENT, &s->sql[i],
 				       NULL))
 			return not_brought(s, ret_why);
-	if (sqlite3_exec(s->db, gone, NULL, NULL, NULL) || sums_open(s))
+	if (sqlite3_exec(s->db, store_gone, NULL, NULL, NULL) || sums_open(s))
 		return not_brought(s, ret_why);
 	if (stat(s->path, &st))
 		return not_brought(s, ret_why);
@@ -341,7 +242,7 @@ static int open_once(struct store *s, char ret_why[256])
 	int r = make(s->path), code;
 
 	if (r) {
-		say("%s: %s", s->path, strerror(-r));
+		refuse(s, "%s: %s", s->path, strerror(-r));
 		return -1;
 	}
 	wrong = begin(s);
@@ -351,8 +252,23 @@ static int open_once(struct store *s, char ret_why[256])
 	code = s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_NOMEM;
 	if (code != SQLITE_FULL && code != SQLITE_NOMEM && code != SQLITE_BUSY)
 		return 1;
-	say("%s: %s", s->path, ret_why);
+	refuse(s, "%s: %s", s->path, ret_why);
 	return -1;
+}
+
+/* Once: if the new one is of no use either it was not the file's fault, and each second
+ * would make one more. */
+static int begin_anew(struct store *s, char ret_why[256])
+{
+	int r = 1;
+
+	drop(s);
+	if (!s->new_fails)
+		r = aside(s, ret_why) ? -1 : open_once(s, ret_why);
+	s->new_fails = r == 1;
+	if (r == 1)
+		refuse(s, "%s: %s", s->path, ret_why);
+	return r;
 }
 
 int store_open(struct store *s, const char *path)
@@ -364,15 +280,17 @@ int store_open(struct store *s, const char *path)
 	if (lock(s))
 		return -1;
 	r = open_once(s, why);
-	if (r == 1) {
+	if (r == 1)
+		r = begin_anew(s, why);
+	if (r) {
 		drop(s);
-		r = store_aside(path, why) ? -1 : open_once(s, why);
-		if (r == 1)
-			say("%s: %s", path, why);
+		return -1;
 	}
-	if (r)
-		drop(s);
-	return r ? -1 : 0;
+	if (*s->refused)
+		say("%s: it can be opened again", path);
+	*s->refused = '\0';
+	s->new_fails = 0;
+	return 0;
 }
 
 void store_close(struct store *s)
