@@ -211,9 +211,11 @@ static void *loser(void *arg)
 
 	(void)arg;
 	for (i = 1; i < PAGES - 1; i += 2) {
-		unsigned int was = atomic_load(&rounds);
+		unsigned int was;
 
 		live_poison(field + i * words);
+		/* afterwards: no round may meet two that go */
+		was = atomic_load(&rounds);
 		while (atomic_load(&rounds) == was)
 			continue;
 	}
