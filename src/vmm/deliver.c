@@ -452,9 +452,10 @@ static int deliver(struct bez_vcpu *vcpu, int ran)
 
 	if (may_be_poison(vcpu->run, ran))
 		exit = bzv_exit_is_poison(vcpu, ran, &met);
-	if (exit == BZV_EXIT_OURS)
+	if (exit == BZV_EXIT_OURS || exit == BZV_EXIT_AGAIN)
 		ran = -EINTR;
-	has = exit != BZV_EXIT_YOURS || (has && ran == -EINTR);
+	has = exit == BZV_EXIT_OURS || exit == BZV_EXIT_BOTH ||
+	      (has && ran == -EINTR);
 	sort(vcpu);
 	/* the guest goes on in the middle of that instruction */
 	if (exit == BZV_EXIT_BOTH && met.error == BEZ_VM_ERROR_SRAR) {

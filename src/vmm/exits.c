@@ -14,6 +14,7 @@
  * with neither Linux panics); those that are a device's are the monitor's.
  */
 #include "vmm/vmm.h"
+#include "vmm/pure/touch.h"
 #include "vmm/sys.h"
 
 #include <errno.h>
@@ -148,8 +149,9 @@ static enum bzv_exit memory_fault(struct bez_vcpu *vcpu, struct bzv_item *item)
 	return BZV_EXIT_OURS;
 }
 
-int bzv_is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
-		       struct bzv_item *item)
+/* Lost, where the guest sees it at this linear address? */
+static int is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
+			  struct bzv_item *item)
 {
 	struct kvm_translation t;
 	struct bzv_piece slot;
@@ -174,8 +176,8 @@ static enum bzv_exit fetch(struct bez_vcpu *vcpu, struct bzv_item *item)
 	    bzv_sys_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
 		return BZV_EXIT_YOURS;
 	ip = regs.rip + sregs.cs.base;
-	if (!bzv_is_lost_linear(vcpu, ip, item) &&
-	    !bzv_is_lost_linear(vcpu, ip + BZV_LONGEST - 1, item))
+	if (!is_lost_linear(vcpu, ip, item) &&
+	    !is_lost_linear(vcpu, ip + BZV_LONGEST - 1, item))
 		return BZV_EXIT_YOURS;
 	item->error = BEZ_VM_ERROR_SRAR;
 	item->fetch = 1;
@@ -216,7 +218,7 @@ enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
 		is = memory_fault(vcpu, &item);
 	else if (ran == -EFAULT)
 		is = bzv_silent(vcpu, &item);
-	if (is != BZV_EXIT_YOURS) {
+	if (is == BZV_EXIT_OURS || is == BZV_EXIT_BOTH) {
 		item.time_ns = bzv_sys_now_ns();
 		*ret_item = item;
 	}

@@ -17,6 +17,7 @@
 #define EFER_LMA	(1ull << 10)
 #define CR0_PG		(1ull << 31)
 #define ROUNDS		4096		/* of one instruction: REP MOVS of a page */
+#define RUN_GUEST_MODE	(1u << 2)	/* KVM_RUN_X86_GUEST_MODE, Linux 6.9 */
 #define LOWEST		(1ull << 20)
 
 #ifndef KVM_CAP_XSAVE2			/* Linux 5.17 */
@@ -89,7 +90,7 @@ static uint64_t nowhere(const struct bez_vm *vm)
 static int can(const struct bez_vcpu *vcpu, const struct saved *s)
 {
 	return (s->sregs.efer & EFER_LMA) && (s->sregs.cr0 & CR0_PG) &&
-	       !(vcpu->run->flags & BZV_RUN_GUEST_MODE);
+	       !(vcpu->run->flags & RUN_GUEST_MODE);
 }
 
 /* Run what is left of it, to no effect. */

@@ -33,8 +33,6 @@
 /* Linux 6.8 */
 #define BZV_EXIT_MEMORY_FAULT	39
 #define BZV_MEMORY_FAULT_PRIVATE (1ull << 3)
-#define BZV_LONGEST	15		/* bytes of an instruction */
-#define BZV_RUN_GUEST_MODE (1u << 2)	/* KVM_RUN_X86_GUEST_MODE, Linux 6.9 */
 
 /* Who understands what, from CPUID. */
 struct bzv_kind {
@@ -67,6 +65,8 @@ struct bez_vcpu {
 	/* SRAR that is met again and again: first, last; CLOCK_MONOTONIC, or 0 */
 	uint64_t held_since, held_last;
 	uint64_t held_hva;		/* which */
+	/* where KVM_RUN was entered once more, and when: operand.c */
+	uint64_t again_ip, again_ns;
 
 	_Atomic int32_t tid;		/* who runs it; 0: nobody yet */
 	/* 1: we have set immediate_exit, before. Set by anybody, cleared by its
@@ -149,15 +149,14 @@ void bzv_kick(struct bez_vcpu *vcpu);
  * *@ret_item says what it met; error NONE: nothing. Its hva is set if the library has
  * written there for the guest.
  */
-enum bzv_exit { BZV_EXIT_YOURS, BZV_EXIT_OURS, BZV_EXIT_BOTH };
+enum bzv_exit {
+	BZV_EXIT_YOURS, BZV_EXIT_OURS, BZV_EXIT_BOTH,
+	BZV_EXIT_AGAIN			/* KVM_RUN once more */
+};
 enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
 				 struct bzv_item *ret_item);
 /* Was the instruction at @ip (linear) in that page? */
 int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t ip, uint64_t hva);
-
-/* Lost, where the guest sees it at this linear address? */
-int bzv_is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
-		       struct bzv_item *item);
 
 /* operand.c: -EFAULT, and no address. */
 enum bzv_exit bzv_silent(struct bez_vcpu *vcpu, struct bzv_item *item);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #define PAGE	5
@@ -103,6 +104,47 @@ static void into_it(void)
 	machine_unmake(&m);
 }
 
+/* It stands at that instruction, and KVM says so: whatever it says here. */
+static int efault(enum toy_op op, uint64_t rdi)
+{
+	struct kvm_regs regs;
+
+	toy_begin(&m.toy, 0, op, rdi, 0, 0);
+	toy_regs(&m.toy, 0, &regs);
+	regs.rip = toy_rip(op);
+	CHECK_EQ(ioctl(m.toy.vcpu[0], KVM_SET_REGS, &regs), 0);
+	return bez_vcpu_deliver(m.vcpu[0], -EFAULT);
+}
+
+static void said(void)
+{
+	make();
+	CHECK_EQ(efault(TOY_WIDE, LOST - 4), -EINTR);
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_DELIVERED), 1);
+	CHECK_EQ(machine_last(&m)->gpa, LOST);
+	CHECK_EQ(machine_last(&m)->mci_status, LOAD);
+	CHECK_EQ(machine_run(&m, 0), TOY_MC);
+	machine_unmake(&m);
+}
+
+/* Made good by another thread since: KVM_RUN once more, and no more than that. */
+static void good_since(void)
+{
+	int i;
+
+	make();
+	CHECK_EQ(bez_lost_clear(m.mem + PAGE * 4096, 4096), 0);
+	CHECK_EQ(efault(TOY_LOAD, LOST), -EINTR);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	/* of what is at once the same the monitor is told */
+	for (i = 0; i < 1000 && efault(TOY_LOAD, LOST) == -EINTR; i++)
+		continue;
+	CHECK(i < 1000);
+	CHECK_EQ(toy_mc(&m.toy, 0)->count, 0);
+	CHECK_EQ(m.events, 0);
+	machine_unmake(&m);
+}
+
 /* No page of the guest's that is lost is in it: it is the monitor's matter. */
 static void not_lost(void)
 {
@@ -131,5 +173,7 @@ static const struct tap_case cases[] = {
 	{ .name = "call", .run = touched, .data = &ways[8] },
 	{ .name = "copied up to it", .run = into_it },
 	{ .name = "not lost", .run = not_lost },
+	{ .name = "said", .run = said },
+	{ .name = "made good since", .run = good_since },
 };
 TAP_MAIN(cases)
