@@ -114,6 +114,10 @@ int bz_say_may(enum bz_say_how how);
 int bz_say(struct bz_mm *mm, struct bz_walk *w, const struct bz_say *say,
 	   const char *text, uint32_t len);
 
+/* Of a process that is about to die, and the daemon that it knew has gone: by a
+ * connection of its own, to who is there now. 1: it took it. */
+int bz_last_word(struct bz_mm *mm, struct bz_walk *w, const struct bez_record *r);
+
 /*
  * The two records of a shutdown; record/last_sig.c. What the daemon does not say
  * within a moment that it has is written to the program's file. Where there is none,

@@ -21,38 +21,50 @@
 
 static const struct bz_sink none = { .kind = BZ_SINK_NONE, .fd = -1 };
 
-static void hang_up(struct bz_last *l)
+static void hang_up(struct bz_sink *sink)
 {
-	if (l->sink.kind != BZ_SINK_NONE && bz_sink_is_ours(&l->sink))
-		bz_close(l->sink.fd);
-	l->sink = none;
+	if (sink->kind != BZ_SINK_NONE && bz_sink_is_ours(sink))
+		bz_close(sink->fd);
+	*sink = none;
 }
 
-static void call_now(struct bz_last *l)
+static void call_now(struct bz_sink *sink)
 {
 	const struct bz_daemon *d = &bz_recorder.daemon;
 
-	if (l->sink.kind != BZ_SINK_NONE || !d->to_bytes ||
-	    bz_daemon_forbidden(d) || bz_daemon_socket(&l->sink))
+	if (sink->kind != BZ_SINK_NONE || !d->to_bytes ||
+	    bz_daemon_forbidden(d) || bz_daemon_socket(sink))
 		return;
-	if (bz_daemon_dial(d, &l->sink))
-		hang_up(l);
+	if (bz_daemon_dial(d, sink))
+		hang_up(sink);
 }
 
 /* A child that is made meanwhile would not know of it; bz_record_forked() closes what
  * is known. At the end there is no better time. */
-static void call(struct bz_mm *mm, struct bz_walk *w, struct bz_last *l)
+static void call(struct bz_mm *mm, struct bz_walk *w, struct bz_sink *sink)
 {
 	int held = bz_gate_hold(mm, w, FORK_NS);
 
-	call_now(l);
+	call_now(sink);
 	bz_gate_leave(w, held);
 }
 
-static int tell(const struct bz_last *l, const struct bez_record *r)
+static int tell(const struct bz_sink *sink, const struct bez_record *r)
 {
-	return l->sink.kind != BZ_SINK_NONE &&
-	       !bz_sink_put(&l->sink, r, sizeof(*r));
+	return sink->kind != BZ_SINK_NONE && !bz_sink_put(sink, r, sizeof(*r));
+}
+
+int bz_last_word(struct bz_mm *mm, struct bz_walk *w, const struct bez_record *r)
+{
+	struct bz_sink sink = none;
+	int told;
+
+	if (!atomic_load_explicit(&mm->kin_gone, memory_order_relaxed))
+		return 0;
+	call(mm, w, &sink);
+	told = tell(&sink, r);
+	hang_up(&sink);
+	return told;
 }
 
 static int write_down(const struct bez_record *r)
@@ -155,8 +167,8 @@ enum bz_way bz_last_begun(struct bz_mm *mm, struct bz_walk *w,
 	l->until = bz_after(now, bz_core.shutdown_ns);
 	l->begun = *r;
 	l->begun_safe = 0;
-	call(mm, w, l);
-	if (tell(l, r))
+	call(mm, w, &l->sink);
+	if (tell(&l->sink, r))
 		return begun_sent(l, r);
 	way = tell_and_write(mm, r, now);
 	l->begun_safe = way == BZ_WAY_WRITTEN;
@@ -172,10 +184,11 @@ static int tell_end(struct bz_mm *mm, struct bz_walk *w, struct bz_last *l,
 
 	do {
 		is_new = l->sink.kind == BZ_SINK_NONE;
-		call(mm, w, l);
-		if ((!is_new || tell(l, &l->begun)) && tell(l, r))
+		call(mm, w, &l->sink);
+		if ((!is_new || tell(&l->sink, &l->begun)) &&
+		    tell(&l->sink, r))
 			return 1;
-		hang_up(l);
+		hang_up(&l->sink);
 	} while (!is_new);
 	return 0;
 }
@@ -191,7 +204,7 @@ enum bz_way bz_last_ended(struct bz_mm *mm, struct bz_walk *w,
 		until = soon;
 	told = tell_end(mm, w, l, r);
 	kept = told && is_kept(l, r, until);
-	hang_up(l);
+	hang_up(&l->sink);
 	if (kept)
 		return BZ_WAY_SENT;
 	if (!l->begun_safe)

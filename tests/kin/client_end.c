@@ -33,6 +33,8 @@ static void make(void)
 	CHECK_EQ(pipe(go), 0);
 }
 
+static enum bez_action action = BEZ_ACTION_SHUTDOWN;
+
 #define NO_FILE 0x80000000u		/* beside the flags of bez_start() */
 
 /* A page whose loss is the end of who touches it; it is lost. Without a file the
@@ -52,7 +54,7 @@ static unsigned char *prepare(uint64_t shutdown_ns, uint32_t flags)
 	options.kin_socket = k.socket;
 	CHECK((flags & NO_FILE) || options.record_fd > 0);
 	CHECK_EQ(bez_start(&options), 0);
-	policy.actions[0] = BEZ_ACTION_SHUTDOWN;
+	policy.actions[0] = action;
 	policy.name = "the end";
 	CHECK_EQ(bez_region_add(at, live_page(), &policy, &region), 0);
 	live_poison(at);
@@ -137,6 +139,23 @@ static void another(void)
 	over(pid);
 	kin_kill(&k);
 	CHECK_EQ(kin_ask(&k, ROWS), 2);
+	kin_end(&k);
+}
+
+/* It dies as if nobody protected it: its one record is its last word. */
+static void another_default(void)
+{
+	pid_t pid;
+
+	action = BEZ_ACTION_DEFAULT;
+	make();
+	kin_start(&k, NULL);
+	pid = begun(PATIENCE_NS, NO_FILE);
+	kin_kill(&k);
+	kin_start(&k, NULL);
+	over(pid);
+	kin_wait(&k, ROWS, 1);
+	CHECK_EQ(kin_ask(&k, "SELECT count(*) FROM deaths WHERE told = 0"), 0);
 	kin_end(&k);
 }
 
@@ -233,6 +252,8 @@ static const struct tap_case cases[] = {
 	  .timeout_s = 30 },
 	{ .name = "another than it knew has both", .run = another,
 	  .timeout_s = 30 },
+	{ .name = "another than it knew has its last word",
+	  .run = another_default, .timeout_s = 30 },
 	{ .name = "it stands still", .run = stopped, .timeout_s = 30 },
 	{ .name = "it is not there", .run = gone, .timeout_s = 30 },
 	{ .name = "it is killed before it answers", .run = gone_meanwhile,
