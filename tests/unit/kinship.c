@@ -274,19 +274,19 @@ static void refusals(void)
 	}
 }
 
-/* A connection that has ended is not tried again, by who has met a loss. */
+/* A connection that has ended is not tried again, by who has met a loss and lives. */
 static void gone(void)
 {
 	int fd = memory_file();
 
 	begin(fd);
-	write_one(1);
+	write_left(1);
 	goes_away();
 	double_watch();
-	write_one(2);
+	write_left(2);
 	CHECK_EQ(double_count(SYS_sendto, 0), 1);
-	write_one(3);
-	write_one(4);
+	write_left(3);
+	write_left(4);
 	CHECK_EQ(double_count(SYS_sendto, 0), 1);
 	CHECK_EQ(double_count(SYS_connect, 0), 0);
 	double_rest();
@@ -313,13 +313,13 @@ static void again(void)
 	double_watch();
 	double_stop_clock();
 	double_clock(1);
-	write_one(1);
+	write_left(1);
 	CHECK_EQ(mm->kin_wanted, 1);
 	CHECK_EQ(bz_daemon_again(mm), 1);	/* in vain */
 	CHECK_EQ(mm->kin_gone, 1);
 	CHECK_EQ(mm->kin_wanted, 0);
 	for (i = 2; i < 100; i++)
-		write_one((uint64_t)i);
+		write_left((uint64_t)i);
 	CHECK_EQ(mm->kin_wanted, 0);
 	CHECK_EQ(double_count(SYS_connect, 0), 1);
 	double_rest();
@@ -327,14 +327,14 @@ static void again(void)
 	listen_there();
 	double_watch();
 	double_clock(SECOND);
-	write_one(100);
+	write_left(100);
 	CHECK_EQ(mm->kin_wanted, 1);
 	CHECK_EQ(bz_daemon_again(mm), 1);
 	double_clock(1);
 	CHECK_EQ(mm->kin_gone, 0);
 	take_in();
 	for (i = 0; i < 10; i++)
-		write_one(101);
+		write_left(101);
 	double_rest();
 	CHECK_EQ(received(), 10);
 	CHECK_EQ(length(fd), 100 * BEZ_RECORD_BYTES);

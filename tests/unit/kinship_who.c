@@ -17,7 +17,7 @@ static void missed(int fd)
 		tap_skip("no F_SETSIG here: qemu-user?");
 	goes_away();
 	listen_there();
-	write_one(1);
+	write_left(1);
 	CHECK_EQ(mm->kin_wanted, 1);
 }
 

@@ -25,6 +25,14 @@ void write_one(uint64_t seq)
 	bz_record_write(mm, &mm->walk[0], &fault, 4096, &hit, &result, seq);
 }
 
+void write_left(uint64_t seq)
+{
+	struct bz_result left = result;
+
+	left.outcome = BEZ_OUTCOME_LEFT;
+	bz_record_write(mm, &mm->walk[0], &fault, 4096, &hit, &left, seq);
+}
+
 void open_to(int fd, int text, uint32_t rate)
 {
 	struct bez_options o = BEZ_OPTIONS_INIT;

@@ -16,6 +16,8 @@ extern const struct bz_hit hit;
 
 /* Write it, as of event number @seq. */
 void write_one(uint64_t seq);
+/* The same of a process that lives on. */
+void write_left(uint64_t seq);
 
 /* A house whose records go to @fd, lines to @text. */
 void open_to(int fd, int text, uint32_t rate);
