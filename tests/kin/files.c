@@ -220,7 +220,36 @@ static void store(void)
 	kin_end(&k);
 }
 
+/* Somebody has mistaken the name of the store: what lies there stays, and nothing comes
+ * beside it. */
+static void store_is_another(void)
+{
+	char shell[200], text[8] = "";
+	struct stat st;
+	FILE *f;
+
+	kin_make(&k);
+	CHECK((f = fopen(k.store, "we")) != NULL);
+	fputs("mine", f);
+	fclose(f);
+	kin_refuses(&k, 1, NULL);
+	CHECK(kin_has_said(&k, "is no database"));
+	CHECK((f = fopen(k.store, "re")) && fgets(text, sizeof(text), f));
+	fclose(f);
+	CHECK(!strcmp(text, "mine"));
+	CHECK_EQ(unlink(k.store), 0);
+	CHECK_EQ(mkdir(k.store, 0755), 0);
+	kin_refuses(&k, 1, NULL);
+	CHECK(kin_has_said(&k, "is no file"));
+	CHECK(!stat(k.store, &st) && S_ISDIR(st.st_mode));
+	snprintf(shell, sizeof(shell), "! ls -d %s?* 2>/dev/null", k.store);
+	CHECK_EQ(system(shell), 0);
+	CHECK_EQ(rmdir(k.store), 0);
+	kin_end(&k);
+}
+
 static const struct tap_case cases[] = {
+	{ .name = "the store's name is another's", .run = store_is_another },
 	{ .name = "each record of each file, once", .run = once },
 	{ .name = "a torn end is said, and passed over", .run = torn },
 	{ .name = "an end that was not there yet", .run = late },
