@@ -107,6 +107,8 @@ int bz_daemon_dial(const struct bz_daemon *d, const struct bz_sink *sink);
 /* 0: it is in the daemon's queue. Else why not; if there is no connection the
  * worker is asked for one, once in a while. @now: bz_now_ns(). */
 int bz_daemon_put(struct bz_mm *mm, const struct bez_record *r, uint64_t now);
+/* Of what that says: nobody is there. */
+int bz_daemon_is_gone(int err);
 
 /* Is standard error open as who says something that way has it? record/say_sig.c */
 int bz_say_may(enum bz_say_how how);
@@ -114,8 +116,8 @@ int bz_say_may(enum bz_say_how how);
 int bz_say(struct bz_mm *mm, struct bz_walk *w, const struct bz_say *say,
 	   const char *text, uint32_t len);
 
-/* Of a process that is about to die, and the daemon that it knew has gone: by a
- * connection of its own, to who is there now. 1: it took it. */
+/* Of a process that is about to die, and the daemon that it knew did not take it, as it
+ * has gone: by a connection of its own, to who is there now. 1: it took it. */
 int bz_last_word(struct bz_mm *mm, struct bz_walk *w, const struct bez_record *r);
 
 /*

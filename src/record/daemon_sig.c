@@ -83,7 +83,7 @@ int bz_daemon_dial(const struct bz_daemon *d, const struct bz_sink *sink)
 /* Nobody is at the other end, and nobody will be. Not so: a queue that is full
  * (EAGAIN), memory that is short, or a number that is not ours any more, in a child
  * of vfork(2), say, that has closed what it does not need. */
-static int is_gone(int err)
+int bz_daemon_is_gone(int err)
 {
 	return err == -ENOTCONN || err == -EPIPE || err == -ECONNRESET ||
 	       err == -ECONNREFUSED;
@@ -111,7 +111,7 @@ int bz_daemon_put(struct bz_mm *mm, const struct bez_record *r, uint64_t now)
 		return err;
 	if (!atomic_load_explicit(&mm->kin_gone, memory_order_relaxed)) {
 		err = bz_sink_put(&d->sink, r, sizeof(*r));
-		if (!is_gone(err))
+		if (!bz_daemon_is_gone(err))
 			return err;
 		/* the worker may have connected anew since: then that is done
 		 * once more, and nothing else comes of it */

@@ -59,8 +59,6 @@ int bz_last_word(struct bz_mm *mm, struct bz_walk *w, const struct bez_record *r
 	struct bz_sink sink = none;
 	int told;
 
-	if (!atomic_load_explicit(&mm->kin_gone, memory_order_relaxed))
-		return 0;
 	call(mm, w, &sink);
 	told = tell(&sink, r);
 	hang_up(&sink);

@@ -177,11 +177,15 @@ put_record(struct bz_mm *mm, const struct noted *noted)
 		       bz_last_ended(mm, noted->walk, &r, noted->now) :
 		       bz_last_begun(mm, noted->walk, &r, noted->now);
 	}
-	if (me->daemon.to_bytes &&
-	    (!bz_daemon_put(mm, &r, noted->now) ||
-	     (r.outcome == BEZ_OUTCOME_DEFAULT &&
-	      bz_last_word(mm, noted->walk, &r))))
-		return BZ_WAY_SENT;
+	if (me->daemon.to_bytes) {
+		/* the worker may have connected anew right behind it */
+		int err = bz_daemon_put(mm, &r, noted->now);
+
+		if (!err || (bz_daemon_is_gone(err) &&
+			     r.outcome == BEZ_OUTCOME_DEFAULT &&
+			     bz_last_word(mm, noted->walk, &r)))
+			return BZ_WAY_SENT;
+	}
 	return me->sink.kind && !bz_sink_put(&me->sink, &r, sizeof(r)) ?
 	       BZ_WAY_WRITTEN : BZ_WAY_NONE;
 }
