@@ -233,7 +233,7 @@ static void store_is_another(void)
 	fputs("mine", f);
 	fclose(f);
 	kin_refuses(&k, 1, NULL);
-	CHECK(kin_has_said(&k, "is no database"));
+	CHECK(kin_has_said(&k, "a database of something else, or none"));
 	CHECK((f = fopen(k.store, "re")) && fgets(text, sizeof(text), f));
 	fclose(f);
 	CHECK(!strcmp(text, "mine"));
@@ -242,14 +242,55 @@ static void store_is_another(void)
 	kin_refuses(&k, 1, NULL);
 	CHECK(kin_has_said(&k, "is no file"));
 	CHECK(!stat(k.store, &st) && S_ISDIR(st.st_mode));
+	CHECK_EQ(rmdir(k.store), 0);
+	CHECK_EQ(symlink("nowhere", k.store), 0);
+	kin_refuses(&k, 1, NULL);
+	CHECK(kin_has_said(&k, "leads nowhere"));
+	CHECK_EQ(unlink(k.store), 0);
 	snprintf(shell, sizeof(shell), "! ls -d %s?* 2>/dev/null", k.store);
 	CHECK_EQ(system(shell), 0);
-	CHECK_EQ(rmdir(k.store), 0);
+	kin_end(&k);
+}
+
+/* A database that is well, with a table that we have, too: not a byte of it changes, and
+ * it keeps its journal. */
+static void store_is_a_database(void)
+{
+	char shell[400];
+
+	kin_make(&k);
+	kin_change(&k, "CREATE TABLE meta (name, what)");
+	snprintf(shell, sizeof(shell), "cksum <%s >%s.sum", k.store, k.folder);
+	CHECK_EQ(system(shell), 0);
+	kin_refuses(&k, 1, NULL);
+	CHECK(kin_has_said(&k, "a database of something else"));
+	snprintf(shell, sizeof(shell), "cksum <%s | cmp - %s.sum && rm %s.sum && "
+		 "! ls -d %s?* 2>/dev/null", k.store, k.folder, k.folder,
+		 k.store);
+	CHECK_EQ(system(shell), 0);
+	kin_end(&k);
+}
+
+/* Nor is a file a socket that somebody has left. */
+static void socket_is_another(void)
+{
+	struct stat st;
+	FILE *f;
+
+	kin_make(&k);
+	CHECK((f = fopen(k.socket, "we")) != NULL);
+	fputs("mine", f);
+	fclose(f);
+	kin_refuses(&k, 1, NULL);
+	CHECK(kin_has_said(&k, "or it is no socket"));
+	CHECK(!stat(k.socket, &st) && st.st_size == 4);
 	kin_end(&k);
 }
 
 static const struct tap_case cases[] = {
 	{ .name = "the store's name is another's", .run = store_is_another },
+	{ .name = "the store's name is a database's", .run = store_is_a_database },
+	{ .name = "the socket's name is a file's", .run = socket_is_another },
 	{ .name = "each record of each file, once", .run = once },
 	{ .name = "a torn end is said, and passed over", .run = torn },
 	{ .name = "an end that was not there yet", .run = late },

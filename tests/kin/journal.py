@@ -123,7 +123,9 @@ def sent():
     journal.settimeout(HOW_LONG)
     journal.bind(JOURNAL + '/socket')
     with tempfile.TemporaryDirectory() as work:
-        # a store that is damaged, to begin with
+        # a store that is damaged, to begin with: by its lock it is a bezoard's
+        with open(work + '/records.db.lock', 'wb'):
+            pass
         with open(work + '/records.db', 'wb') as f:
             f.write(b'SQLite format 3\0' + b'x' * 8000)
         daemon = Daemon(work, True)

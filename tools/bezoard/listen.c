@@ -51,15 +51,18 @@ static int handed_over(void)
 }
 #endif
 
-/* A socket that nobody listens at is what a daemon has left that was killed. */
+/* A socket that nobody listens at is what a daemon has left that was killed. Of a file
+ * connect(2) says the same. */
 static int is_left(const struct sockaddr_un *to)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	int r = connect(fd, (const struct sockaddr *)to, sizeof(*to));
 	int err = errno;
+	struct stat st;
 
 	close(fd);
-	return r && err == ECONNREFUSED;
+	return r && err == ECONNREFUSED && !lstat(to->sun_path, &st) &&
+	       S_ISSOCK(st.st_mode);
 }
 
 static int at(int fd, const char *path)
@@ -75,8 +78,10 @@ static int at(int fd, const char *path)
 		return bind(fd, (struct sockaddr *)&to, len) ||
 		       listen(fd, WAITING) ? -1 : 0;
 	if (bind(fd, (struct sockaddr *)&to, sizeof(to))) {
-		if (errno != EADDRINUSE || !is_left(&to)) {
-			errno = errno == EADDRINUSE ? EADDRINUSE : errno;
+		int err = errno;
+
+		if (err != EADDRINUSE || !is_left(&to)) {
+			errno = err;
 			return -1;
 		}
 		if (unlink(path) ||

@@ -42,6 +42,11 @@ int store_put_death(struct store *s, struct item *item, int64_t now,
 int store_told_late(struct store *s, const struct item *item,
 		    const struct bez_record *r);
 
+/* store_ours.c: under that name is something that bezoard has not made; that was said. */
+int store_is_another(const char *path);
+/* A folder, a device. */
+int store_is_no_file(const char *path);
+
 /* If the name is another file's by now, or nobody's: begin anew, loudly. */
 void store_look(struct store *s);
 

@@ -53,14 +53,6 @@ refuse(struct store *s, const char *fmt, ...)
 	s->refused_ns = now;
 }
 
-/* A folder, a device. */
-static int is_no_file(const char *path)
-{
-	struct stat st;
-
-	return !stat(path, &st) && !S_ISREG(st.st_mode);
-}
-
 /* Out of the way, with a name that says when. -1: it was said why not. */
 static int aside(struct store *s, const char *why)
 {
@@ -72,7 +64,7 @@ static int aside(struct store *s, const char *why)
 	unsigned int i, n = 0;
 	struct tm tm;
 
-	if (is_no_file(path)) {
+	if (store_is_no_file(path)) {
 		refuse(s, "%s is no file: %s", path, why);
 		return -1;
 	}
@@ -118,43 +110,6 @@ static int make(const char *path)
 		    strerror(errno));
 	close(fd);
 	return 0;
-}
-
-/* Not empty, and it does not begin as a database does (sqlite.org/fileformat2.html, 1.3). */
-static int is_no_database(const char *path)
-{
-	static const char magic[16] = "SQLite format 3";
-	char head[sizeof(magic)];
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t n;
-
-	if (fd < 0)
-		return 0;
-	n = read(fd, head, sizeof(head));
-	close(fd);
-	return n > 0 && (n < (ssize_t)sizeof(magic) ||
-			 memcmp(head, magic, sizeof(magic)) != 0);
-}
-
-/*
- * At the start, of a name that somebody may have mistaken: what has never been a store
- * is left as it is. One that is damaged from its first byte on is known by the lock
- * that has stayed beside it.
- */
-static int is_another(const struct store *s)
-{
-	char name[NAME_ROOM];
-	const char *what = NULL;
-
-	beside(name, s->path, ".lock");
-	if (is_no_file(s->path))
-		what = "no file";
-	else if (access(name, F_OK) && is_no_database(s->path))
-		what = "no database";
-	if (what)
-		say("%s is %s, and nothing was changed: name the store by "
-		    "--store", s->path, what);
-	return what != NULL;
 }
 
 static int lock(struct store *s)
@@ -326,7 +281,7 @@ int store_open(struct store *s, const char *path)
 	int r;
 
 	s->path = path;
-	if ((s->lock < 0 && is_another(s)) || lock(s))
+	if ((s->lock < 0 && store_is_another(path)) || lock(s))
 		return -1;
 	r = open_once(s, why);
 	if (r == 1)
