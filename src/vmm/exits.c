@@ -149,9 +149,7 @@ static enum bzv_exit memory_fault(struct bez_vcpu *vcpu, struct bzv_item *item)
 	return BZV_EXIT_OURS;
 }
 
-/* Lost, where the guest sees it at this linear address? */
-static int is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
-			  struct bzv_item *item)
+int bzv_sees(struct bez_vcpu *vcpu, uint64_t linear, struct bzv_item *item)
 {
 	struct kvm_translation t;
 	struct bzv_piece slot;
@@ -161,7 +159,13 @@ static int is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
 	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &t) || !t.valid)
 		return 0;
 	at(item, host(vcpu, t.physical_address, &slot), t.physical_address);
-	return item->hva && is_lost((void *)item->hva);
+	return item->hva != 0;
+}
+
+static int is_lost_linear(struct bez_vcpu *vcpu, uint64_t linear,
+			  struct bzv_item *item)
+{
+	return bzv_sees(vcpu, linear, item) && is_lost((void *)item->hva);
 }
 
 /* KVM cannot fetch the instruction that it was to emulate. */
@@ -190,15 +194,10 @@ static enum bzv_exit fetch(struct bez_vcpu *vcpu, struct bzv_item *item)
  */
 int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t ip, uint64_t hva)
 {
-	struct kvm_translation t;
-	struct bzv_piece slot;
+	struct bzv_item item;
 
-	memset(&t, 0, sizeof(t));
-	t.linear_address = ip;
-	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &t) || !t.valid)
-		return 0;
-	return host(vcpu, t.physical_address, &slot) / BZV_PAGE ==
-	       hva / BZV_PAGE;
+	return bzv_sees(vcpu, ip, &item) &&
+	       item.hva / BZV_PAGE == hva / BZV_PAGE;
 }
 
 enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,

@@ -23,28 +23,10 @@
 #define RUN_SMM		1u		/* KVM_RUN_X86_SMM: memory of its own */
 #define AGAIN_NS	10000000u
 
-/* Where the guest sees it at this linear address. 0: nothing of the guest's is there. */
-static uint64_t look(struct bez_vcpu *vcpu, uint64_t linear,
-		     struct bzv_item *item)
-{
-	struct kvm_translation t;
-	struct bzv_piece slot;
-
-	memset(&t, 0, sizeof(t));
-	t.linear_address = linear;
-	if (bzv_sys_ioctl(vcpu->fd, KVM_TRANSLATE, &t) || !t.valid ||
-	    bzv_order_find(&vcpu->vm->slots.by_gpa, t.physical_address, &slot))
-		return 0;
-	item->gpa = t.physical_address;
-	item->hva = slot.other + (item->gpa - slot.start);
-	return item->hva;
-}
-
 static int is_lost(struct bez_vcpu *vcpu, uint64_t linear, struct bzv_item *item)
 {
-	uint64_t hva = look(vcpu, linear, item);
-
-	return hva && bez_lost_in((void *)hva, 1);
+	return bzv_sees(vcpu, linear, item) &&
+	       bez_lost_in((void *)item->hva, 1);
 }
 
 static int touches_lost(struct bez_vcpu *vcpu, const struct bzv_touch *touch,
@@ -72,7 +54,7 @@ static size_t bytes(struct bez_vcpu *vcpu, uint64_t ip, uint8_t *to)
 		n = BZV_PAGE - (ip + have) % BZV_PAGE;
 		if (n > BZV_LONGEST - have)
 			n = BZV_LONGEST - have;
-		if (!look(vcpu, ip + have, &item) ||
+		if (!bzv_sees(vcpu, ip + have, &item) ||
 		    bez_vm_read(vcpu->vm, to + have, item.gpa, n))
 			break;
 		have += n;

@@ -158,6 +158,9 @@ enum bzv_exit bzv_exit_is_poison(struct bez_vcpu *vcpu, int ran,
 /* Was the instruction at @ip (linear) in that page? */
 int bzv_is_fetch(struct bez_vcpu *vcpu, uint64_t ip, uint64_t hva);
 
+/* The memory of the guest's at this linear address of it: gpa and hva of @item. 0: none. */
+int bzv_sees(struct bez_vcpu *vcpu, uint64_t linear, struct bzv_item *item);
+
 /* operand.c: -EFAULT, and no address. */
 enum bzv_exit bzv_silent(struct bez_vcpu *vcpu, struct bzv_item *item);
 

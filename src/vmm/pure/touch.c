@@ -187,7 +187,8 @@ static void operand(struct in *in)
 	w.offset += (uint64_t)w.disp + bits_away(in);
 	if (w.at_rip)
 		w.offset += in->at->rip + in->next;
-	bzv_add(in, bzv_segment(in, w.seg), bzv_cut(w.offset, in->abits), bzv_width(in));
+	bzv_add(in, bzv_segment(in, w.seg), bzv_cut(w.offset, in->abits),
+		bzv_width(in));
 }
 
 /* ---------------------------------------------------------------- its head */

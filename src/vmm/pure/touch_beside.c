@@ -30,7 +30,6 @@ static void enter(struct in *in)
 {
 	const uint32_t frame = (uint16_t)bzv_number(in, 2),
 		       level = (uint32_t)bzv_number(in, 1) & 31;
-
 	const uint32_t slot = bzv_slot(in);
 	const uint64_t sp = in->at->gpr[SP] - slot * (level + 1);
 
@@ -92,14 +91,14 @@ static void of_one_byte(struct in *in)
 		break;
 	case 0xc9:
 		bzv_add(in, BZV_SS, bzv_cut(in->at->gpr[BP], in->at->sp_bits),
-		    slot);
+			slot);
 		break;
 	case 0xa0 ... 0xa3:
 		bzv_add(in, bzv_segment(in, BZV_DS),
-		    bzv_cut((uint64_t)bzv_number(in, in->abits / 8), in->abits),
-		    in->op & 1 ? in->obytes : 1);
+			bzv_cut((uint64_t)bzv_number(in, in->abits / 8),
+				in->abits), in->op & 1 ? in->obytes : 1);
 		break;
-	case 0xa4: case 0xa5: case 0xa6: case 0xa7:
+	case 0xa4 ... 0xa7:
 		string(in, 1, 1);
 		break;
 	case 0x6c: case 0x6d: case 0xaa: case 0xab: case 0xae: case 0xaf:
@@ -110,8 +109,8 @@ static void of_one_byte(struct in *in)
 		break;
 	case 0xd7:
 		bzv_add(in, bzv_segment(in, BZV_DS),
-		    bzv_cut(in->at->gpr[BX] + (uint8_t)in->at->gpr[AX], in->abits),
-		    1);
+			bzv_cut(in->at->gpr[BX] + (uint8_t)in->at->gpr[AX],
+				in->abits), 1);
 		break;
 	default:
 		break;
@@ -139,16 +138,18 @@ void bzv_beside(struct in *in)
 		if (in->op == 0x8f)
 			pop(in, bzv_slot(in));
 		else if (in->op == 0xff && (reg == 2 || reg == 6))
-			push(in, reg == 2 && in->at->bits == 64 ? 8 : bzv_slot(in));
+			push(in, reg == 2 && in->at->bits == 64 ? 8 :
+				 bzv_slot(in));
 		else if (in->op == 0xff && reg == 3)
 			push(in, 2 * (REX_W(in) ? 8 : bzv_slot(in)));
 	} else if (in->map == MAP_0F && in->op == 0xf7 && !memory &&
 		   (in->form == PLAIN || in->form == VEX)) {
-		bzv_add(in, bzv_segment(in, BZV_DS), bzv_cut(in->at->gpr[DI], in->abits),
-		    16);
+		bzv_add(in, bzv_segment(in, BZV_DS),
+			bzv_cut(in->at->gpr[DI], in->abits), 16);
 	} else if (in->form == PLAIN && in->map == MAP_38 && in->op == 0xf8 &&
 		   memory) {		/* MOVDIR64B, ENQCMD */
-		bzv_add(in, BZV_ES, bzv_cut(in->at->gpr[reg | (REX_R(in) ? 8 : 0)],
-				    in->abits), 64);
+		bzv_add(in, BZV_ES,
+			bzv_cut(in->at->gpr[reg | (REX_R(in) ? 8 : 0)],
+				in->abits), 64);
 	}
 }

@@ -20,7 +20,6 @@ struct in {
 	/* prefixes */
 	uint8_t seg;			/* 0xff: none */
 	uint8_t opsize, repeat, rex;
-	uint8_t pp;			/* of VEX: 1: 66, 2: F3, 3: F2 */
 	uint8_t wide;			/* log2 of the vector's bytes; EVEX */
 	uint8_t one;			/* EVEX: an element for all */
 	uint8_t form, map, op;
