@@ -265,8 +265,8 @@ static void many_losses(void)
 /* More threads than there are slots wait, and the hooks run all the same. */
 static void more_than_slots(void)
 {
-	struct bez_record r, last = { 0 };
-	int status;
+	struct bez_record r;
+	int status, ends = 0;
 
 	prepare();
 	status = end_of(many_losses);
@@ -274,9 +274,9 @@ static void more_than_slots(void)
 	       status);
 	lseek(records, 0, SEEK_SET);
 	while (read(records, &r, sizeof(r)) == sizeof(r))
-		last = r;
-	CHECKF(last.outcome == BEZ_OUTCOME_SHUTDOWN, "%s",
-	       bez_outcome_name(last.outcome));
+		ends += r.outcome == BEZ_OUTCOME_SHUTDOWN;
+	/* who waits counts first, and writes then: that may come behind */
+	CHECK_EQ(ends, 1);
 	CHECK_EQ(told->hooks, 12);
 }
 
