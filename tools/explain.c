@@ -137,6 +137,8 @@ int tool_explain(const char *word, const char *path, int json)
 		status = TOOL_OK;
 	}
 	if (status)
-		tool_say("there is no such code; \"bezoar explain\" lists all");
+		tool_say("there is no such code: \"bezoar explain\" lists all; a "
+			 "record is named by its digest, of sixteen digits, or "
+			 "its row, from R1 on");
 	return status;
 }

@@ -136,6 +136,21 @@ static void all(struct log *l)
 	say_skipped(l);
 }
 
+/* @is_store: or was to be one. */
+static void cannot_read(const char *name, int is_store)
+{
+	const char *hint = "";
+	int error = errno;
+
+#ifdef HAVE_SQLITE
+	if (is_store)
+		hint = stored_hint(error);
+#else
+	(void)is_store;
+#endif
+	tool_say("%s: %s%s", name, strerror(error), hint);
+}
+
 static int log_file(const char *path, const char *name,
 		    const struct log_wishes *wishes)
 {
@@ -150,7 +165,7 @@ static int log_file(const char *path, const char *name,
 	l->wishes = wishes;
 	l->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : 0;
 	if (l->fd < 0) {
-		tool_say("%s: %s", l->name, strerror(errno));
+		cannot_read(l->name, !strcmp(path, TOOL_STORE));
 	} else {
 		all(l);
 		status = l->status;
@@ -159,6 +174,17 @@ static int log_file(const char *path, const char *name,
 	}
 	free(l);
 	return status;
+}
+
+/* What may be asked of one only. */
+static int no_store(const char *path, const char *name)
+{
+	if (access(path, R_OK))
+		cannot_read(name, 1);
+	else
+		tool_say("%s: it is no store of bezoard: --follow, --counts, "
+			 "--apart and numbers of rows are about one", name);
+	return TOOL_FAILED;
 }
 
 int tool_log(const char *path, const struct log_wishes *wishes)
@@ -175,7 +201,7 @@ int tool_log(const char *path, const struct log_wishes *wishes)
 	}
 	escape(name, path, strlen(path));
 #ifdef HAVE_SQLITE
-	if (stored_is(path)) {
+	if (stored_is(path) || (wishes->follow && stored_is_not_yet(path))) {
 		status = stored_log(path, name, wishes);
 		free(name);
 		return status;
@@ -183,10 +209,7 @@ int tool_log(const char *path, const struct log_wishes *wishes)
 #endif
 	if (wishes->follow || wishes->counts || wishes->apart ||
 	    wishes->filter.number) {
-		tool_say("%s: %s", name, access(path, R_OK) ? strerror(errno) :
-			 "it is no store of bezoard: --follow, --counts, --apart "
-			 "and numbers of rows are about one");
-		status = TOOL_FAILED;
+		status = no_store(path, name);
 	} else {
 		status = log_file(path, name, wishes);
 	}

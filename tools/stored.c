@@ -1,35 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* bezoar log of a store of bezoard(8): by what SQLite lets everybody see who may read
  * the file, while the daemon writes to it. */
-#include "stored.h"
+#include "stored_in.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
-#include <poll.h>
 #include <sqlite3.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bezoard/schema.h"
 #include "read.h"
 #include "show.h"
-
-#define PATIENCE_MS 10000
-
-struct stored {
-	const char *name, *path;
-	const struct log_wishes *wishes;
-	int fd;				/* the same file, by whatever name; -1 */
-	sqlite3 *db;
-	sqlite3_stmt *rows;
-	int64_t last;			/* number of the last that was read */
-	int status;
-};
 
 int stored_is(const char *path)
 {
@@ -45,7 +30,7 @@ int stored_is(const char *path)
 	return is;
 }
 
-static void failed(struct stored *s)
+void stored_failed(struct stored *s)
 {
 	tool_say("%s: %s", s->name, sqlite3_errmsg(s->db));
 	s->status = TOOL_FAILED;
@@ -56,7 +41,7 @@ int stored_open(const char *path, const char *name, sqlite3 **ret_db)
 	int version = -1;
 
 	if (!sqlite3_open_v2(path, ret_db, SQLITE_OPEN_READONLY, NULL)) {
-		sqlite3_busy_timeout(*ret_db, PATIENCE_MS);
+		sqlite3_busy_timeout(*ret_db, STORED_PATIENCE_MS);
 		version = schema_of(*ret_db);
 	}
 	if (version < 0)
@@ -71,7 +56,7 @@ int stored_open(const char *path, const char *name, sqlite3 **ret_db)
 	return -1;
 }
 
-static int prepare(struct stored *s)
+int stored_prepare(struct stored *s)
 {
 	/* the number puts in order what was taken at different times */
 	static const char all[] =
@@ -96,7 +81,7 @@ static int prepare(struct stored *s)
 	return 0;
 }
 
-static int open_it(struct stored *s)
+int stored_begin(struct stored *s)
 {
 	/* closed after the database: that would lose SQLite its locks */
 	s->fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -104,14 +89,14 @@ static int open_it(struct stored *s)
 		s->status = TOOL_FAILED;
 		return -1;
 	}
-	if (prepare(s)) {
-		failed(s);
+	if (stored_prepare(s)) {
+		stored_failed(s);
 		return -1;
 	}
 	return 0;
 }
 
-static void close_db(struct stored *s)
+void stored_close_db(struct stored *s)
 {
 	sqlite3_finalize(s->rows);
 	sqlite3_close(s->db);
@@ -119,9 +104,9 @@ static void close_db(struct stored *s)
 	s->db = NULL;
 }
 
-static void close_it(struct stored *s)
+void stored_end(struct stored *s)
 {
-	close_db(s);
+	stored_close_db(s);
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
@@ -154,8 +139,7 @@ static void row(struct stored *s)
 		s->status = TOOL_FAILED;
 }
 
-/* All from s->last on. What SQLite says. */
-static int step_all(struct stored *s)
+int stored_step(struct stored *s)
 {
 	uint64_t since = s->wishes->filter.since_ns;
 	int r;
@@ -172,8 +156,8 @@ static int step_all(struct stored *s)
 
 static void rows(struct stored *s)
 {
-	if (step_all(s) != SQLITE_DONE)
-		failed(s);
+	if (stored_step(s) != SQLITE_DONE)
+		stored_failed(s);
 }
 
 static void counts(struct stored *s)
@@ -191,114 +175,47 @@ static void counts(struct stored *s)
 	}
 	sqlite3_finalize(all);
 	if (r != SQLITE_DONE)
-		failed(s);
+		stored_failed(s);
 }
 
-/* Is there a store that has been made ready? One that has not is none yet. */
-static int is_made(const char *path)
+/* It may come yet. */
+int stored_is_not_yet(const char *path)
 {
-	sqlite3 *db = NULL;
-	int made = stored_is(path) &&
-		   !sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) &&
-		   !sqlite3_busy_timeout(db, PATIENCE_MS) && schema_of(db) > 0;
+	struct stat st;
 
-	sqlite3_close(db);
-	return made;
+	return stat(path, &st) ? errno == ENOENT :
+	       S_ISREG(st.st_mode) && !st.st_size;
 }
 
-/* Has the daemon begun a new store, as its own was moved away or kept aside? Then
- * nothing more comes to this one, and its log is the new one's. */
-static int is_replaced(const struct stored *s)
+const char *stored_hint(int error)
 {
-	int moved = 0;
-
-	sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-	return moved && is_made(s->path);
-}
-
-/* What came to the old one before that. All of it is in the file itself, by whatever
- * name that has now. */
-static void rest(struct stored *s)
-{
-	char uri[64];
-
-	close_db(s);
-	snprintf(uri, sizeof(uri), "file:/proc/self/fd/%d?immutable=1", s->fd);
-	if (sqlite3_open_v2(uri, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI,
-			    NULL) || prepare(s) || step_all(s) != SQLITE_DONE)
-		tool_say("%s: it was moved away, and what it took last is not "
-			 "shown: %s", s->name, sqlite3_errmsg(s->db));
-	else
-		tool_say("%s: it was moved away; what follows is of the new one",
-			 s->name);
-}
-
-static void go_along(struct stored *s)
-{
-	rest(s);
-	close_it(s);
-	s->last = 0;
-	open_it(s);
-}
-
-/* While it was read it may have become one that cannot be any more. */
-static void rows_now(struct stored *s)
-{
-	if (is_replaced(s))
-		go_along(s);
-	while (s->status != TOOL_FAILED && step_all(s) != SQLITE_DONE) {
-		if (!is_replaced(s))
-			failed(s);
-		else
-			go_along(s);
-	}
-}
-
-/* After each commit the daemon touches a file beside the store. */
-static void follow(struct stored *s)
-{
-	char events[4096], *copy = strdup(s->path);
-	int fd = inotify_init1(IN_CLOEXEC);
-	/* of a pipe that nobody reads any more there is word without asking */
-	struct pollfd wait[] = { { fd, POLLIN, 0 }, { STDOUT_FILENO, 0, 0 } };
-
-	if (fd < 0 || !copy ||
-	    inotify_add_watch(fd, dirname(copy), IN_ATTRIB) < 0) {
-		tool_say("%s: it cannot be followed: %s", s->name,
-			 strerror(errno));
-		s->status = TOOL_FAILED;
-	}
-	while (s->status != TOOL_FAILED && !ferror(stdout)) {
-		rows_now(s);
-		if (s->status == TOOL_FAILED)
-			break;
-		if (poll(wait, 2, -1) < 0 && errno != EINTR)
-			break;
-		if (wait[1].revents)
-			break;
-		if (read(fd, events, sizeof(events)) < 0 && errno != EINTR)
-			break;
-	}
-	free(copy);
-	if (fd >= 0)
-		close(fd);
+	return error == ENOENT ?
+	       ". Name the store of a bezoard, or have one run" :
+	       error == EACCES ?
+	       ". A store may be read by its owner and the group bezoar" : "";
 }
 
 int stored_log(const char *path, const char *name,
 	       const struct log_wishes *wishes)
 {
-	struct stored s = { .name = name, .path = path, .wishes = wishes };
+	struct stored s = {
+		.name = name, .path = path, .wishes = wishes, .fd = -1
+	};
 
-	if (!open_it(&s)) {
+	if (wishes->follow && stored_is_not_yet(path)) {
+		tool_say("%s: there is no store yet: a bezoard is waited for",
+			 name);
+		stored_follow(&s);
+	} else if (!stored_begin(&s)) {
 		if (wishes->counts)
 			counts(&s);
 		else if (wishes->apart)
 			s.status = stored_apart(s.db, name, wishes);
 		else if (wishes->follow)
-			follow(&s);
+			stored_follow(&s);
 		else
 			rows(&s);
 	}
-	close_it(&s);
+	stored_end(&s);
 	return s.status;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -125,13 +126,24 @@ static void waits(void)
 	end();
 }
 
-/* The daemon begins another where its own was moved away. */
+static void move_all(void)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line), "cd %s && mkdir old && mv records.db* old",
+		 k.folder);
+	CHECK_EQ(system(line), 0);
+}
+
+/* The daemon begins another where its own was moved away; with its lock, or without. */
 static void goes_along(void)
 {
+	void (*move)(void) = *(void (*const *)(void))tap_data();
+
 	begin();
-	move_away();
+	move();
 	put(20);
-	says("moved away");
+	says("moved away; what follows is of the new one");
 	shows(20);
 	put(21);
 	shows(21);
@@ -151,11 +163,100 @@ static void misses_nothing(void)
 	CHECK_EQ(kill(reader, SIGCONT), 0);
 	shows(2);
 	shows(3);
-	says("moved away");
+	says("moved away; what follows is of the new one");
 	shows(20);
 	shows(21);
 	put(22);
 	shows(22);
+	end();
+}
+
+/* Nor if all of that is in a log, as the daemon could not put it into the old one while that
+ * was read; be it left where it was: the new store is not to begin with it. */
+static void misses_no_log(void)
+{
+	void (*move)(void) = *(void (*const *)(void))tap_data();
+
+	begin();
+	stop();
+	put(2);
+	put(3);
+	close(sender);
+	kin_stop(&k);
+	move();
+	begin_daemon();
+	put(20);
+	CHECK_EQ(kill(reader, SIGCONT), 0);
+	shows(2);
+	shows(3);
+	says("moved away; what follows is of the new one");
+	shows(20);
+	put(21);
+	shows(21);
+	end();
+}
+
+/* Somebody puts another store there, whole: its log is the one that the old one had. */
+static void replaced(void)
+{
+	struct kin another;
+
+	kin_make(&another);
+	kin_start(&another, "--delay", "0", NULL);
+	sender = kin_connect(&another);
+	put(50);
+	close(sender);
+	kin_stop(&another);
+	begin();
+	stop();
+	put(2);
+	put(3);
+	move_away();
+	CHECK_EQ(rename(another.store, k.store), 0);
+	put(20);
+	CHECK_EQ(kill(reader, SIGCONT), 0);
+	shows(2);
+	shows(3);
+	says("moved away; what follows is of the new one");
+	shows(50);
+	shows(20);
+	end();
+	kin_end(&another);
+}
+
+/* The folder was moved, and another is there now: what is watched is the old one. */
+static void other_folder(void)
+{
+	char old[128];
+
+	begin();
+	close(sender);
+	kin_stop(&k);
+	snprintf(old, sizeof(old), "%s-old", k.folder);
+	CHECK_EQ(rename(k.folder, old), 0);
+	CHECK_EQ(mkdir(k.folder, 0700), 0);
+	begin_daemon();
+	put(20);
+	says("moved away; what follows is of the new one");
+	shows(20);
+	put(21);
+	shows(21);
+	end();
+	strcpy(k.folder, old);
+	kin_end(&k);
+}
+
+/* It may be begun before the daemon. */
+static void before(void)
+{
+	kin_make(&k);
+	follow();
+	says("a bezoard is waited for");
+	begin_daemon();
+	put(1);
+	shows(1);
+	put(2);
+	shows(2);
 	end();
 }
 
@@ -191,10 +292,22 @@ static void unread(void)
 	kin_end(&k);
 }
 
+static void (*const moves[])(void) = { move_away, move_all };
+
 static const struct tap_case cases[] = {
 	{ .name = "what comes later is waited for", .run = waits },
-	{ .name = "another store in its place", .run = goes_along },
+	{ .name = "another store in its place", .run = goes_along,
+	  .data = &moves[0] },
+	{ .name = "the old one moved with its lock", .run = goes_along,
+	  .data = &moves[1] },
 	{ .name = "what it had not seen of the old one", .run = misses_nothing },
+	{ .name = "what was in its log alone", .run = misses_no_log,
+	  .data = &moves[1] },
+	{ .name = "what was in a log that was left", .run = misses_no_log,
+	  .data = &moves[0] },
+	{ .name = "another whole store in its place", .run = replaced },
+	{ .name = "another folder in its place", .run = other_folder },
+	{ .name = "begun before the daemon", .run = before },
 	{ .name = "a store of another version in its place", .run = other },
 	{ .name = "nobody reads it", .run = unread, .timeout_s = 5 },
 };

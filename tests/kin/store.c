@@ -103,8 +103,8 @@ static void found_again(void)
 /* It is tried each second, and said when there is something to be said. */
 static void unopenable(void)
 {
-	static const char gone[] = "/store: No such file or directory\n",
-			  other[] = "/store: Not a directory\n",
+	static const char gone[] = "/store: there is no such folder. ",
+			  other[] = "/store.lock: Not a directory\n",
 			  again[] = "/store: it can be opened again\n";
 	char away[64];
 	int fd;

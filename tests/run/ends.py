@@ -54,7 +54,7 @@ def ordinary():
             yield from expect(r, 135, said)
             yield from plain(r)
         yield from same('runs', p.count(), 8)
-        yield from expect(p.clear(), 0, '', '')
+        yield from expect(p.clear(), 0, 'no death is remembered in ', '')
         # SIGBUS that is none, after a loss that the program survived
         yield from expect(p.run('--', VICTIM, 'record', '0', '1', '128',
                                 'exit:3'), 3, '')

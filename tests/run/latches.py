@@ -52,7 +52,7 @@ def often():
         yield from expect(p.clear('other'), 1, 'nothing is remembered of other')
         yield from expect(p.run('--name', 'other', '--', 'true'), 0, '')
         yield from expect(p.clear('shop'), 0, '', '')
-        yield from expect(p.clear(), 0, '', '')
+        yield from expect(p.clear(), 0, 'no death is remembered in ', '')
         p.run(*words)
         yield from same('runs', p.count(), 6)
 
@@ -294,7 +294,7 @@ def names():
                             b'\n' + dashes + os.fsencode(name) + b'\n')
             yield from same('lines', len(r.stdout.splitlines()), 1)
             yield from expect(p.clear('--', name), 0, '')
-            yield from expect(p.clear(), 0, '', '')
+            yield from expect(p.clear(), 0, 'no death is remembered in ', '')
 
 
 def two():
@@ -361,7 +361,10 @@ def no_folder():
                 return
         yield from expect(p.call([*words, 'shop'], env=env, **user), 1,
                           f'there is no folder {re.escape(own)}', '')
-        yield from expect(p.call(words, env=env, **user), 0, '', '')
+        yield from expect(p.call(words, env=env, **user), 0,
+                          f'there is no folder {re.escape(own)}', '')
+        yield from expect(p.call(words, env={**env, 'HOME': ''}, **user), 0,
+                          'no folder of one\'s own', '')
         yield from expect(p.call([*words, '--check', 'shop'], env=env, **user), 0, '', '')
         yield from expect(p.call([*words, 'shop'], env={**env, 'HOME': ''}, **user), 1,
                           'no folder of one\'s own', '')

@@ -207,7 +207,12 @@ def unit():
         yield from expect(r, 0, '', 'RestartForceExitStatus=SIGBUS\n')
         yield from expect(r, 0, '', f'RestartPreventExitStatus={LATCHED}\n')
         yield from expect(r, 0, '', 'StartLimitIntervalSec=3600s\nStartLimitBurst=6\n')
-        for bad in ('', 'a/b', 'a b', '%n', '.x', 'x' * 248, 'x\ny'):
+        yield from expect(p.call([PROGRAM, 'unit', 'shop.example']), 0, '',
+                          '/shop.example.service.d/')
+        yield from expect(p.call([PROGRAM, 'unit', '-w', '10', 'shop']), 2,
+                          '--within: 10 is no time', '')
+        for bad in ('', 'a/b', 'a b', '%n', '.x', 'x' * 248, 'x\ny', 'shop.socket',
+                    'shop@.timer', 'data.mount'):
             yield from expect(p.call([PROGRAM, 'unit', '--', bad]), 2, 'no name of a service', '')
         # as systemd runs it: only one status skips the service
         r = p.call([PROGRAM, 'unit', 'shop'])
@@ -334,7 +339,7 @@ def noted_by_group():
         p.clear('shop.service')
         yield from note(ended, '')
         yield from same('deaths', deaths(), 0)
-        yield from expect(p.clear(), 0, '', '')
+        yield from expect(p.clear(), 0, 'no death is remembered in ', '')
         for _ in range(5):
             dies(shop, *word)
             yield from note(bus, 'died of lost memory')

@@ -158,6 +158,33 @@ def killed():
         yield from same('left', os.path.exists(folders[1]), False)
 
 
+def survives():
+    """What one that was killed has started, and has lived on, has no second one beside it."""
+    script = 'echo $$; read x; echo over'
+    for becomes_another in ((), ('becomes', str(NOBODY))) if not os.getuid() else ((),):
+        lives_on = () if becomes_another else ('--live-on',)
+        with Place() as p:
+            it = p.begin('--name', 'x', *lives_on, '--', *(
+                [VICTIM, *becomes_another, 'runs'] if becomes_another else []),
+                'sh', '-c', script, stdin=-1)
+            pid = int(line(it))
+            it.kill()
+            it.wait()
+            r = p.run('--name', 'x', '--', *p.counted('true'))
+            yield from expect(r, 125, fr'process {pid}, which a bezoar run of x had started .*'
+                              fr'still runs: end it \(kill {pid}\)', '')
+            yield from same('runs', p.count(), 0)
+            yield from expect(p.run('--name', 'y', '--', 'true'), 0, '')
+            it.stdin.write(b'\n')
+            yield from same('last', line(it), b'over\n')
+            it.stdin.close()
+            until(lambda: not os.path.exists(f'/proc/{pid}'), 'it is gone')
+            yield from expect(p.run('--name', 'x', '--', 'true'), 0, '')
+            # of one that has ended nothing is left, whoever has its number now
+            with open(os.path.join(p.state, 'x.lock'), encoding='ascii') as f:
+                yield from same('note', f.read(), '')
+
+
 def tidied():
     """A lock that is held says that one lives, and nothing else does; what is not ours, or
     not quite so, stays."""
@@ -209,4 +236,4 @@ def stays(p, what):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-main((becomes, waited_for, strangers, hidden, killed, tidied))
+main((becomes, waited_for, strangers, hidden, killed, survives, tidied))

@@ -9,6 +9,7 @@
  *						records go by BEZOAR_SOCKET
  *	victim truncated FILE			touch what a file has lost
  *	victim says SIGNAL...			say "up", and each of these that comes
+ *	victim runs PROGRAM WORD...		become that
  *	victim apart ...			in a process group of its own
  *	victim becomes USER ...			another user, for good
  *	victim orphan ...			without a parent; says its number
@@ -336,6 +337,10 @@ static int step(char **words)
 	if (!strcmp(words[0], "apart")) {
 		setpgid(0, 0);
 		return step(words + 1);
+	}
+	if (!strcmp(words[0], "runs")) {
+		execvp(words[1], words + 1);
+		die(words[1]);
 	}
 	if (!strcmp(words[0], "says"))
 		says(words + 1);

@@ -158,6 +158,9 @@ def filtered():
                        (('--follow',), 'no store'),
                        (('--counts',), 'no store')):
         yield from expect(run('log', corpus('golden.rec'), *words), 2, '', why)
+    yield from expect(run('log', corpus('none.db'), '--counts'), 2, '',
+                      'No such file or directory. Name the store of a bezoard, or have one run')
+    yield from expect(run('explain', 'R0'), 1, '', 'its row, from R1 on')
     yield from expect(run('explain', '--pid', '1'), 2, '', 'are for log')
 
 

@@ -126,6 +126,7 @@ int listening_open(struct listening *l, const char *path)
 	}
 	if (!address_is_abstract(path))
 		l->made = path;
+	say("listening at %s", path);
 	return 0;
 }
 

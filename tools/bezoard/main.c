@@ -76,8 +76,8 @@ static const struct argp_option options[] = {
 	{ 0 }
 };
 
-static uint64_t number(struct argp_state *state, const char *word,
-		       uint64_t least, uint64_t most)
+static uint64_t number(struct argp_state *state, const char *option,
+		       const char *word, uint64_t least, uint64_t most)
 {
 	char *end;
 	unsigned long long n;
@@ -86,8 +86,8 @@ static uint64_t number(struct argp_state *state, const char *word,
 	n = strtoull(word, &end, 10);
 	if (*word < '0' || *word > '9' || *end || errno || n < least ||
 	    n > most)
-		argp_error(state, "%s: it is to be a number from %llu to %llu",
-			   word, (unsigned long long)least,
+		argp_error(state, "--%s: %s is no number from %llu to %llu",
+			   option, word, (unsigned long long)least,
 			   (unsigned long long)most);
 	return n;
 }
@@ -98,28 +98,35 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 's':
+		if (!*arg || !strcmp(arg, "@"))
+			argp_error(state, "--socket: it is to have a name");
 		w->socket = arg;
 		return 0;
 	case 'd':
 		w->store = arg;
 		return 0;
 	case 'f':
+		while (strlen(arg) > 1 && arg[strlen(arg) - 1] == '/')
+			arg[strlen(arg) - 1] = '\0';
 		w->files = arg;
 		return 0;
 	case 'a':
-		w->max_age_ns = number(state, arg, 0, 36500) * DAY * SECOND;
+		w->max_age_ns = number(state, "max-age", arg, 0, 36500) * DAY *
+				SECOND;
 		return 0;
 	case 'm':
-		w->max_bytes = number(state, arg, 0, 1 << 20) << 20;
+		w->max_bytes = number(state, "max-size", arg, 0, 1 << 20) << 20;
 		return 0;
 	case 't':
-		w->delay_ns = number(state, arg, 0, 60000) * 1000000;
+		w->delay_ns = number(state, "delay", arg, 0, 60000) * 1000000;
 		return 0;
 	case 'r':
-		w->rate = (uint32_t)number(state, arg, 1, 1000000000);
+		w->rate = (uint32_t)number(state, "rate", arg, 1,
+					   1000000000);
 		return 0;
 	case 'c':
-		w->clients = (uint32_t)number(state, arg, 1, CLIENTS_MOST);
+		w->clients = (uint32_t)number(state, "clients", arg, 1,
+					      CLIENTS_MOST);
 		return 0;
 	case 'k':
 		w->kmsg = arg;
@@ -131,7 +138,7 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 		w->exec = arg;
 		return 0;
 	case 'l':
-		w->exec_ns = number(state, arg, 1, 3600) * SECOND;
+		w->exec_ns = number(state, "exec-limit", arg, 1, 3600) * SECOND;
 		return 0;
 	case 'M':
 		w->metrics = arg;

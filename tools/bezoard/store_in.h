@@ -42,10 +42,20 @@ int store_put_death(struct store *s, struct item *item, int64_t now,
 int store_told_late(struct store *s, const struct item *item,
 		    const struct bez_record *r);
 
-/* store_ours.c: under that name is something that bezoard has not made; that was said. */
-int store_is_another(const char *path);
+/* store_ours.c: what is under that name, if bezoard has not made it; else NULL. */
+const char *store_is_another(const char *path);
 /* A folder, a device. */
 int store_is_no_file(const char *path);
+
+/* store_lock.c. Is the lock that is held the one beside the store? */
+int store_has_lock(const struct store *s);
+/* It is then: 0, at once if it was. Else -1, none is held, and that was said. */
+int store_lock(struct store *s);
+void store_unlock(struct store *s);
+
+/* It cannot be opened, and that is tried again each second. */
+void store_refuse(struct store *s, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* If the name is another file's by now, or nobody's: begin anew, loudly. */
 void store_look(struct store *s);

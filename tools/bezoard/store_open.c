@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
@@ -33,8 +32,7 @@ static void beside(char ret[NAME_ROOM], const char *path, const char *end)
 
 /* It cannot be opened. That is tried each second for as long as it takes: the reason is
  * said once, when it is another, and once in a while. */
-static void __attribute__((format(printf, 2, 3)))
-refuse(struct store *s, const char *fmt, ...)
+void store_refuse(struct store *s, const char *fmt, ...)
 {
 	char why[sizeof(s->refused)];
 	struct timespec ts = { 0, 0 };
@@ -65,7 +63,7 @@ static int aside(struct store *s, const char *why)
 	struct tm tm;
 
 	if (store_is_no_file(path)) {
-		refuse(s, "%s is no file: %s", path, why);
+		store_refuse(s, "%s is no file: %s", path, why);
 		return -1;
 	}
 	memset(&tm, 0, sizeof(tm));
@@ -82,10 +80,10 @@ static int aside(struct store *s, const char *why)
 		beside(from, path, ends[i]);
 		snprintf(to, sizeof(to), "%s%s%s", path, when, ends[i]);
 		if (rename(from, to) && (!i || errno != ENOENT)) {
-			refuse(s, "%s cannot be used (%s), and cannot be kept "
-			       "aside either: %s. Make its folder writable, or "
-			       "name another by --store", path, why,
-			       strerror(errno));
+			store_refuse(s, "%s cannot be used (%s), and cannot be "
+				     "kept aside either: %s. Make its folder "
+				     "writable, or name another by --store",
+				     path, why, strerror(errno));
 			return -1;
 		}
 	}
@@ -101,33 +99,20 @@ static int make(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 	struct group *readers;
+	char name[NAME_ROOM];
 
 	if (fd < 0)
 		return errno == EEXIST ? 0 : -errno;
+	/* what is left of another is not its log */
+	beside(name, path, "-wal");
+	unlink(name);
+	beside(name, path, "-shm");
+	unlink(name);
 	readers = getgrnam(READERS);
 	if (readers && fchown(fd, (uid_t)-1, readers->gr_gid))
 		say("%s: group %s may not read it: %s", path, READERS,
 		    strerror(errno));
 	close(fd);
-	return 0;
-}
-
-static int lock(struct store *s)
-{
-	char name[NAME_ROOM];
-
-	if (s->lock >= 0)
-		return 0;
-	beside(name, s->path, ".lock");
-	s->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (s->lock < 0) {
-		say("%s: %s", name, strerror(errno));
-		return -1;
-	}
-	if (flock(s->lock, LOCK_EX | LOCK_NB)) {
-		say("%s: another bezoard writes to it", s->path);
-		return -1;
-	}
 	return 0;
 }
 
@@ -195,7 +180,7 @@ static int not_brought(struct store *s, char ret_why[256])
 	/* no reason to throw it away */
 	if (!is_passing(code))
 		return 1;
-	refuse(s, "%s: %s", s->path, ret_why);
+	store_refuse(s, "%s: %s", s->path, ret_why);
 	return -1;
 }
 
@@ -207,13 +192,14 @@ static int bring(struct store *s, char ret_why[256])
 
 	switch (schema_bring(s->db, schema_steps, schema_version, &from)) {
 	case SCHEMA_NEWER:
-		refuse(s, "%s is a store of version %d, and this bezoard knows "
-		       "%d: it was not touched. Run a newer bezoard, or name "
-		       "another by --store", s->path, from, schema_version);
+		store_refuse(s, "%s is a store of version %d, and this bezoard "
+			     "knows %d: it was not touched. Run a newer bezoard, "
+			     "or name another by --store", s->path, from,
+			     schema_version);
 		return -1;
 	case SCHEMA_FOREIGN:
-		refuse(s, "%s is a database of something else: it was not "
-		       "touched. Name another by --store", s->path);
+		store_refuse(s, "%s is a database of something else: it was not "
+			     "touched. Name another by --store", s->path);
 		return -1;
 	case SCHEMA_FAILED:
 		return not_brought(s, ret_why);
@@ -229,6 +215,10 @@ static int bring(struct store *s, char ret_why[256])
 				       SQLITE_PREPARE_PERSISTENT, &s->sql[i],
 				       NULL))
 			return not_brought(s, ret_why);
+	/* into the file itself: by that it is known, if its log is not there */
+	if (from < schema_version)
+		sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+					  NULL, NULL);
 	if (sqlite3_exec(s->db, store_gone, NULL, NULL, NULL) || sums_open(s))
 		return not_brought(s, ret_why);
 	if (stat(s->path, &st))
@@ -246,7 +236,7 @@ static int open_once(struct store *s, char ret_why[256])
 	int r = make(s->path), code;
 
 	if (r) {
-		refuse(s, "%s: %s", s->path, strerror(-r));
+		store_refuse(s, "%s: %s", s->path, strerror(-r));
 		return -1;
 	}
 	wrong = begin(s);
@@ -256,7 +246,7 @@ static int open_once(struct store *s, char ret_why[256])
 	code = s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_NOMEM;
 	if (code != SQLITE_FULL && code != SQLITE_NOMEM && code != SQLITE_BUSY)
 		return 1;
-	refuse(s, "%s: %s", s->path, ret_why);
+	store_refuse(s, "%s: %s", s->path, ret_why);
 	return -1;
 }
 
@@ -271,17 +261,23 @@ static int begin_anew(struct store *s, char ret_why[256])
 		r = aside(s, ret_why) ? -1 : open_once(s, ret_why);
 	s->new_fails = r == 1;
 	if (r == 1)
-		refuse(s, "%s: %s", s->path, ret_why);
+		store_refuse(s, "%s: %s", s->path, ret_why);
 	return r;
 }
 
 int store_open(struct store *s, const char *path)
 {
+	const char *is;
 	char why[256];
 	int r;
 
 	s->path = path;
-	if ((s->lock < 0 && store_is_another(path)) || lock(s))
+	is = store_has_lock(s) ? NULL : store_is_another(path);
+	if (is)
+		store_refuse(s, "%s is %s: it was not touched. Name another by "
+			     "--store; if it is a store, make an empty %s.lock",
+			     path, is, path);
+	if (is || store_lock(s))
 		return -1;
 	r = open_once(s, why);
 	if (r == 1)
@@ -300,9 +296,7 @@ int store_open(struct store *s, const char *path)
 void store_close(struct store *s)
 {
 	drop(s);
-	if (s->lock >= 0)
-		close(s->lock);
-	s->lock = -1;
+	store_unlock(s);
 }
 
 /*
@@ -316,9 +310,15 @@ void store_look(struct store *s)
 	static int said;
 	struct stat st;
 
-	if (!s->db || (!stat(s->path, &st) && st.st_dev == s->dev &&
-		       st.st_ino == s->ino))
+	if (!s->db)
 		return;
+	if (!stat(s->path, &st) && st.st_dev == s->dev &&
+	    st.st_ino == s->ino) {
+		/* without it that is another's, too */
+		if (store_lock(s))
+			drop(s);
+		return;
+	}
 	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE,
 				      NULL, NULL)) {
 		if (!said)

@@ -7,7 +7,6 @@
  */
 #include "store_in.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,8 +51,9 @@ static const char *what(const char *path)
 	const char *is = NULL;
 	int fd;
 
+	/* none; or who takes the lock will meet the same */
 	if (lstat(path, &st))
-		return errno == ENOENT ? NULL : strerror(errno);
+		return NULL;
 	if (stat(path, &st))
 		return "a link that leads nowhere";
 	if (!S_ISREG(st.st_mode))
@@ -69,17 +69,12 @@ static const char *what(const char *path)
 	return is;
 }
 
-int store_is_another(const char *path)
+const char *store_is_another(const char *path)
 {
 	char name[NAME_ROOM];
-	const char *is;
 
 	snprintf(name, sizeof(name), "%s.lock", path);
 	if (!access(name, F_OK) && !store_is_no_file(path))
-		return 0;
-	is = what(path);
-	if (is)
-		say("%s is %s: it was not touched. Name another by --store; if "
-		    "it is a store, make an empty %s", path, is, name);
-	return is != NULL;
+		return NULL;
+	return what(path);
 }

@@ -198,8 +198,7 @@ static int write_it(const char *name, const struct report *r)
 static int missing(const char *path, const char *name)
 {
 	if (access(path, R_OK))
-		tool_say("%s: %s. Name the store of a bezoard by --store, or "
-			 "have one run", name, strerror(errno));
+		tool_say("%s: %s%s", name, strerror(errno), stored_hint(errno));
 	else
 		tool_say("%s: it is no store of bezoard", name);
 	return TOOL_FAILED;

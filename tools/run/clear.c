@@ -76,7 +76,7 @@ static int is_state(const struct dirent *e)
 	       !strcmp(e->d_name + len - 5, ".json");
 }
 
-static int list_one(int folder, const char *file)
+static int list_one(int folder, const char *file, int *count)
 {
 	char shown[ESCAPED(NAME_FILE)], when[32];
 	struct state s;
@@ -86,6 +86,7 @@ static int list_one(int folder, const char *file)
 		return TOOL_OK;
 	if (e)
 		return unreadable(escape(shown, file, strlen(file)), e);
+	*count += s.latch || s.deaths.n;
 	if (s.latch)
 		printf("%s\tlatched since %s: %s\n", s.shown,
 		       latch_when(s.latched_ns, when), s.why);
@@ -98,19 +99,22 @@ static int list_one(int folder, const char *file)
 	return TOOL_OK;
 }
 
-static int list(int folder)
+/* @path: its, for people. */
+static int list(int folder, const char *path)
 {
 	struct dirent **files = NULL;
 	int i, n = scandirat(folder, ".", &files, is_state, by_name);
-	int status = n < 0 ? TOOL_FAILED : TOOL_OK;
+	int status = n < 0 ? TOOL_FAILED : TOOL_OK, shown = 0;
 
 	for (i = 0; i < n; i++) {
 		if (strlen(files[i]->d_name) < NAME_FILE &&
-		    list_one(folder, files[i]->d_name))
+		    list_one(folder, files[i]->d_name, &shown))
 			status = TOOL_FAILED;
 		free(files[i]);
 	}
 	free(files);
+	if (!status && !shown)
+		tool_say("no death is remembered in %s", path);
 	return status;
 }
 
@@ -150,17 +154,21 @@ static int clear(int folder, const char *name)
 }
 
 /* Nobody has made the folder: nothing has happened, or it is another one. */
-static int no_folder(const struct words *w)
+static int no_folder(const struct words *w, const char *path)
 {
-	char room[4096], shown[ESCAPED(NAME_MOST)];
-	const char *path = w->state ? w->state : state_folder(room);
+	char shown[ESCAPED(NAME_MOST)];
 
-	if (!w->name || w->check) {
-		if (w->state)
+	if (!w->name || (w->check && w->state)) {
+		if (path)
 			tool_say("there is no folder %s: nothing is remembered "
 				 "there", path);
+		else
+			tool_say("no folder of one's own (HOME): nothing is "
+				 "remembered; --state names one");
 		return TOOL_OK;
 	}
+	if (w->check)
+		return TOOL_OK;
 	escape(shown, w->name, NAME_MOST);
 	if (path)
 		tool_say("nothing is remembered of %s: there is no folder %s. "
@@ -194,8 +202,9 @@ int clear_main(int argc, char **argv)
 		NULL, NULL, NULL
 	};
 	struct words w = { 0 };
-	char file[NAME_FILE];
+	char file[NAME_FILE], room[4096];
 	int folder, status, failed;
+	const char *path;
 
 	argv[0] = (char *)"bezoar clear";
 	failed = is_check(argc, argv) ? TOOL_OK : TOOL_FAILED;
@@ -206,15 +215,16 @@ int clear_main(int argc, char **argv)
 		tool_say("a name has 1 to %d bytes", NAME_MOST);
 		return failed;
 	}
+	path = w.state ? w.state : state_folder(room);
 	folder = run_folder(w.state, 0);
 	if (folder == -ENOENT)
-		return no_folder(&w);
+		return no_folder(&w, path);
 	if (folder < 0) {
 		if (!w.state)
-			tool_say("what is remembered: %s", strerror(-folder));
+			tool_say("%s: %s", path ? path : "", strerror(-folder));
 		return failed;
 	}
-	status = !w.name ? list(folder) :
+	status = !w.name ? list(folder, path) :
 		 w.check ? check(folder, &w) : clear(folder, w.name);
 	close(folder);
 	if (fflush(stdout) || ferror(stdout)) {

@@ -212,8 +212,8 @@ int keep_span(const char *word, uint64_t *ret_ns)
 	if (*word < '0' || *word > '9')
 		return -1;
 	n = strtoull(word, &end, 10);
-	unit = *end ? strchr(units, *end) : units;
-	if (!unit || (*end && end[1]) || !n ||
+	unit = *end ? strchr(units, *end) : NULL;
+	if (!unit || end[1] || !n ||
 	    n > 36500ull * 86400 / seconds[unit - units])
 		return -1;
 	*ret_ns = n * seconds[unit - units] * SECOND;

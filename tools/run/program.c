@@ -16,6 +16,7 @@
 #include "child.h"
 #include "evidence.h"
 #include "hear.h"
+#include "own.h"
 #include "run.h"
 #include "told.h"
 
@@ -48,16 +49,23 @@ static struct run run = { .hear = { .listener = -1, .place.lock = -1 },
 static int remember(struct run *r)
 {
 	char shown[ESCAPED(NAME_MOST)];
+	pid_t lives = 0;
 	int e;
 
 	r->keep.folder = run_folder(r->w->state, 1);
 	if (r->keep.folder < 0)
 		return r->w->state ? RUN_FAILED : 0;
 	escape(shown, r->w->name, NAME_MOST);
-	r->own = state_own(r->keep.folder, r->w->name);
+	r->own = own_take(r->keep.folder, r->w->name, &lives);
 	if (r->own == -EWOULDBLOCK) {
 		tool_say("another bezoar run has the name %s; --name gives "
 			 "this one its own", shown);
+		return RUN_FAILED;
+	}
+	if (r->own == -EEXIST) {
+		tool_say("process %d, which a bezoar run of %s had started that "
+			 "was killed, still runs: end it (kill %d), or --name "
+			 "gives this one its own", lives, shown, lives);
 		return RUN_FAILED;
 	}
 	e = r->own < 0 ? r->own : keep_load(&r->keep);
@@ -277,10 +285,12 @@ static int once(struct run *r)
 		return status;
 	}
 	r->start_ticks = child_start_ticks(r->pid);
+	own_note(r->own, r->pid, r->start_ticks);
 	r->alive = 1;
 	on_signals(r, 1);
 	serve(r, &ending);
 	status = after(r, &ending);
+	own_note(r->own, 0, 0);
 	waitpid(r->pid, NULL, 0);
 	r->pid = 0;
 	return status;

@@ -103,13 +103,13 @@ int run_limit(int key, const char *arg, struct argp_state *state,
 		ret_limits->restarts = (unsigned int)strtoul(arg, &end, 10);
 		if (*arg < '0' || *arg > '9' || *end || strlen(arg) > 2 ||
 		    ret_limits->restarts > RESTARTS_MOST)
-			argp_error(state, "%s: it is to be a number from 0 to "
-				   "%d", arg, RESTARTS_MOST);
+			argp_error(state, "--restarts: %s is no number from 0 "
+				   "to %d", arg, RESTARTS_MOST);
 		return 0;
 	case 'w':
 		if (keep_span(arg, &ret_limits->within_ns))
-			argp_error(state, "%s is no time: 90s, 10m, 2h, 7d",
-				   arg);
+			argp_error(state, "--within: %s is no time: 90s, 10m, "
+				   "2h, 7d", arg);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -17,6 +17,7 @@
 #include "../tool.h"
 #include "state_json.h"
 
+#define OF_ALL	"/var/lib/bezoar"	/* the daemon's store, too */
 #define MOST	(1 << 20)	/* bytes of a file */
 #define FILE_MOST	200	/* characters, and an end: files have 255 */
 #define HASHED		18
@@ -28,7 +29,7 @@ const char *state_folder(char ret[4096])
 	const char *home = secure_getenv("HOME");
 
 	if (!geteuid())
-		return strcpy(ret, "/var/lib/bezoar/run");
+		return strcpy(ret, OF_ALL "/run");
 	if (xdg && *xdg == '/')
 		snprintf(ret, 4096, "%s/bezoar", xdg);
 	else if (home && *home == '/')
@@ -47,7 +48,7 @@ static void make_folders(const char *folder)
 	for (slash = strchr(path + 1, '/'); slash;
 	     slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
-		mkdir(path, 0755);
+		mkdir(path, strcmp(path, OF_ALL) ? 0755 : 0751);
 		*slash = '/';
 	}
 	mkdir(path, 0750);
@@ -109,8 +110,7 @@ int state_file(char ret[NAME_FILE], const char *name, const char *end)
 	return 0;
 }
 
-/* A file that only its owner may open, so that nobody else holds it. */
-static int open_lock(int folder, const char *file)
+int state_open_lock(int folder, const char *file)
 {
 	int fd = openat(folder, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
 			O_NONBLOCK | O_NOCTTY, 0600);
@@ -126,7 +126,7 @@ static int open_lock(int folder, const char *file)
 int state_lock(int folder)
 {
 	const struct timespec a_while = { 0, 10000000 };
-	int fd = open_lock(folder, ".lock"), tries, r = -EWOULDBLOCK;
+	int fd = state_open_lock(folder, ".lock"), tries, r = -EWOULDBLOCK;
 
 	/* flock(2) has no limit of its own */
 	for (tries = 0; fd >= 0 && tries < LOCK_TRIES; tries++) {
@@ -147,23 +147,6 @@ void state_unlock(int lock)
 {
 	if (lock >= 0)
 		close(lock);
-}
-
-int state_own(int folder, const char *name)
-{
-	char file[NAME_FILE];
-	int fd, r;
-
-	if (state_file(file, name, ".lock"))
-		return -ENAMETOOLONG;
-	fd = open_lock(folder, file);
-	if (fd < 0)
-		return fd;
-	if (!flock(fd, LOCK_EX | LOCK_NB))
-		return fd;
-	r = -errno;
-	close(fd);
-	return r;
 }
 
 static void aside(int folder, const char *file, const char *why)

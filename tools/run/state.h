@@ -58,8 +58,8 @@ int state_save(int folder, const char *name, const struct state *s);
 /* Nothing is known of its deaths any more. -ENOENT: nothing was. */
 int state_forget(int folder, const char *name);
 
-/* The one supervisor of @name: a descriptor to be kept, -EWOULDBLOCK: there is one,
- * or another -errno. */
-int state_own(int folder, const char *name);
+/* Open a file, made if need be, that only its owner may open, so that nobody else has a
+ * lock on it. -errno. */
+int state_open_lock(int folder, const char *file);
 
 #endif

@@ -19,7 +19,7 @@ static const char *const by_words[] = { "record", "shutdown", "kernel" };
 
 /* ------------------------------------------------------------------ written */
 
-static const char *boot_text(const uint8_t id[16], char ret[33])
+const char *state_boot_text(const uint8_t id[16], char ret[33])
 {
 	size_t i;
 
@@ -37,7 +37,7 @@ static json_t *death_json(const struct death *d)
 			 "when", latch_when(d->wall_ns, when),
 			 "wall_ns", (json_int_t)d->wall_ns,
 			 "boot_ns", (json_int_t)d->boot_ns,
-			 "boot_id", boot_text(d->boot_id, boot),
+			 "boot_id", state_boot_text(d->boot_id, boot),
 			 "pid", (int)d->pid, "start_ticks",
 			 (json_int_t)d->start_ticks, "by", by_words[d->by],
 			 "frame", d->has_frame ?
@@ -47,7 +47,7 @@ static json_t *death_json(const struct death *d)
 
 char *state_print(const char *name, const struct state *s)
 {
-	char shown[ESCAPED(NAME_MOST)], *text;
+	char shown[ESCAPED(NAME_MOST)], *text, *line = NULL;
 	json_t *deaths = json_array(), *latched = json_null(), *all;
 	int bad = 0;
 	size_t i;
@@ -66,7 +66,10 @@ char *state_print(const char *name, const struct state *s)
 	text = bad || !all ? NULL :
 	       json_dumps(all, JSON_INDENT(1) | JSON_ENSURE_ASCII);
 	json_decref(all);
-	return text;
+	if (text && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	free(text);
+	return line;
 }
 
 /* --------------------------------------------------------------------- read */

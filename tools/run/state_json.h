@@ -9,6 +9,9 @@
 int state_parse(const char *text, struct state *ret_state,
 		const char **ret_why);
 
+/* Thirty-two digits. Returns @ret. */
+const char *state_boot_text(const uint8_t id[16], char ret[33]);
+
 /* To be freed. NULL: no memory. */
 char *state_print(const char *name, const struct state *s);
 

@@ -24,13 +24,28 @@ static const struct argp_option options[] = {
 	{ 0 }
 };
 
+/* A name may have a full stop in it: shop.example is shop.example.service. */
+static int is_of_another_kind(const char *end)
+{
+	static const char *const kinds[] = {
+		".automount", ".device", ".mount", ".path", ".scope", ".slice",
+		".socket", ".swap", ".target", ".timer",
+	};
+	size_t i;
+
+	for (i = 0; end && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(end, kinds[i]))
+			return 1;
+	return 0;
+}
+
 static void unit_of(struct argp_state *state, const char *word, char *ret)
 {
 	size_t len = strlen(word), end = strlen(".service");
 	const char *has = strrchr(word, '.');
 
 	if (!len || word[strspn(word, PLAIN)] || word[0] == '.' ||
-	    len + end > NAME_MOST)
+	    len + end > NAME_MOST || is_of_another_kind(has))
 		argp_error(state, "%s is no name of a service", word);
 	snprintf(ret, NAME_MOST + 1, "%s%s", word,
 		 has && !strcmp(has, ".service") ? "" : ".service");
