@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 const char *const count_names[COUNTS] = {
+	[COUNT_RETIRED] = "retired",
 	[COUNT_FORGED] = "forged",
 	[COUNT_APART_RETIRED] = "apart retired",
 };
@@ -269,7 +270,29 @@ static void small(void)
 	alone_end();
 }
 
+/* Too large, and somebody is many users, who have two records each: who has more than they
+ * keeps as many. */
+static void large(void)
+{
+	static const char rows[] = "WITH RECURSIVE n(i) AS (SELECT 0 UNION "
+		"ALL SELECT i + 1 FROM n WHERE i < 5999) INSERT INTO records "
+		"SELECT NULL, i, i, 1, 1, 1, 1, iif(i < 5700, 10000 + i / 2, "
+		"4711), 0, x'00', x'00', 1, 1, 1, zeroblob(384), '' FROM n";
+	uint64_t next;
+
+	alone_begin();
+	alone_run(rows);
+	alone.max_bytes = 2 << 20;
+	CHECK_EQ(store_keep(&alone, &next), STORE_OK);
+	CHECK(ask("SELECT count(*) FROM records") < 5700);
+	CHECK_EQ(ask("SELECT count(*) FROM records WHERE uid = 4711"),
+		 ask("SELECT max(n) FROM (SELECT count(*) AS n FROM records "
+		     "GROUP BY uid)"));
+	alone_end();
+}
+
 static const struct tap_case cases[] = {
+	{ .name = "one that is too large, of many users", .run = large },
 	{ .name = "one that cannot be opened is said so once",
 	  .run = unopenable },
 	{ .name = "nor a new one in its place", .run = useless },

@@ -38,12 +38,13 @@ const char *const store_sql[SQLS] = {
 		"(SELECT number FROM kernel WHERE taken >= ? ORDER BY number "
 		"LIMIT 1), 9223372036854775807)",
 	[SQL_KEEP_AGE_DEATHS] = "DELETE FROM deaths WHERE taken < ?",
-	/* of the user who has most: nobody fills it with what is not others' loss */
+	/* of the users who have most, to the row: nobody fills it with what is not others'
+	 * loss, and users are easily had, by who has a range of them */
 	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number IN (SELECT number "
-		"FROM records WHERE uid = (SELECT uid FROM records GROUP BY "
-		"uid ORDER BY count(*) DESC LIMIT 1) ORDER BY number LIMIT "
+		"FROM (SELECT number, row_number() OVER (PARTITION BY uid "
+		"ORDER BY number DESC) AS nth FROM records) "
+		"ORDER BY nth DESC, number LIMIT "
 		"(SELECT count(*) / 8 + 1 FROM records))",
-	/* the same, to the row: users are easily had, by who has a range of them */
 	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number IN (SELECT number "
 		"FROM (SELECT number, row_number() OVER (PARTITION BY uid "
 		"ORDER BY number DESC) AS nth FROM apart) "
