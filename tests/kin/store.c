@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -270,6 +271,30 @@ static void small(void)
 	alone_end();
 }
 
+/* Without descriptors for all of its files it is not opened, and nothing is wrong with it. */
+static void no_descriptors(void)
+{
+	struct rlimit all, some;
+	int r;
+
+	alone_begin();
+	forge(1000, 1, 3);
+	store_close(&alone);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &all), 0);
+	some = all;
+	for (some.rlim_cur = 3; some.rlim_cur < 64; some.rlim_cur++) {
+		CHECK_EQ(setrlimit(RLIMIT_NOFILE, &some), 0);
+		r = store_open(&alone, alone_path);
+		CHECK_EQ(setrlimit(RLIMIT_NOFILE, &all), 0);
+		if (!r)
+			break;
+	}
+	CHECK(some.rlim_cur > 5);
+	CHECK_EQ(times("CANNOT BE USED"), 0);
+	CHECK_EQ(ask(APART), 3);
+	alone_end();
+}
+
 /* Too large, and somebody is many users, who have two records each: who has more than they
  * keeps as many. */
 static void large(void)
@@ -292,6 +317,7 @@ static void large(void)
 }
 
 static const struct tap_case cases[] = {
+	{ .name = "no descriptors for it", .run = no_descriptors },
 	{ .name = "one that is too large, of many users", .run = large },
 	{ .name = "one that cannot be opened is said so once",
 	  .run = unopenable },

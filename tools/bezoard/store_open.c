@@ -171,6 +171,15 @@ static int is_passing(int code)
 	       code == SQLITE_NOMEM || code == SQLITE_CANTOPEN;
 }
 
+/* The same of the words that begin it: what cannot be read is damaged. */
+static int is_passing_yet(sqlite3 *db)
+{
+	int code = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
+
+	return is_passing(code & 0xff) && code != SQLITE_IOERR_READ &&
+	       code != SQLITE_IOERR_SHORT_READ;
+}
+
 /* It could not be made what it is to be: 1 or -1, as below. */
 static int not_brought(struct store *s, char ret_why[256])
 {
@@ -233,7 +242,7 @@ static int bring(struct store *s, char ret_why[256])
 static int open_once(struct store *s, char ret_why[256])
 {
 	const char *wrong;
-	int r = make(s->path), code;
+	int r = make(s->path), e;
 
 	if (r) {
 		store_refuse(s, "%s: %s", s->path, strerror(-r));
@@ -243,10 +252,11 @@ static int open_once(struct store *s, char ret_why[256])
 	if (!wrong)
 		return bring(s, ret_why);
 	snprintf(ret_why, 256, "%s", wrong);
-	code = s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_NOMEM;
-	if (code != SQLITE_FULL && code != SQLITE_NOMEM && code != SQLITE_BUSY)
+	if (!is_passing_yet(s->db))
 		return 1;
-	store_refuse(s, "%s: %s", s->path, ret_why);
+	e = s->db ? sqlite3_system_errno(s->db) : 0;
+	store_refuse(s, "%s: %s%s%s", s->path, ret_why, e ? ": " : "",
+		     e ? strerror(e) : "");
 	return -1;
 }
 
