@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define EMULATION	1		/* KVM_INTERNAL_ERROR_EMULATION */
 #define PIECES		64		/* of one store; the widest are 64 bytes */
@@ -103,32 +104,49 @@ static enum bzv_exit store(struct bez_vcpu *vcpu, struct bzv_item *item)
 
 /* ---------------------------------------------------------------- each exit */
 
+/*
+ * It cannot be read, and is not known as lost. What the monitor has closed itself is the
+ * monitor's (-EINVAL; before Linux 5.14 for all that is). All else is lost, and there was no
+ * room to enter it: to hand that out would be to hand out a byte that nobody wrote.
+ */
+static enum bzv_exit unsaid(struct bez_vcpu *vcpu, struct bzv_item *item,
+			    uint64_t hva, uint64_t gpa)
+{
+	void *page = (void *)(hva & -(uint64_t)BZV_PAGE);
+
+	if (!madvise(page, BZV_PAGE, MADV_POPULATE_READ)) {
+		item->undone = bzv_undo(vcpu);	/* good by now */
+		return BZV_EXIT_OURS;
+	}
+	if (errno == EINVAL)
+		return BZV_EXIT_YOURS;
+	item->error = BEZ_VM_ERROR_SRAR;
+	item->undone = -EHWPOISON;
+	at(item, hva, gpa);
+	return BZV_EXIT_OURS;
+}
+
 /* A load that is wide is cut as well: its last byte may be in the next page. */
 static enum bzv_exit load(struct bez_vcpu *vcpu, struct bzv_item *item)
 {
 	const struct kvm_run *run = vcpu->run;
-	uint64_t gpa = run->mmio.phys_addr, hva, lost = 0;
+	uint64_t gpa = run->mmio.phys_addr, hva;
+	uint32_t end = run->mmio.len - 1, i;
 	struct bzv_piece slot;
-	uint32_t i;
 
-	hva = host(vcpu, gpa, &slot);
-	if (!hva)
+	if (!host(vcpu, gpa, &slot))
 		return BZV_EXIT_YOURS;
-	for (i = 0; i < run->mmio.len; i += run->mmio.len - 1) {
-		lost = host(vcpu, gpa + i, &slot);
-		if (lost && is_lost((void *)lost))
+	for (i = 0; i <= end; i += end ? end : 1) {
+		hva = host(vcpu, gpa + i, &slot);
+		if (hva && is_lost((void *)hva)) {
+			item->error = BEZ_VM_ERROR_SRAR;
+			at(item, hva, gpa + i);
 			break;
-		lost = 0;
-		if (run->mmio.len == 1 || i)
-			break;
+		}
+		if (hva && bez_recover((void *)hva, 1))
+			return unsaid(vcpu, item, hva, gpa + i);
 	}
-	if (lost) {
-		item->error = BEZ_VM_ERROR_SRAR;
-		at(item, lost, gpa + i);
-	} else if (bez_recover((void *)hva, 1)) {
-		return BZV_EXIT_YOURS;	/* closed by the monitor itself */
-	}
-	/* good by now: the guest does it once more */
+	/* or good by now: the guest does it once more */
 	item->undone = bzv_undo(vcpu);
 	return BZV_EXIT_OURS;
 }

@@ -171,6 +171,32 @@ static void closed_by_the_monitor(void)
 	machine_unmake(&m);
 }
 
+/* No room to say that it is lost, as the list of another guest has taken all: no byte that
+ * nobody wrote is handed out. */
+static void no_room(void)
+{
+	const size_t all = 32768 * 4096ul;
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	bez_region_t r;
+	void *other;
+
+	need_emulated();
+	machine_make(&m, &plain);
+	other = mmap(NULL, all, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(other != MAP_FAILED);
+	madvise(other, all, MADV_NOHUGEPAGE);
+	policy.actions[0] = BEZ_ACTION_DEGRADE;
+	CHECK_EQ(bez_region_add(other, all, &policy, &r), 0);
+	CHECK_EQ(bez_lost_add(other, all), 0);
+	live_poison(m.mem + PAGE * 4096);
+	toy_begin(&m.toy, 0, TOY_WIDE, AT - 4, 0, 0);
+	CHECK_EQ(machine_run(&m, 0), -EHWPOISON);
+	CHECK_EQ(checks(0), 0);
+	CHECK_EQ(bez_region_remove(r), 0);
+	machine_unmake(&m);
+}
+
 /* The monitor has KVM put registers into struct kvm_run, and gives them back. */
 static void registers_in_the_run(void)
 {
@@ -379,6 +405,7 @@ static const struct tap_case cases[] = {
 	{ .name = "a store to a device", .run = store_to_a_device },
 	{ .name = "a store is held", .run = store_is_held },
 	{ .name = "closed by the monitor", .run = closed_by_the_monitor },
+	{ .name = "no room to say so", .run = no_room },
 	{ .name = "registers in the run", .run = registers_in_the_run },
 	{ .name = "the monitor clears", .run = monitor_clears },
 	{ .name = "large", .run = large },
