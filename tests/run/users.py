@@ -185,6 +185,21 @@ def survives():
                 yield from same('note', f.read(), '')
 
 
+def survives_as_a_thread():
+    """Its first thread has ended, and it has not."""
+    with Place() as p:
+        it = p.begin('--name', 'x', '--live-on', '--', VICTIM, 'threads', 'sh', '-c', 'read x',
+                     stdin=-1)
+        pid = int(line(it))
+        state = lambda: open(f'/proc/{pid}/stat', encoding='ascii').read().split(') ')[1][0]
+        until(lambda: state() == 'Z', 'its first thread has ended')
+        it.kill()
+        it.wait()
+        yield from expect(p.run('--name', 'x', '--', *p.counted('true')), 125, f'process {pid}, ')
+        yield from same('runs', p.count(), 0)
+        it.stdin.close()
+
+
 def tidied():
     """A lock that is held says that one lives, and nothing else does; what is not ours, or
     not quite so, stays."""
@@ -236,4 +251,4 @@ def stays(p, what):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-main((becomes, waited_for, strangers, hidden, killed, survives, tidied))
+main((becomes, waited_for, strangers, hidden, killed, survives, survives_as_a_thread, tidied))

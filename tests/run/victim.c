@@ -10,6 +10,8 @@
  *	victim truncated FILE			touch what a file has lost
  *	victim says SIGNAL...			say "up", and each of these that comes
  *	victim runs PROGRAM WORD...		become that
+ *	victim threads PROGRAM WORD...		have a thread wait for that, and no other
+ *						be left
  *	victim apart ...			in a process group of its own
  *	victim becomes USER ...			another user, for good
  *	victim orphan ...			without a parent; says its number
@@ -25,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,6 +296,30 @@ static void wait_like_a_shell(pid_t child)
 	_exit(135);
 }
 
+static void *waits_for(void *words)
+{
+	char **word = words;
+	pid_t pid = fork();
+
+	if (!pid) {
+		execvp(word[0], word);
+		die(word[0]);
+	}
+	waitpid(pid, NULL, 0);
+	_exit(0);
+}
+
+static void leave_to_a_thread(char **words)
+{
+	pthread_t t;
+
+	printf("%d\n", getpid());
+	fflush(stdout);
+	if (pthread_create(&t, NULL, waits_for, words))
+		die("pthread_create");
+	pthread_exit(NULL);
+}
+
 static int step(char **words)
 {
 	pid_t pid;
@@ -342,6 +369,8 @@ static int step(char **words)
 		execvp(words[1], words + 1);
 		die(words[1]);
 	}
+	if (!strcmp(words[0], "threads"))
+		leave_to_a_thread(words + 1);
 	if (!strcmp(words[0], "says"))
 		says(words + 1);
 	if (!strcmp(words[0], "truncated"))

@@ -12,6 +12,7 @@
 
 #include "../escape.h"
 #include "../tool.h"
+#include "own.h"
 
 #define NOT_RUN		125	/* as nohup(1), timeout(1) and others have it */
 #define NOT_EXECUTABLE	126
@@ -70,8 +71,10 @@ int child_is_gone(pid_t pid, uint64_t start_ticks)
 {
 	char text[1024], *state = stat_of(pid, text, sizeof(text));
 
-	return !state || *state == 'Z' || *state == 'X' ||
-	       child_start_ticks(pid) != start_ticks;
+	if (!state || *state == 'X' || child_start_ticks(pid) != start_ticks)
+		return 1;
+	/* of a program whose first thread has ended others may run */
+	return *state == 'Z' && stat_field(pid, 20) <= 1;
 }
 
 /* Its children now, @most of them. Where the kernel does not tell
@@ -161,6 +164,8 @@ static void begin(const struct child_before *b, char **words,
 		if (getppid() != parent)
 			_exit(NOT_RUN);
 	}
+	/* by itself: its parent may be killed at any moment, and it lives on */
+	own_note(b->own, getpid(), child_start_ticks(getpid()));
 	rename_in("LISTEN_PID", parent);
 	rename_in("WATCHDOG_PID", parent);
 	if (socket)

@@ -25,6 +25,7 @@ struct child_before {
 	sigset_t mask;			/* that was blocked */
 	sigset_t taken;			/* what is blocked now, to be passed on */
 	struct sigaction chld;
+	int own;			/* of own_take(), which notes the program */
 	struct rlimit files;
 	pid_t had[64];			/* children of whoever has become us */
 	int count;

@@ -87,6 +87,7 @@ static int begin(struct run *r)
 	int e;
 
 	r->epoll = epoll_create1(EPOLL_CLOEXEC);
+	r->before.own = r->own;
 	r->signals = child_prepare(&r->before);
 	if (r->epoll < 0 || r->signals < 0 ||
 	    epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->signals, &event)) {
@@ -285,7 +286,6 @@ static int once(struct run *r)
 		return status;
 	}
 	r->start_ticks = child_start_ticks(r->pid);
-	own_note(r->own, r->pid, r->start_ticks);
 	r->alive = 1;
 	on_signals(r, 1);
 	serve(r, &ending);
