@@ -45,13 +45,15 @@ static int is_replaced(const struct stored *s)
 /* SQLite's log, as it lies under its name. -1: there is none. */
 static int log_of(const struct stored *s, struct stat *ret_st)
 {
-	char *name = NULL;
+	/* SQLite has it beside the file, if this is a link */
+	char *real = realpath(s->path, NULL), *name;
 	int r;
 
-	if (asprintf(&name, "%s-wal", s->path) < 0)
-		return -1;
-	r = stat(name, ret_st);
+	if (asprintf(&name, "%s-wal", real ? real : s->path) < 0)
+		name = NULL;
+	r = name ? stat(name, ret_st) : -1;
 	free(name);
+	free(real);
 	return r;
 }
 

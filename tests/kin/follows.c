@@ -309,6 +309,6 @@ static const struct tap_case cases[] = {
 	{ .name = "another folder in its place", .run = other_folder },
 	{ .name = "begun before the daemon", .run = before },
 	{ .name = "a store of another version in its place", .run = other },
-	{ .name = "nobody reads it", .run = unread, .timeout_s = 5 },
+	{ .name = "nobody reads it", .run = unread, .timeout_s = 30 },
 };
 TAP_MAIN(cases)

@@ -4,10 +4,12 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kin.h"
@@ -135,6 +137,70 @@ static void another(void)
 	end();
 }
 
+/* It is killed, and only the file is moved: what is in its log is kept. */
+static void log_left(void)
+{
+	begin();
+	close(sender);
+	kin_kill(&k);
+	shell("mv records.db old/");
+	kin_start(&k, "--delay", "0", NULL);
+	sender = kin_connect(&k);
+	CHECK(kin_has_said(&k, "IS THE LOG OF A STORE"));
+	put(30);
+	CHECK_EQ(kin_ask(&k, ROWS), 1);
+	close(sender);
+	kin_stop(&k);
+	shell("mv records.db.aside-*Z-wal old/records.db-wal && "
+	      "mv old/records.db old/records.db-wal . && rm -f records.db-shm");
+	CHECK_EQ(kin_ask(&k, ROWS), 2);
+	kin_end(&k);
+}
+
+/* By a link it is the same store. */
+static void by_a_link(void)
+{
+	begin();
+	shell("ln -s records.db by-a-link");
+	snprintf(other.store, sizeof(other.store), "%s/by-a-link", k.folder);
+	kin_refuses(&other, 1, NULL);
+	CHECK(kin_has_said(&other, "another bezoard writes to it"));
+	close(sender);
+	kin_stop(&k);
+	kin_start(&other, NULL);
+	CHECK_EQ(kin_ask(&k, ROWS), 2);
+	kin_stop(&other);
+	shell("test ! -e by-a-link.lock && test -L by-a-link");
+	kin_end(&k);
+}
+
+/* Somebody reads the old one, and hangs: what comes is not held up each time. */
+static void a_reader_hangs(void)
+{
+	struct timespec from, to;
+	sqlite3 *reader;
+	uint64_t id;
+
+	begin();
+	CHECK_EQ(sqlite3_open(k.store, &reader), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM records",
+			      NULL, NULL, NULL), SQLITE_OK);
+	put(3);
+	shell("mv records.db* old/");
+	put(4);
+	CHECK(kin_has_said(&k, "until its log can be closed"));
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (id = 5; id < 10; id++)
+		put(id);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	/* two seconds each, it was */
+	CHECK(to.tv_sec - from.tv_sec < 5);
+	sqlite3_close(reader);
+	put(20);
+	CHECK_EQ(kin_ask(&k, ROWS), 1);
+	end();
+}
+
 static void no_folder(void)
 {
 	char words[128];
@@ -153,6 +219,9 @@ static const struct tap_case cases[] = {
 	{ .name = "moved away, the lock alone", .run = alone },
 	{ .name = "another bezoard has taken it meanwhile", .run = taken },
 	{ .name = "something else in its place", .run = another },
+	{ .name = "a log that was left behind", .run = log_left },
+	{ .name = "by a link", .run = by_a_link },
+	{ .name = "a reader that hangs", .run = a_reader_hangs },
 	{ .name = "no folder for it", .run = no_folder },
 };
 TAP_MAIN(cases)

@@ -77,7 +77,7 @@ static int begin(const struct wishes *w)
 		return -1;
 	}
 	if (files_check(w->files, w->store) ||
-	    store_open(&loop.store, w->store) ||
+	    store_open(&loop.store, store_where(w->store)) ||
 	    files_open(&loop.files, w->files))
 		return -1;
 	klog_open(&loop.klog, w->kmsg);

@@ -66,6 +66,9 @@ enum store_answer {
  * a new one begun, which is said. -1: there is none, it was said why.
  */
 int store_open(struct store *s, const char *path);
+
+/* Where it is, if @path is a link: its lock and log are beside the file. Not to be freed. */
+const char *store_where(const char *path);
 void store_close(struct store *s);
 
 /*

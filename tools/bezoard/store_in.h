@@ -57,6 +57,12 @@ void store_unlock(struct store *s);
 void store_refuse(struct store *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* store_aside.c. The store out of the way, under a name that says when. -1: it was said why
+ * not. */
+int store_aside(struct store *s, const char *why);
+/* The log of one that was moved away without it: it is of use beside that only. */
+void store_log_aside(const char *path);
+
 /* If the name is another file's by now, or nobody's: begin anew, loudly. */
 void store_look(struct store *s);
 

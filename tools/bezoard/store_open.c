@@ -11,11 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "journal.h"
 #include "schema.h"
 #include "store_in.h"
 
@@ -51,49 +49,6 @@ void store_refuse(struct store *s, const char *fmt, ...)
 	s->refused_ns = now;
 }
 
-/* Out of the way, with a name that says when. -1: it was said why not. */
-static int aside(struct store *s, const char *why)
-{
-	static const char *const ends[] = { "", "-wal" };
-	struct journal j = { .id = JOURNAL_ASIDE, .priority = LOG_ERR };
-	const char *path = s->path;
-	char from[NAME_ROOM], to[NAME_ROOM], when[64];
-	time_t now = time(NULL);
-	unsigned int i, n = 0;
-	struct tm tm;
-
-	if (store_is_no_file(path)) {
-		store_refuse(s, "%s is no file: %s", path, why);
-		return -1;
-	}
-	memset(&tm, 0, sizeof(tm));
-	gmtime_r(&now, &tm);
-	strftime(when, 32, ".aside-%Y%m%dT%H%M%SZ", &tm);
-	do {
-		if (n)
-			snprintf(when + strcspn(when, "Z"), 16, "Z-%u", n);
-		beside(to, path, when);
-	} while (!access(to, F_OK) && ++n < 1000);
-	beside(from, path, "-shm");
-	unlink(from);
-	for (i = 0; i < 2; i++) {
-		beside(from, path, ends[i]);
-		snprintf(to, sizeof(to), "%s%s%s", path, when, ends[i]);
-		if (rename(from, to) && (!i || errno != ENOENT)) {
-			store_refuse(s, "%s cannot be used (%s), and cannot be "
-				     "kept aside either: %s. Make its folder "
-				     "writable, or name another by --store",
-				     path, why, strerror(errno));
-			return -1;
-		}
-	}
-	journal_field(&j, "BEZOAR_STORE=%s", path);
-	journal_field(&j, "BEZOAR_ASIDE=%s%s", path, when);
-	journal_say(&j, "%s CANNOT BE USED: %s. It is kept as %s%s, and a new, "
-		    "empty store was begun", path, why, path, when);
-	return 0;
-}
-
 /* SQLite makes its log and index with the mode and group of the database. */
 static int make(const char *path)
 {
@@ -104,8 +59,7 @@ static int make(const char *path)
 	if (fd < 0)
 		return errno == EEXIST ? 0 : -errno;
 	/* what is left of another is not its log */
-	beside(name, path, "-wal");
-	unlink(name);
+	store_log_aside(path);
 	beside(name, path, "-shm");
 	unlink(name);
 	readers = getgrnam(READERS);
@@ -268,7 +222,7 @@ static int begin_anew(struct store *s, char ret_why[256])
 
 	drop(s);
 	if (!s->new_fails)
-		r = aside(s, ret_why) ? -1 : open_once(s, ret_why);
+		r = store_aside(s, ret_why) ? -1 : open_once(s, ret_why);
 	s->new_fails = r == 1;
 	if (r == 1)
 		store_refuse(s, "%s: %s", s->path, ret_why);
@@ -329,6 +283,9 @@ void store_look(struct store *s)
 			drop(s);
 		return;
 	}
+	/* the first time as long as for anything; who hangs then does not hold up all */
+	if (said)
+		sqlite3_busy_timeout(s->db, LATER_MS);
 	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE,
 				      NULL, NULL)) {
 		if (!said)
