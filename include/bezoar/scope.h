@@ -33,7 +33,8 @@
  * to a stack: leave it before switching to another (swapcontext(3)). No jump is made
  * to a function that is not under way any more; bez_scope(3) says how that is known.
  * But one that a jump has left, and that is called again at the same depth, is under
- * way: what it touches before its TRY lands in the CATCH of the earlier call.
+ * way: what it touches before its TRY lands in the CATCH of the earlier call. So is one
+ * that the jump ends in itself: leave the scope by bez_scope_leave() before that.
  */
 #ifndef BEZOAR_SCOPE_H
 #define BEZOAR_SCOPE_H
