@@ -299,7 +299,8 @@ uint64_t bez_vm_outcome_count(const struct bez_vm *vm,
 /*
  * Copy to or from guest memory, over as many slots as it takes. Returns how many of
  * @len bytes were not copied, to the byte: from there on memory is lost, or there is
- * none. Nothing is told to the guest: fail the one request (of a device, a hypercall).
+ * none; bez_vm_write() stops before a slot that is BEZ_VM_MAP_READ_ONLY as well.
+ * Nothing is told to the guest: fail the one request (of a device, a hypercall).
  * What was written is not in KVM's dirty log: options.wrote.
  * Context: any.
  */
