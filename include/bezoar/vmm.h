@@ -131,7 +131,8 @@ struct bez_vm_options {
  * Begin with a virtual machine. bez_start() was called.
  *
  * -EINVAL, -E2BIG: bad options. -ESRCH: libbezoar is not started. -EOPNOTSUPP: this
- * KVM has no machine checks (KVM_CAP_MCE), or kvm_fd is something else. -EBADF, -ENOMEM, -EAGAIN (no thread).
+ * KVM has no machine checks (KVM_CAP_MCE), or kvm_fd is something else. -EBADF, -ENOMEM,
+ * -EAGAIN (no thread).
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_create(const struct bez_vm_options *options, struct bez_vm **ret_vm);
