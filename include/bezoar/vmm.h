@@ -360,8 +360,10 @@ int64_t bez_vm_export(struct bez_vm *vm, enum bez_vm_form form, void *dst,
  * of it is believed.
  *
  * -EBADMSG: it is none, damaged, or contradicts itself. -EOPNOTSUPP: of a later
- * version. -E2BIG: more than 1,048,576 pieces. -ENOMEM. -ENOENT: it names memory that the guest does not have. Nothing was changed
- * then. Else as bez_lost_add(); what was closed stays so.
+ * version. -E2BIG: more than 1,048,576 pieces. -ENOMEM. -ENOENT: it names memory that
+ * the guest does not have. Nothing was changed then. -ENOSPC: the inventory, which the
+ * process has one of, is full (32,768 extents: 128 MiB of pages of 4 KiB), or else as
+ * bez_lost_add(); what was closed stays so.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_import(struct bez_vm *vm, const void *from, size_t len);
