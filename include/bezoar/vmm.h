@@ -207,6 +207,10 @@ int bez_vcpu_remove(struct bez_vcpu *vcpu);
  *	another		as KVM_RUN said; -EFAULT also where memory of the guest was not
  *			mapped for a moment (by bez_inject(), say): run it again then
  *
+ * kvm_run.immediate_exit is cleared here where the library has set it. Where you have you
+ * clear it: on this thread, after -EINTR, and with a look of bez_vcpu_deliver() behind it.
+ * bez_vcpu_run(3).
+ *
  * A thread that does not come back here keeps the others from being told of what goes to
  * all (Intel): who stops a vCPU for long stops all, or calls bez_vcpu_remove().
  *
