@@ -131,7 +131,8 @@ struct bez_vm_options {
  * Begin with a virtual machine. bez_start() was called.
  *
  * -EINVAL, -E2BIG: bad options. -ESRCH: libbezoar is not started. -EOPNOTSUPP: this
- * KVM has no machine checks (KVM_CAP_MCE). -EBADF, -ENOMEM, -EAGAIN (no thread).
+ * KVM has no machine checks (KVM_CAP_MCE), or kvm_fd is something else. -EBADF, -ENOMEM,
+ * -EAGAIN (no thread).
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_create(const struct bez_vm_options *options, struct bez_vm **ret_vm);
@@ -205,6 +206,10 @@ int bez_vcpu_remove(struct bez_vcpu *vcpu);
  *	-EHWPOISON	it cannot go on
  *	another		as KVM_RUN said; -EFAULT also where memory of the guest was not
  *			mapped for a moment (by bez_inject(), say): run it again then
+ *
+ * kvm_run.immediate_exit is cleared here where the library has set it. Where you have you
+ * clear it: on this thread, after -EINTR, and with a look of bez_vcpu_deliver() behind it.
+ * bez_vcpu_run(3).
  *
  * A thread that does not come back here keeps the others from being told of what goes to
  * all (Intel): who stops a vCPU for long stops all, or calls bez_vcpu_remove().
@@ -299,7 +304,8 @@ uint64_t bez_vm_outcome_count(const struct bez_vm *vm,
 /*
  * Copy to or from guest memory, over as many slots as it takes. Returns how many of
  * @len bytes were not copied, to the byte: from there on memory is lost, or there is
- * none. Nothing is told to the guest: fail the one request (of a device, a hypercall).
+ * none; bez_vm_write() stops before a slot that is BEZ_VM_MAP_READ_ONLY as well.
+ * Nothing is told to the guest: fail the one request (of a device, a hypercall).
  * What was written is not in KVM's dirty log: options.wrote.
  * Context: any.
  */
@@ -358,8 +364,10 @@ int64_t bez_vm_export(struct bez_vm *vm, enum bez_vm_form form, void *dst,
  * of it is believed.
  *
  * -EBADMSG: it is none, damaged, or contradicts itself. -EOPNOTSUPP: of a later
- * version. -E2BIG: more than 1,048,576 pieces. -ENOMEM. -ENOENT: it names memory that the guest does not have. Nothing was changed
- * then. Else as bez_lost_add(); what was closed stays so.
+ * version. -E2BIG: more than 1,048,576 pieces. -ENOMEM. -ENOENT: it names memory that
+ * the guest does not have. Nothing was changed then. -ENOSPC: the inventory, which the
+ * process has one of, is full (32,768 extents: 128 MiB of pages of 4 KiB), or else as
+ * bez_lost_add(); what was closed stays so.
  * Context: any; not in a handler (-EDEADLK).
  */
 int bez_vm_import(struct bez_vm *vm, const void *from, size_t len);

@@ -17,7 +17,7 @@ static const enum bez_vm_form forms[] = { BEZ_VM_FORM_JSON, BEZ_VM_FORM_BINARY }
 static const struct bzv_range example[] = {
 	{ 0x1000, 0x1000 },
 	{ 0x200000, 0x200000 },
-	{ 0x400000, 0x1000 },
+	{ 0x401000, 0x1000 },
 	{ 0x40000000, 0x40000000 },
 };
 
