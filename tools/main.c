@@ -222,6 +222,24 @@ void tool_say(const char *fmt, ...)
 	va_end(args);
 }
 
+/* Of standard output; 0: it could be written. */
+static int why_unwritten;
+
+int tool_unwritten(void)
+{
+	if (!why_unwritten && ferror(stdout))
+		why_unwritten = errno ? errno : EIO;
+	return why_unwritten != 0;
+}
+
+int tool_flush(void)
+{
+	/* what has failed before has a reason of its own */
+	if (!tool_unwritten() && fflush(stdout))
+		why_unwritten = errno;
+	return why_unwritten != 0;
+}
+
 static int run(const struct words *w)
 {
 	if (w->only_log && strcmp(w->word[0], "log")) {
@@ -305,8 +323,8 @@ int main(int argc, char **argv)
 		if (argc > 1 && !strcmp(argv[1], own_words[i].name))
 			own = own_words[i].run;
 	status = own ? own(argc - 1, argv + 1) : by_words(argc, argv);
-	if (fflush(stdout) || ferror(stdout)) {
-		tool_say("standard output: %s", strerror(errno));
+	if (tool_flush()) {
+		tool_say("standard output: %s", strerror(why_unwritten));
 		return TOOL_FAILED;
 	}
 	return status;

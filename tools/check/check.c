@@ -111,6 +111,7 @@ int tool_check(const struct check_options *options)
 	r.after = real_corrupted();
 	r.status = status_of(&r);
 	status = show(&r);
+	tool_flush();
 	facts_free(&r.facts);
 	free(r.sentence);
 	free(r.answer);

@@ -136,14 +136,18 @@ static int begin(struct output *o, const char *name)
  * page, or this one. */
 static int finish(struct output *o)
 {
-	int bad = fflush(o->to) || ferror(o->to), why;
+	int bad, why;
 
+	/* the reason why it cannot be written is said with the end of the program */
+	if (o->to == stdout)
+		return tool_flush() ? -1 : 0;
+	bad = fflush(o->to) || ferror(o->to);
 	if (!bad && o->temp[0])
 		bad = fsync(fileno(o->to)) || rename(o->temp, o->path);
 	why = errno;
 	if (bad && o->temp[0])
 		unlink(o->temp);
-	if (o->to != stdout && fclose(o->to) && !bad) {
+	if (fclose(o->to) && !bad) {
 		bad = 1;
 		why = errno;
 	}
@@ -160,6 +164,8 @@ static int write_it(const char *name, const struct report *r)
 		report_page(o.to, r);
 		if (!finish(&o))
 			return 0;
+		if (o.to == stdout)
+			return -1;
 	}
 	text = escaped(name);
 	tool_say("%s: %s", text ? text : "", strerror(errno));
