@@ -312,6 +312,12 @@ def real_is_asked_for():
             'CONFIG_MEMORY_FAILURE|CAP_SYS_ADMIN', c['why']))
         if o['pages']['lost'] or o['poison'] != 'real':
             yield f'{o["pages"]}'
+        # a word of C is none for who calls a program, and nothing was lost
+        text = run('--real').stdout
+        if b'BEZ_INJECT' in r.stdout + text or b'No page was lost:' not in text:
+            yield f'{text[:600]}'
+        if not memory_failure() and b'leave out --real' not in r.stdout:
+            yield f'{text[:600]}'
 
 
 def called_wrongly():
