@@ -70,13 +70,13 @@ static int seconds_of(const char *word, unsigned int *ret_seconds)
 	return 0;
 }
 
-static void number_of(struct argp_state *state, const char *word, int base,
-		      uint64_t most, uint64_t *ret)
+static void number_of(struct argp_state *state, const char *word, uint64_t most,
+		      uint64_t *ret)
 {
 	char *end;
 
 	errno = 0;
-	*ret = strtoull(word, &end, base);
+	*ret = strtoull(word, &end, 10);
 	if (*word == '-' || !*word || *end || errno || *ret > most || !*ret)
 		argp_error(state, "%s is no such number", word);
 }
@@ -92,17 +92,19 @@ static error_t on_log_word(int key, char *arg, struct argp_state *state)
 			argp_error(state, "%s is no time; see --help", arg);
 		break;
 	case 'i':
-		number_of(state, arg, 10, UINT64_MAX, &l->filter.id);
+		number_of(state, arg, UINT64_MAX, &l->filter.id);
 		break;
 	case 'D':
-		number_of(state, arg, 16, UINT64_MAX, &l->filter.digest);
+		if (filter_digest(&l->filter, arg))
+			argp_error(state, "%s is no digest: it has sixteen "
+				   "digits, as log shows it", arg);
 		break;
 	case 'N':
-		number_of(state, arg, 10, INT64_MAX, &n);
+		number_of(state, arg, INT64_MAX, &n);
 		l->filter.number = (int64_t)n;
 		break;
 	case 'p':
-		number_of(state, arg, 10, INT32_MAX, &n);
+		number_of(state, arg, INT32_MAX, &n);
 		l->filter.pid = (int32_t)n;
 		break;
 	case 'c':
@@ -240,6 +242,18 @@ int tool_flush(void)
 	return why_unwritten != 0;
 }
 
+/* Each wants another output, and one of them would go unsaid. */
+static int exclude_each_other(const struct words *w)
+{
+	if (w->log.follow + w->log.counts + w->log.apart > 1)
+		tool_say("one of --follow, --counts and --apart at a time");
+	else if (!strcmp(w->word[0], "check") && w->check.json && w->check.quiet)
+		tool_say("one of --json and --quiet at a time");
+	else
+		return 0;
+	return 1;
+}
+
 static int run(const struct words *w)
 {
 	if (w->only_log && strcmp(w->word[0], "log")) {
@@ -250,6 +264,8 @@ static int run(const struct words *w)
 		tool_say("--yes is about --real");
 		return TOOL_FAILED;
 	}
+	if (exclude_each_other(w))
+		return TOOL_FAILED;
 	if (!strcmp(w->word[0], "check") && w->count == 1)
 		return tool_check(&w->check);
 	if (!strcmp(w->word[0], "check")) {

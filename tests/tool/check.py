@@ -324,7 +324,8 @@ def called_wrongly():
     for words, said in ((('x',), 'no argument'), (('--deadline', '0'), '3600'),
                         (('--deadline', '4x'), '3600'),
                         (('--deadline', ''), '3600'),
-                        (('--yes',), 'about --real')):
+                        (('--yes',), 'about --real'),
+                        (('--json', '--quiet'), 'one of --json and --quiet')):
         r = subprocess.run([PROGRAM, 'check', *words], env=ENV, check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if r.returncode != 2 or r.stdout or said.encode() not in r.stderr:
