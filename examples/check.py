@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,8 +24,8 @@ tap = Tap()
 SHORT = ['--backend', 'uffd', '--seed', '1', '--rate', '50', '--poison', '50']
 
 
-def finished(*args):
-    return subprocess.run(args, capture_output=True, text=True, timeout=100)
+def finished(*args, **more):
+    return subprocess.run(args, capture_output=True, text=True, timeout=100, **more)
 
 
 def differ(what, is_, must):
@@ -232,6 +233,27 @@ def die():
         'record 2: shutdown, because of: no source', 'all is well')
 
 
+def die_beside_a_daemon():
+    """It shows what is in a file of its own, whoever else would take its records."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET) as daemon:
+        path = os.path.join(folder, 'socket')
+        daemon.bind(path)
+        daemon.listen()
+        daemon.setblocking(False)
+        done = finished(demo, '--die', '--backend', 'uffd',
+                        env=dict(os.environ, BEZOAR_SOCKET=path))
+        findings = differ('the exit status', done.returncode, 0)
+        findings += lacking(done.stdout, 'record 2: shutdown, because of: no source',
+                            'all is well')
+        try:
+            daemon.accept()[0].close()
+            findings.append('it has connected')
+        except BlockingIOError:
+            return findings
+    return findings
+
+
 def wrong():
     out, said, status = with_changed_file('--no-digests')
     findings = differ('the exit status', status, 1)
@@ -261,6 +283,7 @@ CASES = {
     'the table names what was refused': refused_in_table,
     'the table is there when the run is broken off': interrupted,
     'the orderly end': die,
+    'the orderly end where a daemon runs': die_beside_a_daemon,
     'without digests the wrong bytes are seen': wrong,
     'the short example': short_example,
 }

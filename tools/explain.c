@@ -81,17 +81,14 @@ int explain_code(char kind, unsigned int number, int json)
 static int is_record(const char *word, struct filter *f)
 {
 	const int row = *word == 'R' || *word == 'r';
-	char *end;
 
-	if (row ? word[strspn(word + 1, "0123456789") + 1] :
-		  strspn(word, "0123456789abcdefABCDEF") != 16 || word[16])
+	if (!row)
+		return !filter_digest(f, word);
+	if (word[strspn(word + 1, "0123456789") + 1])
 		return 0;
 	errno = 0;
-	if (row)
-		f->number = strtoll(word + 1, &end, 10);
-	else
-		f->digest = strtoull(word, &end, 16);
-	return !errno && (f->number > 0 || f->digest);
+	f->number = strtoll(word + 1, NULL, 10);
+	return !errno && f->number > 0;
 }
 
 static int of_record(const char *path, struct log_wishes *wishes)

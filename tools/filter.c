@@ -66,6 +66,14 @@ int filter_code(unsigned int *ret, char kind, const char *word)
 	return -1;
 }
 
+int filter_digest(struct filter *f, const char *word)
+{
+	if (strspn(word, "0123456789abcdefABCDEF") != 16 || word[16])
+		return -1;
+	f->digest = strtoull(word, NULL, 16);
+	return f->digest ? 0 : -1;
+}
+
 static int is(const char *wanted, const char *name, size_t most)
 {
 	return !wanted || (strnlen(name, most) == strlen(wanted) &&

@@ -17,6 +17,8 @@ struct filter {
 /* @word: "2026-11-27", with "T18:30" or "T18:30:05" (UTC), or how long ago: "90s",
  * "15m", "2h", "7d". -1: it is none of these. */
 int filter_since(struct filter *f, const char *word);
+/* All sixteen digits of one. -1: it is none. */
+int filter_digest(struct filter *f, const char *word);
 /* A code, number or name, as bezoar explain has it. -1: there is none. */
 int filter_code(unsigned int *ret, char kind, const char *word);
 

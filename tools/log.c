@@ -39,12 +39,13 @@ int log_record(const struct log_wishes *wishes, const struct bez_record *r,
 		show_text(r, from);
 	else
 		bad = show_line(show_object(r, from));
-	if (!wishes->explain)
-		return bad;
-	bad |= explain_code('O', r->outcome, wishes->json);
-	if (r->why)
-		bad |= explain_code('O', r->why, wishes->json);
-	return bad | explain_code('C', r->cause, wishes->json);
+	if (wishes->explain) {
+		bad |= explain_code('O', r->outcome, wishes->json);
+		if (r->why)
+			bad |= explain_code('O', r->why, wishes->json);
+		bad |= explain_code('C', r->cause, wishes->json);
+	}
+	return bad | tool_unwritten();
 }
 
 /* What is no record may come in parts; it is said once. */
@@ -131,7 +132,7 @@ static void all(struct log *l)
 			l->len += (size_t)r;
 		pieces(l, r <= 0);
 		/* who follows a pipe sees each as it comes */
-		fflush(stdout);
+		tool_flush();
 	} while (r > 0 || (r < 0 && errno == EINTR));
 	say_skipped(l);
 }

@@ -70,13 +70,13 @@ static int seconds_of(const char *word, unsigned int *ret_seconds)
 	return 0;
 }
 
-static void number_of(struct argp_state *state, const char *word, int base,
-		      uint64_t most, uint64_t *ret)
+static void number_of(struct argp_state *state, const char *word, uint64_t most,
+		      uint64_t *ret)
 {
 	char *end;
 
 	errno = 0;
-	*ret = strtoull(word, &end, base);
+	*ret = strtoull(word, &end, 10);
 	if (*word == '-' || !*word || *end || errno || *ret > most || !*ret)
 		argp_error(state, "%s is no such number", word);
 }
@@ -92,17 +92,19 @@ static error_t on_log_word(int key, char *arg, struct argp_state *state)
 			argp_error(state, "%s is no time; see --help", arg);
 		break;
 	case 'i':
-		number_of(state, arg, 10, UINT64_MAX, &l->filter.id);
+		number_of(state, arg, UINT64_MAX, &l->filter.id);
 		break;
 	case 'D':
-		number_of(state, arg, 16, UINT64_MAX, &l->filter.digest);
+		if (filter_digest(&l->filter, arg))
+			argp_error(state, "%s is no digest: it has sixteen "
+				   "digits, as log shows it", arg);
 		break;
 	case 'N':
-		number_of(state, arg, 10, INT64_MAX, &n);
+		number_of(state, arg, INT64_MAX, &n);
 		l->filter.number = (int64_t)n;
 		break;
 	case 'p':
-		number_of(state, arg, 10, INT32_MAX, &n);
+		number_of(state, arg, INT32_MAX, &n);
 		l->filter.pid = (int32_t)n;
 		break;
 	case 'c':
@@ -222,6 +224,36 @@ void tool_say(const char *fmt, ...)
 	va_end(args);
 }
 
+/* Of standard output; 0: it could be written. */
+static int why_unwritten;
+
+int tool_unwritten(void)
+{
+	if (!why_unwritten && ferror(stdout))
+		why_unwritten = errno ? errno : EIO;
+	return why_unwritten != 0;
+}
+
+int tool_flush(void)
+{
+	/* what has failed before has a reason of its own */
+	if (!tool_unwritten() && fflush(stdout))
+		why_unwritten = errno;
+	return why_unwritten != 0;
+}
+
+/* Each wants another output, and one of them would go unsaid. */
+static int exclude_each_other(const struct words *w)
+{
+	if (w->log.follow + w->log.counts + w->log.apart > 1)
+		tool_say("one of --follow, --counts and --apart at a time");
+	else if (!strcmp(w->word[0], "check") && w->check.json && w->check.quiet)
+		tool_say("one of --json and --quiet at a time");
+	else
+		return 0;
+	return 1;
+}
+
 static int run(const struct words *w)
 {
 	if (w->only_log && strcmp(w->word[0], "log")) {
@@ -232,6 +264,8 @@ static int run(const struct words *w)
 		tool_say("--yes is about --real");
 		return TOOL_FAILED;
 	}
+	if (exclude_each_other(w))
+		return TOOL_FAILED;
 	if (!strcmp(w->word[0], "check") && w->count == 1)
 		return tool_check(&w->check);
 	if (!strcmp(w->word[0], "check")) {
@@ -305,8 +339,8 @@ int main(int argc, char **argv)
 		if (argc > 1 && !strcmp(argv[1], own_words[i].name))
 			own = own_words[i].run;
 	status = own ? own(argc - 1, argv + 1) : by_words(argc, argv);
-	if (fflush(stdout) || ferror(stdout)) {
-		tool_say("standard output: %s", strerror(errno));
+	if (tool_flush()) {
+		tool_say("standard output: %s", strerror(why_unwritten));
 		return TOOL_FAILED;
 	}
 	return status;

@@ -150,7 +150,7 @@ int stored_step(struct stored *s)
 	while ((r = sqlite3_step(s->rows)) == SQLITE_ROW)
 		row(s);
 	sqlite3_reset(s->rows);
-	fflush(stdout);
+	tool_flush();
 	return r;
 }
 
@@ -173,6 +173,7 @@ static void counts(struct stored *s)
 		       (int64_t)sqlite3_column_int64(all, 1));
 		r = SQLITE_OK;
 	}
+	tool_flush();
 	sqlite3_finalize(all);
 	if (r != SQLITE_DONE)
 		stored_failed(s);

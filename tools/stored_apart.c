@@ -118,6 +118,7 @@ int stored_apart(sqlite3 *db, const char *name,
 		else
 			as_text(&a);
 	}
+	tool_flush();
 	if (r != SQLITE_DONE)
 		tool_say("%s: %s", name, sqlite3_errmsg(db));
 	sqlite3_finalize(rows);

@@ -45,6 +45,11 @@ int report_main(int argc, char **argv);
 
 int tool_check(const struct check_options *options);
 
+/* Could standard output not be written, up to now? Notes the reason, so it is to be asked
+ * before anything else can have changed errno; tool_flush() first writes what waits. */
+int tool_unwritten(void);
+int tool_flush(void);
+
 /* "bezoar: ..." on standard error. tool_hurries: nothing where it would have to wait
  * for who reads that. */
 extern int tool_hurries;

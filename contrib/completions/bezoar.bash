@@ -66,10 +66,11 @@ _bezoar()
 		words=$(__bezoar_codes C) ;;
 	*' --color')
 		words='auto always never' ;;
-	*' --since' | *' -S' | *' --id' | *' -i' | *' --digest' | *' -D' | *' --number' | \
-		*' -N' | *' --pid' | *' -p' | *' --comm' | *' -c' | *' --region' | *' -R' | \
-		*' --deadline' | 'check -d' | *' --note' | *' --name' | *' -n' | *' --restarts' | \
-		*' -r' | *' --within' | *' -w')
+	# a letter is of its command: elsewhere it may have no argument
+	*' --since' | *' --id' | *' --digest' | *' --number' | *' --pid' | *' --comm' | \
+		*' --region' | *' --deadline' | *' --note' | *' --name' | *' --restarts' | \
+		*' --within' | 'log -'[SiDNpcR] | 'report -S' | 'check -d' | 'run -'[nrw] | \
+		'unit -'[rw])
 		return ;;
 	*)
 		if [[ $cur == -* ]]; then

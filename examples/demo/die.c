@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -56,6 +57,8 @@ static int child(const struct options *o, int record)
 	memset((void *)ledger, 1, 4 * page);
 	start.flags = BEZ_START_NO_EARLY_KILL;
 	start.record_fd = record;
+	/* a daemon would have the records, and the file would stay empty */
+	unsetenv("BEZOAR_SOCKET");
 	r = bez_start(&start);
 	if (r)
 		return could_not("bez_start", r);

@@ -287,6 +287,32 @@ static void socket_is_another(void)
 	kin_end(&k);
 }
 
+/* What is there, and is no log of the kernel that can be waited for: named once, and all else
+ * goes on. */
+static void no_log(void)
+{
+	const char *const paths[] = { "/dev/null", k.folder, folder };
+	struct bez_record r = kin_record(1);
+	char why[160];
+	size_t i;
+	int fd;
+
+	for (i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		begin();
+		snprintf(folder, sizeof(folder), "%s/file", k.folder);
+		close(open(folder, O_WRONLY | O_CREAT, 0600));
+		kin_start(&k, "--kmsg", paths[i], NULL);
+		snprintf(why, sizeof(why), "%s: it cannot be waited for", paths[i]);
+		kin_will_say(&k, why);
+		fd = kin_connect(&k);
+		CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+		kin_acks(fd, 1);
+		close(fd);
+		CHECK(kin_has_said(&k, "without what the kernel says"));
+		kin_end(&k);
+	}
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "the store's name is another's", .run = store_is_another },
 	{ .name = "the store's name is a database's", .run = store_is_a_database },
@@ -297,6 +323,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what is no file of records", .run = strange },
 	{ .name = "another user's death", .run = others },
 	{ .name = "no such folder", .run = missing },
+	{ .name = "a file for the kernel's log", .run = no_log },
 	{ .name = "the folder of the store", .run = store,
 	  .timeout_s = 20 },
 };

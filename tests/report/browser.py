@@ -15,7 +15,7 @@ import subprocess
 import sys
 import zlib
 
-from common import Tap, bezoar, parse
+from common import Place, Tap, bezoar, line, page_of, parse
 from page import full
 
 PAPER = {'light': (0xff, 0xff, 0xff), 'dark': (0x0d, 0x11, 0x17)}
@@ -84,6 +84,37 @@ def understood(place):
             yield f'{got} of <{tag}>, not {want}'
 
 
+# What it is asked of every label, of a copy that lets it: where it begins.
+SCRIPT = b'''<script>
+document.title = [...document.querySelectorAll('svg text.end')].map(
+  t => Math.floor(t.getBBox().x) + ' ' + Math.ceil(t.getBBox().width)).join(',');
+</script></body>'''
+# Modules as EDAC names them, regions with the widest letters and the narrowest ones.
+LABELS = ('CPU_SrcID#0_MC#0_Chan#0_DIMM#0', 30 * 'W', 15 * 'm#', 90 * '@', 40 * 'M',
+          30 * 'i', 'index')
+
+
+def labels(_):
+    """All of each is to be seen, left of the bars, and none is drawn out for that."""
+    with Place([line(comm=b'a', name=n[:28].encode()) for n in LABELS]) as place:
+        place.change(';'.join(f"INSERT INTO places VALUES ({i}, {i}, '{n}')"
+                              for i, n in enumerate(LABELS, 1)))
+        page, found = page_of(place)
+        yield from found
+        with open(place.path('x.html'), 'wb') as file:
+            file.write(re.sub(b'<meta http-equiv[^>]*>', b'', page).replace(
+                b'</body>', SCRIPT))
+        dom, _ = chromium(place, '--dump-dom', '--window-size=1280,900')
+    title = re.search(rb'<title>([^<]*)</title>', dom).group(1).decode()
+    at = [tuple(int(n) for n in t.split()) for t in title.split(',')]
+    if len(at) < 2 * len(LABELS):
+        yield f'labels: {title}'
+    yield from (f'a label begins at {x}, and is {w} wide' for x, w in at if x < 0)
+    # of a name of five letters, and of one of narrow ones
+    if min(w for _, w in at) > 60 or sum(w < 180 for _, w in at) < 3:
+        yield f'drawn out: {title}'
+
+
 def shown(place, scheme, name, width, height):
     _, said = chromium(place, f'--screenshot={place.path(name)}',
                        f'--window-size={width},{height}',
@@ -111,6 +142,7 @@ def main():
         bezoar('report', '--store', place.store, '-o', place.path('x.html'))
         for name, check, *words in (
                 ('it is understood', understood),
+                ('long labels', labels),
                 ('light', shown, 'light', 'light.png', 1280, 3600),
                 ('dark', shown, 'dark', 'dark.png', 1280, 3600),
                 ('a narrow window', shown, 'light', 'narrow.png', 500, 3600)):

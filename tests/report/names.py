@@ -112,9 +112,12 @@ def as_json(what, out, name):
 
 
 def skeleton(page):
-    """All tags with their attributes, but for numbers; no text."""
-    return [(e.tag, re.sub(rb'[0-9.]+', b'0', repr(e.attrib).encode()))
-            for e in parse(page).iter()]
+    """All tags with their attributes, but for numbers, and for how wide a long name is to
+    be; no text."""
+    return [(e.tag, re.sub(rb'[0-9.]+', b'0', repr(
+        {k: v for k, v in e.attrib.items()
+         if (k, v) not in (('textLength', '232'), ('lengthAdjust', 'spacingAndGlyphs'))
+         }).encode())) for e in parse(page).iter()]
 
 
 def as_page(place, name, bones):

@@ -42,6 +42,11 @@ TYPED = (
     ('bezoar report --store gol', 'bezoar report --store golden.rec '),
     ('bezoar report -o gol', 'bezoar report -o golden.rec '),
     ('bezoar check --str', 'bezoar check --strict '),
+    # a letter has an argument with one command, and none with another
+    ('bezoar log -n gol', 'bezoar log -n golden.rec '),
+    ('bezoar check -r --str', 'bezoar check -r --strict '),
+    ('bezoar log -R gol', 'bezoar log -R gol'),
+    ('bezoar run -n gol', 'bezoar run -n gol'),
     # of log alone
     ('bezoar check --apa', 'bezoar check --apa'),
     ('bezoar run --live', 'bezoar run --live-on '),

@@ -371,6 +371,31 @@ def no_folder():
         yield from same('made', os.listdir(p.folder), [])
 
 
+def nowhere():
+    """What is remembered nowhere cannot be cleared, and nobody is told to."""
+    with Place() as p:
+        user = {}
+        if not os.getuid():
+            # root's is the whole machine's
+            user = {'user': 65534}
+            os.chmod(p.folder, 0o755)
+            try:
+                bad = p.call([p.words('clear')[0], 'clear', '--help'], **user).returncode
+            except PermissionError:
+                bad = 1
+            if bad:
+                yield 'skip: another user than root may not run this program'
+                return
+        words = [w for w in p.run_words('--restarts', '1', '--name', 'shop', '--',
+                                        *dies('0', '1', '129')) if w not in ('--state', p.state)]
+        r = p.call(words, env={'HOME': '', 'XDG_STATE_HOME': ''}, **user)
+        yield from expect(r, LATCHED, 'remembered only as long as this program runs')
+        yield from expect(r, LATCHED, 'shop is latched since .* is not started: it has died of lost '
+                          r'memory 2 times within 600 s, and may be restarted 1 time')
+        if b'clear' in r.stderr:
+            yield f'{r.stderr}'
+
+
 main((often, long_ago, frame, frame_in_store, module, module_later, by_the_kernel, by_the_daemon,
       kept, damaged, names, two, cleared_meanwhile, no_room,
-      no_folder))
+      no_folder, nowhere))

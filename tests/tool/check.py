@@ -312,13 +312,20 @@ def real_is_asked_for():
             'CONFIG_MEMORY_FAILURE|CAP_SYS_ADMIN', c['why']))
         if o['pages']['lost'] or o['poison'] != 'real':
             yield f'{o["pages"]}'
+        # a word of C is none for who calls a program, and nothing was lost
+        text = run('--real').stdout
+        if b'BEZ_INJECT' in r.stdout + text or b'No page was lost:' not in text:
+            yield f'{text[:600]}'
+        if not memory_failure() and b'leave out --real' not in r.stdout:
+            yield f'{text[:600]}'
 
 
 def called_wrongly():
     for words, said in ((('x',), 'no argument'), (('--deadline', '0'), '3600'),
                         (('--deadline', '4x'), '3600'),
                         (('--deadline', ''), '3600'),
-                        (('--yes',), 'about --real')):
+                        (('--yes',), 'about --real'),
+                        (('--json', '--quiet'), 'one of --json and --quiet')):
         r = subprocess.run([PROGRAM, 'check', *words], env=ENV, check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if r.returncode != 2 or r.stdout or said.encode() not in r.stderr:

@@ -142,7 +142,7 @@ def filtered():
             (('--outcome', 'default'), 1), (('--outcome', 'O1'), 0),
             (('--cause', 'C8'), 1), (('--cause', 'C1'), 0),
             (('--id', '16276822575519557608'), 1), (('--id', '2'), 0),
-            (('--digest', 'c7825a335b08d034'), 1), (('--digest', '1'), 0),
+            (('--digest', 'c7825a335b08d034'), 1), (('--digest', '0123456789abcdef'), 0),
             (('--since', '2522-06-21T11:29'), 1),
             (('--since', '2522-06-21T11:29:01Z'), 0),
             (('--since', '2522-06-22'), 0), (('--since', '2h'), 1)):
@@ -154,6 +154,14 @@ def filtered():
                        (('--since', '99999999d'), 'no time'),
                        (('--outcome', 'O9999'), 'no outcome'),
                        (('--id', '-1'), 'no such number'),
+                       (('--digest', '1a7d'), 'no digest'),
+                       (('--digest', 'c7825a335b08d0341'), 'no digest'),
+                       (('--digest', '0xc7825a335b08d0'), 'no digest'),
+                       (('--digest', 16 * '0'), 'no digest'),
+                       (('--digest', ''), 'no digest'),
+                       (('-fn',), 'one of --follow, --counts and --apart'),
+                       (('-an',), 'one of --follow, --counts and --apart'),
+                       (('-fa',), 'one of --follow, --counts and --apart'),
                        (('--pid', '4294967297'), 'no such number'),
                        (('--follow',), 'no store'),
                        (('--counts',), 'no store')):

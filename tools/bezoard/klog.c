@@ -19,6 +19,12 @@ static int64_t clock_of(clockid_t clock)
 	return (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
 }
 
+static void without(const char *path, const char *why, const char *hint)
+{
+	say("%s: %s. Records are taken without what the kernel says of page frames "
+	    "and memory modules%s", path, why, hint);
+}
+
 void klog_open(struct klog *k, const char *path)
 {
 	k->fd = -1;
@@ -28,11 +34,16 @@ void klog_open(struct klog *k, const char *path)
 		return;
 	k->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (k->fd < 0)
-		say("%s: %s. Records are taken without what the kernel says of "
-		    "page frames and memory modules%s", path, strerror(errno),
-		    errno == EPERM || errno == EACCES ?
-		    ": reading it takes CAP_SYSLOG; --no-kmsg: do not try" :
-		    "");
+		without(path, strerror(errno), errno == EPERM || errno == EACCES ?
+			": reading it takes CAP_SYSLOG; --no-kmsg: do not try" :
+			"");
+}
+
+void klog_never_waits(struct klog *k, const char *path)
+{
+	without(path, "it cannot be waited for, as a device like /dev/kmsg, or a "
+		"FIFO, can", "");
+	klog_close(k);
 }
 
 void klog_close(struct klog *k)

@@ -25,6 +25,8 @@ struct klog {
 /* @path: NULL, there is none. Who may not read it is told so, and goes on. */
 void klog_open(struct klog *k, const char *path);
 void klog_close(struct klog *k);
+/* epoll(7) takes no file, folder or /dev/null, @path: that is said, and it is closed. */
+void klog_never_waits(struct klog *k, const char *path);
 
 /* There is something to be read. */
 void klog_turn(struct klog *k, struct batch *b);

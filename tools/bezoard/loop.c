@@ -45,6 +45,16 @@ static int watch(int fd, uint32_t what)
 	return epoll_ctl(loop.epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+static int watch_klog(const char *path)
+{
+	if (loop.klog.fd < 0 || !watch(loop.klog.fd, EVENT_KMSG))
+		return 0;
+	if (errno != EPERM)
+		return -1;
+	klog_never_waits(&loop.klog, path);
+	return 0;
+}
+
 static int open_signals(void)
 {
 	sigset_t set;
@@ -89,7 +99,7 @@ static int begin(const struct wishes *w)
 	if (watch(loop.listening.fd, EVENT_LISTENER) ||
 	    (loop.files.notify >= 0 &&
 	     watch(loop.files.notify, EVENT_FILES)) ||
-	    (loop.klog.fd >= 0 && watch(loop.klog.fd, EVENT_KMSG)) ||
+	    watch_klog(w->kmsg) ||
 	    (loop.metrics.latches.notify >= 0 &&
 	     watch(loop.metrics.latches.notify, EVENT_LATCHES))) {
 		say("%s", strerror(errno));

@@ -14,12 +14,14 @@
 static int cannot_lose(const struct check_options *options, struct answer *a)
 {
 	uint32_t backend = options->real ? BEZ_INJECT_MADV : BEZ_INJECT_UFFD;
+	char why[REAL_WHY];
 
 	if (!bez_inject_available(backend))
 		return 0;
 	memset(a, 0, sizeof(*a));
 	a->verdict = VERDICT_UNTESTED;
-	snprintf(a->why, sizeof(a->why), "%s", bez_inject_why(backend));
+	snprintf(a->why, sizeof(a->why), "%s",
+		 real_why(backend, "; leave out --real", why));
 	return 1;
 }
 
@@ -111,6 +113,7 @@ int tool_check(const struct check_options *options)
 	r.after = real_corrupted();
 	r.status = status_of(&r);
 	status = show(&r);
+	tool_flush();
 	facts_free(&r.facts);
 	free(r.sentence);
 	free(r.answer);

@@ -74,6 +74,11 @@ long real_corrupted(void);
 /* What it will cost is said and agreed to: 0; else -1, and said why not. */
 int real_agreed(const struct check_options *options);
 
+/* Why pages cannot be lost by @backend, of bez_inject(): where another one would do, that
+ * is a word of C, and @instead stands there. */
+#define REAL_WHY 256
+const char *real_why(uint32_t backend, const char *instead, char ret[REAL_WHY]);
+
 /* Give the pages back that were lost, where the kernel can: real_can_undo(). */
 void real_undo(struct answer *answer);
 int real_can_undo(void);

@@ -200,11 +200,12 @@ static void backends(struct facts *facts)
 		"emulated: without privilege, and harmless",
 		"real: --real uses it", "real, with early notice: --real",
 	};
+	char why[REAL_WHY];
 	size_t i;
 
 	for (i = 0; i < 3; i++)
 		fact_add(facts, GROUP, name[i], means[i], "%s",
-			 bez_inject_why(all[i]));
+			 real_why(all[i], "", why));
 }
 
 void facts_of_process(struct facts *facts)

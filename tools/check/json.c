@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tool.h"
+
 /* What is there to say, or null. */
 static json_t *text(const char *s)
 {
@@ -71,7 +73,8 @@ static json_t *pages(const struct results *r)
 			 "corrupted_kib_after", (json_int_t)r->after);
 }
 
-/* A part that could not be made leaves json_pack() without a result. */
+/* A part that could not be made leaves json_pack() without a result. What could not be
+ * written stays with standard output. */
 int show_results_json(const struct results *r)
 {
 	json_t *o = json_pack(
@@ -83,10 +86,11 @@ int show_results_json(const struct results *r)
 		(int)r->count[VERDICT_BROKEN], "untested",
 		(int)r->count[VERDICT_UNTESTED], "pages", pages(r),
 		"sentence", r->sentence, "status", r->status);
-	int r2 = o ? json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) :
-		     -1;
+	int bad = !o || (json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) &&
+			 !ferror(stdout));
 
+	tool_unwritten();
 	json_decref(o);
 	putchar('\n');
-	return r2;
+	return bad ? -1 : 0;
 }

@@ -29,6 +29,16 @@ int real_can_undo(void)
 	return !access(UNPOISON, W_OK);
 }
 
+const char *real_why(uint32_t backend, const char *instead, char ret[REAL_WHY])
+{
+	const char *why = bez_inject_why(backend);
+	const char *hint = strstr(why, "; use BEZ_");
+
+	snprintf(ret, REAL_WHY, "%.*s%s", (int)(hint ? hint - why : REAL_WHY), why,
+		 hint ? instead : "");
+	return ret;
+}
+
 static int said_yes(void)
 {
 	char line[16];

@@ -106,8 +106,10 @@ void show_results(const struct results *r)
 {
 	if (!r->options->quiet) {
 		printf("Linux %s\n", fact_of(&r->facts, "release"));
-		puts(r->options->real ? "Pages were lost by real poison." :
-		     "Pages were lost by emulation, which harms nothing.");
+		puts(!r->options->real ?
+		     "Pages were lost by emulation, which harms nothing." :
+		     r->lost ? "Pages were lost by real poison." :
+		     "No page was lost: there is no real poison here.");
 	}
 	show_clauses(r);
 	if (!r->options->quiet)

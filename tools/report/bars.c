@@ -13,6 +13,7 @@
 #define BARS	(PICTURE_WIDTH - LABEL - NUMBER)
 #define LINE	26
 #define LETTERS	32			/* of a label, in the picture */
+#define LETTER	12			/* is their size, as style.c has it */
 
 struct kind {
 	const char *id, *title, *text, *empty, *caption;
@@ -22,6 +23,20 @@ struct kind {
 	int by_fate;
 };
 
+/* What it takes at most, in hundredths of the size of its letters. Whose page is read, has
+ * whichever font: one of the widest is taken for it. */
+static unsigned int width_of(const char *text)
+{
+	unsigned int sum = 0;
+
+	for (; *text; text++)
+		sum += strchr("fijlrtIJ .,:;'`|!()[]/-\"\\", *text) ? 46 :
+		       strchr("mwMW@%#&<>=+~^", *text) ? 100 :
+		       *text >= 'A' && *text <= 'Z' ? 79 : 64;
+	return sum;
+}
+
+/* Modules differ in their last letters: what is long is drawn narrower, not cut. */
 static void draw_label(FILE *to, const char *label, unsigned int y)
 {
 	char text[LETTERS + 1];
@@ -29,7 +44,11 @@ static void draw_label(FILE *to, const char *label, unsigned int y)
 
 	memcpy(text, label, keep);
 	text[keep] = '\0';
-	fprintf(to, "<text class=\"end\" x=\"%d\" y=\"%u\">", LABEL - 8, y);
+	fprintf(to, "<text class=\"end\" x=\"%d\" y=\"%u\"", LABEL - 8, y);
+	if ((width_of(text) + (len > LETTERS) * 100) * LETTER > (LABEL - 8) * 100)
+		fprintf(to, " textLength=\"%d\" lengthAdjust=\"spacingAndGlyphs\"",
+			LABEL - 8);
+	fputs(">", to);
 	html_text(to, text);
 	fprintf(to, "%s</text>", len > LETTERS ? "&#8230;" : "");
 }

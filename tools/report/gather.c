@@ -7,8 +7,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../read.h"
-
 #define BILLION	1000000000ll
 #define PATIENT	1			/* seconds; then it is said how far it is */
 #define LOOK	4096			/* rows between two looks at the clock */
@@ -66,7 +64,7 @@ static void far(uint64_t done, uint64_t all)
 
 /* -------------------------------------------------------- what SQL asks of us */
 
-static int whole(sqlite3_value *value, struct piece *ret)
+int report_whole(sqlite3_value *value, struct piece *ret)
 {
 	const unsigned char *raw = sqlite3_value_blob(value);
 	size_t len = (size_t)sqlite3_value_bytes(value);
@@ -81,7 +79,7 @@ static void frame(sqlite3_context *context, int n, sqlite3_value **values)
 	struct piece p;
 
 	(void)n;
-	if (whole(values[0], &p) && p.record.flags & BEZ_RECORD_HAS_FRAME)
+	if (report_whole(values[0], &p) && p.record.flags & BEZ_RECORD_HAS_FRAME)
 		sqlite3_result_int64(context, (int64_t)p.record.frame);
 }
 
@@ -90,7 +88,7 @@ static void boot(sqlite3_context *context, int n, sqlite3_value **values)
 	struct piece p;
 
 	(void)n;
-	if (whole(values[0], &p))
+	if (report_whole(values[0], &p))
 		sqlite3_result_blob(context, p.record.boot_id,
 				    sizeof(p.record.boot_id),
 				    SQLITE_TRANSIENT);
@@ -239,7 +237,7 @@ static int walk(sqlite3 *db, struct report *r, uint64_t rows)
 		sqlite3_bind_int64(s, 1, r->since);
 	while (!bad && (bad = sqlite3_step(s)) == SQLITE_ROW) {
 		bad = SQLITE_OK;
-		if (whole(sqlite3_column_value(s, 0), &p))
+		if (report_whole(sqlite3_column_value(s, 0), &p))
 			count(r, &p.record, sqlite3_column_int64(s, 1));
 		else
 			r->unread++;

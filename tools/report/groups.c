@@ -6,13 +6,12 @@
  */
 #include "report.h"
 
-#include <bezoar/bezoar.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 
-#define SIGNAL	7			/* SIGBUS */
-#define STATUS	135			/* what a shell makes of it */
+#include "../run/evidence.h"
 
 /* Losses, in a group: how many of each fate, how many, when the last. */
 #define SUMS \
@@ -53,7 +52,7 @@ static const char kernel_sql[] =
 
 static const char deaths_sql[] =
 	"SELECT taken, pid, uid, comm, status, told, "
-	"(SELECT cause FROM records WHERE number = told) FROM deaths "
+	"(SELECT raw FROM records WHERE number = told) FROM deaths "
 	"WHERE taken >= ?1 ORDER BY number DESC";
 
 /* ---------------------------------------------------------------- the labels */
@@ -144,30 +143,35 @@ static const char *const end_names[ENDS] = {
 	[END_UNKNOWN] = "nobody could say of what",
 };
 
-static int is_poison(int cause)
+static struct ending ending_of(int status)
 {
-	return cause == BEZ_CAUSE_POISON_AR || cause == BEZ_CAUSE_POISON_AO ||
-	       cause == BEZ_CAUSE_MISSING || cause == BEZ_CAUSE_RECOVER;
+	if (WIFEXITED(status))
+		return (struct ending){ CLD_EXITED, WEXITSTATUS(status) };
+	return (struct ending){ CLD_KILLED, WTERMSIG(status) };
 }
 
-/* A file that was cut raises SIGBUS, too: only a record can tell. @cause: of the last
- * one; -1: there is none, or not any more. */
-static int end_of(int status, int cause)
+/* As bezoar run would say: a file that was cut raises SIGBUS, too, so only a record can
+ * tell. The store may be of another machine; what is in a region and none of a file's is
+ * lost memory here as where poison is emulated, as it is a loss among the records. @r:
+ * NULL: there is none, or not any more. */
+static int end_of(int status, const struct bez_record *r)
 {
+	struct ending e = ending_of(status);
+
+	if (status < 0)			/* but its last word may say it */
+		e = (struct ending){ CLD_EXITED, 0 };
+	if (evidence_says(&e, r, 0))
+		return END_MEMORY;
 	if (status < 0)
 		return END_UNKNOWN;
-	if ((WIFSIGNALED(status) && WTERMSIG(status) == SIGNAL) ||
-	    (WIFEXITED(status) && WEXITSTATUS(status) == STATUS))
-		return cause < 0 ? END_SILENT : is_poison(cause) ? END_MEMORY :
-								   END_OTHER;
-	return END_OTHER;
+	return !r && ended_like(&e, SIGBUS) ? END_SILENT : END_OTHER;
 }
 
 static void how(int status, char *ret, size_t room)
 {
 	if (status < 0)
 		snprintf(ret, room, "nobody could say");
-	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGNAL)
+	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS)
 		snprintf(ret, room, "signal %d, SIGBUS", WTERMSIG(status));
 	else if (WIFSIGNALED(status))
 		snprintf(ret, room, "signal %d", WTERMSIG(status));
@@ -178,14 +182,15 @@ static void how(int status, char *ret, size_t room)
 static void death(struct report *r, sqlite3_stmt *s)
 {
 	int status = sqlite3_column_int(s, 4), end;
+	struct piece p;
 	int64_t taken = sqlite3_column_int64(s, 0);
 	int64_t told = sqlite3_column_int64(s, 5);
 	const char *comm = sqlite3_column_blob(s, 3);
 	size_t len = (size_t)sqlite3_column_bytes(s, 3);
 	struct death *d = &r->death[r->deaths];
 
-	end = end_of(status, sqlite3_column_type(s, 6) == SQLITE_NULL ? -1 :
-			     sqlite3_column_int(s, 6));
+	end = end_of(status, report_whole(sqlite3_column_value(s, 6), &p) ?
+			     &p.record : NULL);
 	r->ends.row[end].total++;
 	if (taken > r->ends.row[end].last)
 		r->ends.row[end].last = taken;

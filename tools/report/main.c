@@ -12,10 +12,9 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "spared.h"
 #include "../stored.h"
 #include "../tool.h"
-
-#define LINKS	40		/* as many as the kernel follows */
 
 struct wishes {
 	const char *store, *output;
@@ -77,33 +76,6 @@ struct output {
 					 * of ours */
 };
 
-/* Where a symbolic link leads to that leads nowhere yet; else the name itself. */
-static int end_of_links(const char *name, char ret[PATH_MAX])
-{
-	char target[PATH_MAX], *slash;
-	int links = 0;
-	ssize_t n;
-
-	if (snprintf(ret, PATH_MAX, "%s", name) >= PATH_MAX) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	while ((n = readlink(ret, target, sizeof(target))) > 0) {
-		slash = strrchr(ret, '/');
-		if (*target == '/' || !slash)
-			slash = ret;
-		else
-			slash++;
-		if (n >= PATH_MAX - (slash - ret) || links++ == LINKS) {
-			errno = links > LINKS ? ELOOP : ENAMETOOLONG;
-			return -1;
-		}
-		memcpy(slash, target, (size_t)n);
-		slash[n] = '\0';
-	}
-	return 0;
-}
-
 /* Under whatever name: what was written to it before would be lost. */
 static int is_standard(const struct stat *st)
 {
@@ -140,7 +112,7 @@ static int begin(struct output *o, const char *name)
 		/* through a symbolic link */
 		if (!realpath(name, o->path))
 			return -1;
-	} else if (end_of_links(name, o->path)) {
+	} else if (spared_links(name, o->path)) {
 		return -1;
 	}
 	if (snprintf(o->temp, sizeof(o->temp), "%s.XXXXXX", o->path) >=
@@ -164,14 +136,18 @@ static int begin(struct output *o, const char *name)
  * page, or this one. */
 static int finish(struct output *o)
 {
-	int bad = fflush(o->to) || ferror(o->to), why;
+	int bad, why;
 
+	/* the reason why it cannot be written is said with the end of the program */
+	if (o->to == stdout)
+		return tool_flush() ? -1 : 0;
+	bad = fflush(o->to) || ferror(o->to);
 	if (!bad && o->temp[0])
 		bad = fsync(fileno(o->to)) || rename(o->temp, o->path);
 	why = errno;
 	if (bad && o->temp[0])
 		unlink(o->temp);
-	if (o->to != stdout && fclose(o->to) && !bad) {
+	if (fclose(o->to) && !bad) {
 		bad = 1;
 		why = errno;
 	}
@@ -188,6 +164,8 @@ static int write_it(const char *name, const struct report *r)
 		report_page(o.to, r);
 		if (!finish(&o))
 			return 0;
+		if (o.to == stdout)
+			return -1;
 	}
 	text = escaped(name);
 	tool_say("%s: %s", text ? text : "", strerror(errno));
@@ -204,6 +182,21 @@ static int missing(const char *path, const char *name)
 	return TOOL_FAILED;
 }
 
+/* Not even for a moment: what is in there is nowhere else. */
+static int is_spared(const struct wishes *w)
+{
+	const char *why = spared(w->store, w->output);
+	char *text;
+
+	if (!why)
+		return 0;
+	text = escaped(w->output);
+	tool_say("%s: %s. Nothing was written; --output names another file",
+		 text ? text : "", why);
+	free(text);
+	return 1;
+}
+
 static int report_of(const struct wishes *w, const char *name)
 {
 	struct report *r;
@@ -212,7 +205,7 @@ static int report_of(const struct wishes *w, const char *name)
 
 	if (!stored_is(w->store))
 		return missing(w->store, name);
-	if (stored_open(w->store, name, &db))
+	if (is_spared(w) || stored_open(w->store, name, &db))
 		return TOOL_FAILED;
 	r = calloc(1, sizeof(*r));
 	if (!r) {

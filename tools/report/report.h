@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "../escape.h"
+#include "../read.h"
 #include "../words.h"
 
 #define REPORT_BINS	48	/* of the timeline, at most */
@@ -87,6 +88,8 @@ int report_gather(sqlite3 *db, struct report *r);
 int report_groups(sqlite3 *db, struct report *r);
 int report_has(sqlite3 *db, const char *table);
 void report_doing(const char *what);	/* for who waits */
+/* Is it the bytes of one record, whole? */
+int report_whole(sqlite3_value *value, struct piece *ret);
 
 /* Write the page; pictures.h has its parts. Errors stay with @to. */
 void report_page(FILE *to, const struct report *r);

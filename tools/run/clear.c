@@ -226,10 +226,7 @@ int clear_main(int argc, char **argv)
 	}
 	status = !w.name ? list(folder, path) :
 		 w.check ? check(folder, &w) : clear(folder, w.name);
+	tool_flush();
 	close(folder);
-	if (fflush(stdout) || ferror(stdout)) {
-		tool_say("standard output: %s", strerror(errno));
-		return w.check ? status : TOOL_FAILED;
-	}
 	return status;
 }

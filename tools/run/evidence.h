@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Died of hardware, or of something else? Pure: by how the process has ended and
- * by the records that it has left.
+ * by the records that it has left. For bezoar run, and for bezoar report afterwards.
  */
 #ifndef BEZOAR_TOOLS_RUN_EVIDENCE_H
 #define BEZOAR_TOOLS_RUN_EVIDENCE_H

@@ -188,15 +188,19 @@ void keep_say_latched(const struct keep *k, char *ret, size_t room)
 {
 	char shown[ESCAPED(NAME_MOST)], word[2 * sizeof(shown)], when[32];
 	char folder[ESCAPED(PATH_MAX)], where[2 * sizeof(folder)];
+	int n;
 
 	escape(folder, k->where ? k->where : "", PATH_MAX);
 	quoted(folder, where);
 	escape(shown, k->name, NAME_MOST);
 	quoted(shown, word);
-	snprintf(ret, room, "%s is latched since %s and is not started: %s. "
-		 "When the memory is replaced, or is known to be good: bezoar "
-		 "clear %s%s%s%s%s", shown,
-		 latch_when(k->state.latched_ns, when), k->state.why,
+	n = snprintf(ret, room, "%s is latched since %s and is not started: %s",
+		     shown, latch_when(k->state.latched_ns, when), k->state.why);
+	/* what is remembered nowhere cannot be cleared */
+	if (k->folder < 0 || n < 0 || (size_t)n >= room)
+		return;
+	snprintf(ret + n, room - (size_t)n, ". When the memory is replaced, or is "
+		 "known to be good: bezoar clear %s%s%s%s%s",
 		 k->where ? "--state " : "", k->where ? where : "",
 		 k->where ? " " : "", *shown == '-' ? "-- " : "", word);
 }

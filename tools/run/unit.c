@@ -167,9 +167,5 @@ int unit_main(int argc, char **argv)
 			 "name for a unit");
 		return TOOL_FAILED;
 	}
-	if (fflush(stdout) || ferror(stdout)) {
-		tool_say("standard output: %s", strerror(errno));
-		return TOOL_FAILED;
-	}
 	return TOOL_OK;
 }
