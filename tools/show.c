@@ -58,7 +58,7 @@ static void process(const struct bez_record *r)
 
 static void stored(const struct bez_record *r, const struct show_from *from)
 {
-	char text[WHEN_ROOM];
+	char text[WHEN_ROOM], dimm[ESCAPED(SHOW_DIMM)];
 
 	printf("  stored    as %" PRId64 " on %s, %s %" PRIu32, from->number,
 	       when_ns(from->taken_ns, text),
@@ -66,6 +66,16 @@ static void stored(const struct bez_record *r, const struct show_from *from)
 	       from->uid);
 	if (from->pid != r->pid)
 		printf(", process %" PRId32 " here", from->pid);
+	putchar('\n');
+	if (!from->is_placed)
+		return;
+	printf("  lies in   ");
+	if (from->frame >= 0)
+		printf("page frame 0x%" PRIx64 "%s", (uint64_t)from->frame,
+		       *from->dimm ? ", " : "");
+	if (*from->dimm)
+		printf("memory module %s", escape(dimm, from->dimm,
+						  strnlen(from->dimm, SHOW_DIMM)));
 	putchar('\n');
 }
 

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SHOW_DIMM	128		/* bytes of a module's name that are shown */
+
 /* What a store knows of it. */
 struct show_from {
 	int64_t number;			/* of its row */
@@ -15,6 +17,9 @@ struct show_from {
 	uint32_t uid;
 	int is_file;			/* uid is whose it is, pid only what the record
 					 * says */
+	int is_placed;			/* by what the kernel has said: */
+	int64_t frame;			/* -1: not known */
+	const char *dimm;		/* memory module; "": not known */
 };
 
 /* A record on standard output, for people; or as an object of JSON; NULL: there was

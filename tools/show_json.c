@@ -48,13 +48,26 @@ static json_t *name(const char *bytes, size_t len)
 
 static json_t *stored_as(const struct show_from *from)
 {
-	char text[WHEN_ROOM];
+	char text[WHEN_ROOM], dimm[ESCAPED(SHOW_DIMM)];
+	json_t *o = json_pack("{s:I, s:s, s:i, s:I, s:s}",
+			      "number", (json_int_t)from->number,
+			      "taken", when_ns(from->taken_ns, text),
+			      "pid", (int)from->pid,
+			      "uid", (json_int_t)from->uid,
+			      "from", from->is_file ? "file" : "socket");
 
-	return json_pack("{s:I, s:s, s:i, s:I, s:s}",
-			 "number", (json_int_t)from->number,
-			 "taken", when_ns(from->taken_ns, text),
-			 "pid", (int)from->pid, "uid", (json_int_t)from->uid,
-			 "from", from->is_file ? "file" : "socket");
+	if (!o || !from->is_placed)
+		return o;
+	if (json_object_set_new(o, "frame", from->frame < 0 ? json_null() :
+				hex((uint64_t)from->frame)) ||
+	    json_object_set_new(o, "dimm", !*from->dimm ? json_null() :
+				json_string(escape(dimm, from->dimm,
+						   strnlen(from->dimm,
+							   SHOW_DIMM))))) {
+		json_decref(o);
+		return NULL;
+	}
+	return o;
 }
 
 const char *show_boot(const uint8_t id[16], char ret[40])

@@ -58,20 +58,18 @@ int stored_open(const char *path, const char *name, sqlite3 **ret_db)
 
 int stored_prepare(struct stored *s)
 {
-	/* the number puts in order what was taken at different times */
-	static const char all[] =
-		"SELECT number, raw, taken, pid, uid, origin FROM records "
-		"WHERE number > ?1 AND wall_ns >= ?2 AND number <= ?3 "
-		"ORDER BY number";
-	/* there is an index for it */
-	static const char one[] =
-		"SELECT number, raw, taken, pid, uid, origin FROM records "
-		"WHERE digest = ?4 AND number > ?1 AND wall_ns >= ?2 AND "
-		"number <= ?3 ORDER BY number";
 	const struct filter *f = &s->wishes->filter;
+	char sql[512];
 
-	if (sqlite3_prepare_v2(s->db, f->digest ? one : all, -1, &s->rows,
-			       NULL))
+	/* the number puts in order what was taken at different times; of the digest there
+	 * is an index. Version 1 had no places */
+	snprintf(sql, sizeof(sql), "SELECT number, raw, taken, pid, uid, origin, "
+		 "%s FROM records %s WHERE %s number > ?1 AND wall_ns >= ?2 AND "
+		 "number <= ?3 ORDER BY number", schema_of(s->db) > 1 ?
+		 "p.frame, p.dimm" : "NULL, NULL", schema_of(s->db) > 1 ?
+		 "LEFT JOIN places p ON p.record = number" : "",
+		 f->digest ? "digest = ?4 AND" : "");
+	if (sqlite3_prepare_v2(s->db, sql, -1, &s->rows, NULL))
 		return -1;
 	if (f->number && s->last < f->number)
 		s->last = f->number - 1;
@@ -120,6 +118,9 @@ static void row(struct stored *s)
 		.pid = sqlite3_column_int(s->rows, 3),
 		.uid = (uint32_t)sqlite3_column_int64(s->rows, 4),
 		.is_file = sqlite3_column_int(s->rows, 5),
+		.is_placed = sqlite3_column_type(s->rows, 6) != SQLITE_NULL,
+		.frame = sqlite3_column_int64(s->rows, 6),
+		.dimm = (const char *)sqlite3_column_text(s->rows, 7),
 	};
 	const unsigned char *raw = sqlite3_column_blob(s->rows, 1);
 	size_t len = (size_t)sqlite3_column_bytes(s->rows, 1);

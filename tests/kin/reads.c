@@ -85,6 +85,30 @@ static void shown(void)
 	kin_end(&k);
 }
 
+/* What the kernel has said of where it lies; of a store that cannot know that, too. */
+static void places(void)
+{
+	with(4);
+	kin_stop(&k);
+	kin_change(&k, "DELETE FROM places; INSERT INTO places VALUES "
+		   "(1, 74649, 'DIMM_A1'), (2, 257, ''), "
+		   "(3, -1, 'a' || char(27) || 'b')");
+	CHECK_EQ(lines("", "  lies in   ", 0), 3);
+	CHECK_EQ(lines("", "page frame 0x12399, memory module DIMM_A1\n", 0),
+		 1);
+	CHECK_EQ(lines("", "lies in   page frame 0x101\n", 0), 1);
+	CHECK_EQ(lines("", "lies in   memory module a\\x1bb\n", 0), 1);
+	CHECK_EQ(lines("--json", "\"frame\":\"0x12399\",\"dimm\":\"DIMM_A1\"}",
+		       0), 1);
+	CHECK_EQ(lines("--json", "\"frame\":\"0x101\",\"dimm\":null}", 0), 1);
+	CHECK_EQ(lines("--json", "\"frame\":null,\"dimm\":\"a", 0), 1);
+	CHECK_EQ(lines("--number 1", "DIMM_A1", 0), 1);
+	kin_change(&k, "DROP TABLE places;"
+		   "UPDATE meta SET value = 1 WHERE key = 'schema'");
+	CHECK_EQ(lines("", "replaced (O1)", 0), 4);
+	kin_end(&k);
+}
+
 /* Who may read the file and write nothing, with and without a daemon; and others
  * may not. In a process that stays another user. */
 static void as_nobody(const char *what, int status)
@@ -126,6 +150,7 @@ static void reader(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "what is in the store", .run = shown },
+	{ .name = "where each lies, as far as that is known", .run = places },
 	{ .name = "a reader that may not write", .run = reader },
 };
 TAP_MAIN(cases)
