@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -309,6 +310,8 @@ static void all(void)
 		pid = fork();
 		CHECK(pid >= 0);
 		if (!pid) {
+			/* whatever it has become by then */
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			cpu_begin();
 			for (; shared->next < last; shared->next++)
 				compare(shared->next);
