@@ -37,7 +37,7 @@ def documented():
     if set(re.findall(r'MESSAGE_ID=([0-9a-f]{32})', manual)) != set(IDS.values()):
         return 'bezoard(8) has others than journal.h'
     fields = set(re.findall(r'"(BEZOAR_\w+)=', read('tools', 'bezoard', 'news.c') +
-                            read('tools', 'bezoard', 'store_open.c')))
+                            read('tools', 'bezoard', 'store_aside.c')))
     unknown = set(re.findall(r'@(\w+)@', catalogue)) - fields
     return f'the catalogue has fields that are not sent: {unknown}' if unknown else None
 
