@@ -134,7 +134,8 @@ static enum bzv_exit load(struct bez_vcpu *vcpu, struct bzv_item *item)
 	uint32_t end = run->mmio.len - 1, i;
 	struct bzv_piece slot;
 
-	if (!host(vcpu, gpa, &slot))
+	/* none of that length comes of KVM; it would go round for ever */
+	if (!run->mmio.len || !host(vcpu, gpa, &slot))
 		return BZV_EXIT_YOURS;
 	for (i = 0; i <= end; i += end ? end : 1) {
 		hva = host(vcpu, gpa + i, &slot);
