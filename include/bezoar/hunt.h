@@ -128,7 +128,8 @@ struct bez_hunt_result {
 	uint64_t read_only;
 	uint64_t gone;
 	uint64_t bytes;			/* of memory that were looked at */
-	uint64_t bytes_absent;		/* nothing was ever there: not touched */
+	uint64_t bytes_absent;		/* nothing was ever there, or a lost page
+					 * is just replaced: not touched */
 	uint64_t bytes_skipped;		/* lost, unmapped, or without access */
 };
 
