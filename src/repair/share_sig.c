@@ -10,6 +10,7 @@
 
 #define LOCK_NAP_NS	100000u		/* the kernel has no lock with a deadline */
 #define GONE_TRIES	64
+#define BAD_TRIES	8
 
 /* Programs close descriptors that are not theirs. How long the file is comes with
  * the answer. Not inlined: frames are small here, and struct stat is not. */
@@ -235,18 +236,29 @@ static long fill(struct bz_share_claim *claim, const void *from)
 static enum bez_outcome put_memory(struct bz_share_claim *claim,
 				   const void *from, int lost)
 {
-	enum bez_outcome why = lost ? empty(claim) : BEZ_OUTCOME_NONE;
+	enum bez_outcome why;
+	uint32_t tries = 0;
+	long r;
 
-	if (why != BEZ_OUTCOME_NONE)
-		return why;
-	switch (fill(claim, from)) {
+	do {
+		why = lost ? empty(claim) : BEZ_OUTCOME_NONE;
+		if (why != BEZ_OUTCOME_NONE)
+			return why;
+		r = fill(claim, from);
+		/* the program has put a page there */
+		if (r == -EEXIST && bz_probe(claim->x, 0) == BZ_PROBE_GOOD)
+			return BEZ_OUTCOME_ALREADY_GOOD;
+		/* or it is there, and can not be read: bad, although no entry
+		 * says so (5.10), or again */
+		lost = 1;
+	} while (r == -EEXIST && claim->x.width == bz_core.page &&
+		 ++tries < BAD_TRIES);
+	switch (r) {
 	case 0:
 		return BEZ_OUTCOME_NONE;
 	case -EEXIST:
-		/* the program has put a page there; or the pool of huge pages is
-		 * empty, of which some kernels say the same */
-		if (bz_probe(claim->x, 0) == BZ_PROBE_GOOD)
-			return BEZ_OUTCOME_ALREADY_GOOD;
+		/* the pool of huge pages is empty, of which some kernels say the
+		 * same */
 		return claim->x.width > bz_core.page ?
 		       BEZ_OUTCOME_REFUSED_HUGE : BEZ_OUTCOME_REFUSED_SYSTEM;
 	case -ENOENT:

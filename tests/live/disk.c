@@ -71,21 +71,9 @@ static unsigned long corrupted(void)
 static void lose(void)
 {
 	unsigned long before = corrupted();
-	int status;
-	pid_t pid;
 
 	live_read(lost_at);
-	pid = _Fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		signal(SIGBUS, SIG_DFL);
-		live_read(lost_at);
-		_exit(madvise(lost_at, page, MADV_HWPOISON) ? errno : 0);
-	}
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		continue;
-	CHECKF(WIFSIGNALED(status) ? WTERMSIG(status) == SIGBUS : !status,
-	       "MADV_HWPOISON: status %#x", status);
+	live_poison_file(lost_at);
 	CHECK_EQ(corrupted(), before + page / 1024);
 }
 

@@ -166,6 +166,23 @@ static void poison_by_kernel(void *addr)
 	CHECKF(0, "MADV_HWPOISON did not take the page at %p", addr);
 }
 
+void live_poison_file(void *addr)
+{
+	pid_t pid = _Fork();
+	int status;
+
+	CHECKF(pid >= 0, "fork: %s", strerror(errno));
+	if (!pid) {
+		signal(SIGBUS, SIG_DFL);
+		_exit(madvise(addr, live_page(), MADV_HWPOISON) ? errno : 0);
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		continue;
+	CHECKF(!status || (WIFEXITED(status) && WEXITSTATUS(status) == EBUSY) ||
+	       (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS),
+	       "MADV_HWPOISON: status %#x", (unsigned int)status);
+}
+
 void live_poison(void *addr)
 {
 	if (live_is_real())

@@ -23,6 +23,11 @@ size_t live_page(void);
  */
 void live_poison(void *addr);
 
+/* Real poison for the page at @addr by a child, which takes the SIGBUS that comes at
+ * once. A bare one: it shares files and nothing of the library. The page may be
+ * marked and yet be there (EBUSY: somebody else had it for a moment). */
+void live_poison_file(void *addr);
+
 /*
  * Lose @width bytes at @addr, one page of a mapping of any kind, by the marker
  * alone. The library holds the place registered while it repairs; it is waited

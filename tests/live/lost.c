@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/core.h"
@@ -79,7 +78,7 @@ static long populate(const long arg[6])
 
 	if (base && (uint64_t)arg[0] >= base && at < LOST_PAGES * live_page() &&
 	    first_bad(at, len) < at + len)
-		return -EHWPOISON;
+		return lost->unseen ? -EFAULT : -EHWPOISON;
 	if (base && aside < atomic_load(&aside_len) &&
 	    first_bad(atomic_load(&aside_offset) + aside, len) <
 		    atomic_load(&aside_offset) + aside + len)
@@ -199,31 +198,11 @@ void lost_begin(int fd, void *at, size_t page_width)
 	CHECK(lost != MAP_FAILED);
 }
 
-/* By a child, which takes the SIGBUS that comes at once. A bare one: it shares
- * the file and nothing of the library. */
-static void poison(void *at)
-{
-	pid_t pid = _Fork();
-	int status;
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		signal(SIGBUS, SIG_DFL);
-		_exit(madvise(at, live_page(), MADV_HWPOISON) ? errno : 0);
-	}
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		continue;
-	/* EBUSY: it is marked, and somebody else had it for a moment; whether it is
-	 * lost is what the tests are about */
-	CHECKF(!status || (WIFEXITED(status) && WEXITSTATUS(status) == EBUSY) ||
-	       (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS),
-	       "MADV_HWPOISON: status %#x", (unsigned int)status);
-}
-
+/* Whether it is lost is what the tests are about. */
 void lose_at(size_t offset)
 {
 	if (live_is_real())
-		poison((void *)(base + offset));
+		live_poison_file((void *)(base + offset));
 	else
 		atomic_store(&lost->bad[offset / live_page()], 1);
 }

@@ -26,6 +26,8 @@ struct lost {
 	uint32_t forgets;		/* the file has a hole there, which the
 					 * entry hides: before Linux 5.18 */
 	uint32_t chunk;			/* if not 0: reads return no more */
+	uint32_t unseen;		/* bad pages have no entry, and read like
+					 * a hole: Linux 5.10, for a moment */
 	uint32_t torn;			/* they give so much of a bad page, too */
 	uint32_t no_huge;		/* the pool of huge pages is empty */
 	uint32_t no_name;		/* the kernel does not say which it is */

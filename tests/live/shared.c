@@ -197,6 +197,25 @@ static void replaced(void)
 	CHECK_EQ(bez_stop(), 0);
 }
 
+/* A bad page in the file that no entry tells of is taken for a hole, and then cannot
+ * be filled: out with it. */
+static void unseen(void)
+{
+	size_t offset = length() / 2;
+	bez_region_t region;
+	unsigned char *at;
+
+	if (live_is_real())
+		tap_skip("the kernel does so when it likes");
+	at = protect(&region);
+	lost->unseen = 1;
+	lost_notice(offset);
+	CHECK_EQ(live_wrong(at, length(), 0), 0);
+	CHECK_EQ(see_event(at + offset).outcome, BEZ_OUTCOME_REPLACED);
+	CHECK_EQ(atomic_load(&lost->fills), 1);
+	CHECK_EQ(atomic_load(&lost->punches), 1);
+}
+
 /* ---------------------------------------------------------------- hammering */
 
 static struct {
@@ -254,7 +273,10 @@ static void hammered(void)
 	 * busy, and then comes twice */
 	CHECK(atomic_load(&lost->fills) == rounds ||
 	      (live_is_real() && atomic_load(&lost->fills) > rounds));
-	CHECK_EQ(atomic_load(&lost->punches), atomic_load(&lost->fills));
+	/* and an old kernel may have taken it out of the file by itself then */
+	CHECK(atomic_load(&lost->punches) == atomic_load(&lost->fills) ||
+	      (live_is_real() && atomic_load(&lost->fills) > rounds &&
+	       atomic_load(&lost->punches) >= rounds));
 	CHECK_EQ(bez_outcome_count(BEZ_OUTCOME_DEFAULT), 0);
 	CHECK_EQ(live_wrong(hammer.at, length(), 0), 0);
 }
@@ -361,6 +383,10 @@ static const struct tap_case cases[] = {
 	     BEZ_SHARED_EXCLUSIVE, lock_it, 0, 0),
 	KIND("exclusive memfd, advised", replaced, memory_file, 0,
 	     BEZ_SHARED_EXCLUSIVE, advise_it, 0, 0),
+	KIND("exclusive memfd", unseen, memory_file, 0, BEZ_SHARED_EXCLUSIVE,
+	     NULL, 0, 0),
+	KIND("fenced memfd", unseen, memory_file, 0, BEZ_SHARED_FENCED, NULL, 0,
+	     0),
 	KIND("exclusive memfd", wide_report, memory_file, 0,
 	     BEZ_SHARED_EXCLUSIVE, NULL, 0, 0),
 	KIND("fenced memfd", wide_report, memory_file, 0, BEZ_SHARED_FENCED,
