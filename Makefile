@@ -15,6 +15,7 @@ ARGS :=
 # Both kinds of library, so that what is installed can be linked either way.
 OPTIONS := --prefix=$(PREFIX) --libdir=$(LIBDIR) -Ddefault_library=both
 LAB_OPTIONS := -Ddefault_library=static -Dstatic_tests=true -Dbench=false
+LAB_WHAT = $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(CASE),--case '$(CASE)')
 SUITES := unit,live,abi,models,examples,docs
 
 # missing FILE: a program that is part of the project but not of this tree.
@@ -98,15 +99,19 @@ fleet:
 	@ninja --quiet -C $(BUILD)
 	@build-aux/run-tests $(BUILD) --need fleet --suite fleet
 
+ifneq (,$(findstring --list,$(ARGS)))
+lab:
+	@lab/run $(LAB_WHAT) $(ARGS)
+else
 lab:
 	@[ -x lab/run ] || $(call missing,lab/run)
 	@build-aux/install-packages --for lab
 	@mkdir -p $(BUILD)
+	@lab/run --list $(LAB_WHAT) $(ARGS) >/dev/null
 	@build-aux/configure $(LAB) $(LAB_OPTIONS)
 	@ninja -C $(LAB)
-	@lab/run --bin $(LAB) --json $(BUILD)/lab.json \
-		$(if $(KERNEL),--kernel '$(KERNEL)') \
-		$(if $(CASE),--case '$(CASE)') $(ARGS)
+	@lab/run --bin $(LAB) --json $(BUILD)/lab.json $(LAB_WHAT) $(ARGS)
+endif
 
 install:
 	@build-aux/install-packages
