@@ -17,6 +17,8 @@ const char *const count_names[COUNTS] = {
 	[COUNT_RETIRED] = "retired",
 	[COUNT_FORGED] = "forged",
 	[COUNT_APART_RETIRED] = "apart retired",
+	[COUNT_DEATHS] = "deaths",
+	[COUNT_UNTOLD] = "deaths without a word",
 };
 
 static time_t ahead;			/* s: the clocks of this test, of the others */
@@ -316,6 +318,67 @@ static void large(void)
 	alone_end();
 }
 
+/* ---------------------------------------------------------------------- deaths */
+
+static void die(uint32_t uid, int count)
+{
+	static struct item items[512];
+	int n = 0;
+
+	while (count--) {
+		items[n++] = (struct item){
+			.kind = ITEM_DEATH, .pid = 1, .uid = uid,
+			.client = CLIENT_NONE, .bytes = 1, .raw = "x",
+		};
+		if (n < 512 && count)
+			continue;
+		CHECK_EQ(store_put(&alone, items, (size_t)n), STORE_OK);
+		n = 0;
+	}
+}
+
+/* Whoever dies again and again takes no place of another's. */
+static void deaths(void)
+{
+	alone_begin();
+	die(4711, 3);
+	die(1000, STORE_DEATHS_MOST + 100);
+	CHECK_EQ(ask("SELECT count(*) FROM deaths"), STORE_DEATHS_MOST);
+	CHECK_EQ(ask("SELECT count(*) FROM deaths WHERE uid = 4711"), 3);
+	CHECK_EQ(ask("SELECT min(number) FROM deaths WHERE uid = 1000"),
+		 3 + 100 + 3 + 1);
+	alone_end();
+}
+
+/* ---------------------------------------------------------------------- damage */
+
+/* An index has lost a row, which no look at the pages shows; SQLite meets it when that is
+ * to go. Each second the same would come of it, and nothing would ever go. */
+static void index_lost(void)
+{
+	static const char rows[] = "SELECT count(*) FROM records NOT INDEXED";
+	uint64_t next;
+
+	alone_begin();
+	alone_run("INSERT INTO records SELECT NULL, 1, 1, 1, 1, 1, 1, 1, 0, "
+		  "x'00', x'00', 1, 1, 1, zeroblob(384), ''");
+	alone_run("DROP INDEX records_wall; CREATE INDEX records_wall ON "
+		  "records (wall_ns) WHERE number > 1; "
+		  "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = "
+		  "'CREATE INDEX records_wall ON records (wall_ns)' "
+		  "WHERE name = 'records_wall'");
+	store_close(&alone);
+	CHECK_EQ(store_open(&alone, alone_path), 0);
+	CHECK_EQ(ask(rows), 1);
+	CHECK_EQ(times("CANNOT BE USED"), 0);
+	alone.max_age_ns = 1;
+	store_keep(&alone, &next);
+	CHECK_EQ(times("CANNOT BE USED"), 1);
+	CHECK_EQ(store_keep(&alone, &next), STORE_OK);
+	CHECK_EQ(ask(rows), 0);
+	alone_end();
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "no descriptors for it", .run = no_descriptors },
 	{ .name = "one that is too large, of many users", .run = large },
@@ -326,5 +389,7 @@ static const struct tap_case cases[] = {
 	{ .name = "what is kept apart goes by who has most", .run = by_user },
 	{ .name = "be it many users", .run = many_users },
 	{ .name = "and is no more than a part of all", .run = small },
+	{ .name = "deaths go by who has most", .run = deaths },
+	{ .name = "an index that has lost a row", .run = index_lost },
 };
 TAP_MAIN(cases)

@@ -50,6 +50,7 @@ struct store {
 	struct sums sums;		/* of the transaction that is open */
 	char refused[1024];		/* why it could not be opened, as it was */
 	int64_t refused_ns;		/* said, and when; CLOCK_BOOTTIME */
+	int doubted;			/* it was found damaged while it was used */
 	int new_fails;			/* one was put aside, and what was begun is
 					 * of no use either */
 	uint64_t framed;		/* records with a page frame, tried ones, too */
