@@ -142,6 +142,32 @@ static void strange(void)
 	kin_end(&k);
 }
 
+/* The folder of bezoar run, where the records are not alone: the others are no damaged ones,
+ * however often they are written. */
+static void of_run(void)
+{
+	static const char text[] = "{\"version\":1,\"latched\":null}";
+	int i;
+
+	begin();
+	append_records("shop.records.old", 1, 3);
+	append_records("shop.records", 4, 5);
+	append("shop.json", text, sizeof(text));
+	append("shop.lock", text, sizeof(text));
+	append(".lock", text, sizeof(text));
+	kin_start(&k, "--files", folder, NULL);
+	kin_wait(&k, ROWS, 5);
+	for (i = 0; i < 3; i++)
+		append("shop.json", text, sizeof(text));
+	append("shop.new", text, sizeof(text));
+	append_records("shop.records", 6, 6);
+	kin_wait(&k, ROWS, 6);
+	kin_stop(&k);
+	CHECK_EQ(kin_count(&k, "skipped") + kin_count(&k, "torn"), 0);
+	CHECK(!kin_has_said(&k, "no whole record"));
+	kin_end(&k);
+}
+
 /* Whose death it was is not for another user to tell. */
 static void others(void)
 {
@@ -321,6 +347,7 @@ static const struct tap_case cases[] = {
 	{ .name = "a torn end is said, and passed over", .run = torn },
 	{ .name = "an end that was not there yet", .run = late },
 	{ .name = "what is no file of records", .run = strange },
+	{ .name = "the folder of bezoar run", .run = of_run },
 	{ .name = "another user's death", .run = others },
 	{ .name = "no such folder", .run = missing },
 	{ .name = "a file for the kernel's log", .run = no_log },
