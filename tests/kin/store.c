@@ -3,6 +3,7 @@
  * clock and the machine. */
 #define _GNU_SOURCE
 #include "alone.h"
+#include "store_in.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -379,6 +380,67 @@ static void index_lost(void)
 	alone_end();
 }
 
+/* ------------------------------------------------------------------ what goes */
+
+/* It is what one statement says, that would put all records in order. */
+static void to_the_row(void)
+{
+	static const char rows[] = "DELETE FROM records; INSERT INTO records "
+		"SELECT NULL, %d, i, 1, 1, 1, 1, abs(random() %% %d * %s), "
+		"0, x'00', x'00', 1, 1, 1, x'00', '' "
+		"FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+		"FROM n WHERE i < %d) SELECT i FROM n)",
+		want[] = "DROP TABLE IF EXISTS want; CREATE TEMP TABLE want AS "
+		"SELECT number FROM (SELECT number, row_number() OVER "
+		"(PARTITION BY uid ORDER BY number DESC) AS nth FROM records) "
+		"ORDER BY nth DESC, number LIMIT "
+		"(SELECT count(*) / 8 + 1 FROM records)";
+	uint64_t gone;
+	char sql[512];
+	int round;
+
+	alone_begin();
+	for (round = 1; round < 60; round++) {
+		/* one has more than others; and all have about as many */
+		snprintf(sql, sizeof(sql), rows, round, 1 + round, round & 1 ?
+			 "(random() % 3)" : "1", round * round / 4 + 1);
+		alone_run(sql);
+		alone_run(want);
+		gone = 0;
+		CHECK_EQ(store_keep_size(&alone, &gone), 0);
+		CHECK(gone > 0);
+		CHECK_EQ(ask("SELECT count(*) FROM want"), gone);
+		CHECK_EQ(ask("SELECT count(*) FROM want JOIN records USING "
+			     "(number)"), 0);
+	}
+	alone_run("DELETE FROM records");
+	gone = 0;
+	CHECK_EQ(store_keep_size(&alone, &gone), 0);
+	CHECK_EQ(gone, 0);
+	alone_end();
+}
+
+/* And that takes no room for each record. */
+static void in_little_room(void)
+{
+	static const char many[] = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+		"SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO records "
+		"SELECT NULL, i, i, 1, 1, 1, 1, i % 7, 0, x'00', x'00', 1, 1, "
+		"1, x'00', '' FROM n";
+	sqlite3_int64 before;
+	uint64_t gone = 0;
+
+	alone_begin();
+	alone_run(many);
+	before = sqlite3_memory_used();
+	sqlite3_memory_highwater(1);
+	CHECK_EQ(store_keep_size(&alone, &gone), 0);
+	CHECK_EQ(gone, 12501);
+	CHECKF(sqlite3_memory_highwater(0) - before < 1 << 20, "%lld bytes",
+	       (long long)(sqlite3_memory_highwater(0) - before));
+	alone_end();
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "no descriptors for it", .run = no_descriptors },
 	{ .name = "one that is too large, of many users", .run = large },
@@ -389,6 +451,8 @@ static const struct tap_case cases[] = {
 	{ .name = "what is kept apart goes by who has most", .run = by_user },
 	{ .name = "be it many users", .run = many_users },
 	{ .name = "and is no more than a part of all", .run = small },
+	{ .name = "what goes by size, to the row", .run = to_the_row },
+	{ .name = "what goes by size, in little room", .run = in_little_room },
 	{ .name = "deaths go by who has most", .run = deaths },
 	{ .name = "an index that has lost a row", .run = index_lost },
 };
