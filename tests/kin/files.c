@@ -2,6 +2,7 @@
 /* What processes have left in files is taken, each record once. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,8 @@ static void once(void)
 	kin_wait(&k, ROWS, 710);
 	kin_stop(&k);
 	kin_start(&k, "--files", folder, NULL);
-	/* what is appended while it runs */
+	/* what is appended while it runs; and a signal is no reason to end */
+	CHECK_EQ(kill(k.pid, SIGHUP), 0);
 	append_records("a", 711, 720);
 	kin_wait(&k, ROWS, 720);
 	kin_kill(&k);
