@@ -102,7 +102,13 @@ class Manager:
             return self.run.poll() is not None or (
                 self.first() and self.says('systemctl', 'is-active', 'bezoard') in (
                     'active', 'failed'))
-        until(come, 'systemd has begun')
+        try:
+            until(come, 'systemd has begun')
+        except AssertionError:
+            # where it answers it is the daemon that does not begin
+            if self.first() and self.says('systemctl', 'is-system-running') not in ('', 'offline'):
+                raise
+            return 'it does not begin'
         if self.run.poll() is not None:
             return self.run.stdout.read().decode().strip()
         return None
