@@ -18,6 +18,8 @@ const char *const count_names[COUNTS] = {
 	[COUNT_RETIRED] = "retired",
 	[COUNT_FORGED] = "forged",
 	[COUNT_APART_RETIRED] = "apart retired",
+	[COUNT_TAKEN] = "taken",
+	[COUNT_KERNEL] = "kernel lines",
 	[COUNT_DEATHS] = "deaths",
 	[COUNT_UNTOLD] = "deaths without a word",
 };
@@ -351,6 +353,61 @@ static void deaths(void)
 	alone_end();
 }
 
+/* ------------------------------------------------------------------ huge pages */
+
+static void say_of(uint64_t seq, int64_t frame, const char *kind,
+		   const char *dimm, const char *text)
+{
+	struct item item = {
+		.kind = ITEM_KERNEL, .client = CLIENT_NONE,
+		.bytes = (uint16_t)strlen(text),
+		.more.kernel = { .seq = seq, .wall_ns = 1, .frame = frame,
+				 .kind = kind },
+	};
+
+	strcpy(item.more.kernel.dimm, dimm);
+	memcpy(item.raw, text, item.bytes);
+	CHECK_EQ(store_put(&alone, &item, 1), STORE_OK);
+}
+
+/* A record of 2 MiB, from the frame 0x800 on. */
+static void lose_huge(uint64_t id)
+{
+	struct item item = { .kind = ITEM_RECORD, .pid = 1,
+			     .client = CLIENT_NONE };
+	struct bez_record r = { .version = BEZ_RECORD_VERSION, .id = id,
+				.digest = id, .frame = 0x800, .width = 2 << 20,
+				.flags = BEZ_RECORD_HAS_FRAME };
+
+	memcpy(r.boot_id, alone.boot, sizeof(r.boot_id));
+	item.bytes = sizeof(r);
+	memcpy(item.raw, &r, sizeof(r));
+	CHECK_EQ(store_put(&alone, &item, 1), STORE_OK);
+}
+
+/* The kernel has lost it by a page in its middle, and has said so before; also where the
+ * daemon was begun since. */
+static void huge(void)
+{
+	static const char placed[] = "SELECT count(*) FROM places WHERE "
+		"frame = 2559 AND dimm = 'C1'";
+
+	alone_begin();
+	say_of(1, 0x9ff, "uncorrected", "C1", "x");
+	lose_huge(1);
+	CHECK_EQ(ask(placed), 0);
+	say_of(2, 0x9ff, "handled", "", "Memory failure: 0x9ff: recovery action "
+	       "for huge page: Recovered");
+	CHECK_EQ(ask(placed), 1);
+	lose_huge(2);
+	CHECK_EQ(ask(placed), 2);
+	store_close(&alone);
+	CHECK_EQ(store_open(&alone, alone_path), 0);
+	lose_huge(3);
+	CHECK_EQ(ask(placed), 3);
+	alone_end();
+}
+
 /* ---------------------------------------------------------------------- damage */
 
 /* An index has lost a row, which no look at the pages shows; SQLite meets it when that is
@@ -455,5 +512,6 @@ static const struct tap_case cases[] = {
 	{ .name = "what goes by size, in little room", .run = in_little_room },
 	{ .name = "deaths go by who has most", .run = deaths },
 	{ .name = "an index that has lost a row", .run = index_lost },
+	{ .name = "a huge page, by what was said before", .run = huge },
 };
 TAP_MAIN(cases)

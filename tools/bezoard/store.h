@@ -31,7 +31,7 @@ enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
        SQL_SIZE_USERS, SQL_SIZE_ROWS, SQL_SIZE_GONE,
        SQL_KEEP_APART, SQL_KEEP_KERNEL,
        SQL_KEEP_DEATHS, SQL_KEEP_PLACES, SQL_OLDEST, SQL_USED,
-       SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_DIMM, SQL_LOST, SQL_FRAME,
+       SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_HUGE, SQL_DIMM, SQL_LOST, SQL_FRAME,
        SQL_PLACE, SQL_PLACE_DIMM, SQL_UNPLACED, SQL_DEATH, SQL_DEATH_TOLD,
        SQL_SUM, SQLS };
 
@@ -46,6 +46,8 @@ struct store {
 	unsigned char boot[16];		/* this one's id */
 	int64_t killed_ns;		/* when the kernel has last said that it
 					 * signals somebody; INT64_MIN: never */
+	int has_huge;			/* has it ever said that of a huge page all
+					 * is lost? Else nobody looks for that */
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t counts[COUNTS];	/* not in the table yet */
 	struct sums sums;		/* of the transaction that is open */

@@ -78,6 +78,8 @@ const char *const store_sql[SQLS] = {
 	/* numbers near the end: what is joined comes soon, or not at all */
 	[SQL_KILLED] = "SELECT wall_ns FROM kernel WHERE boot_id = ? "
 		"AND kind = 'killed' ORDER BY wall_ns DESC LIMIT 1",
+	[SQL_HUGE] = "SELECT 1 FROM kernel WHERE boot_id = ? AND " HUGE "(text) "
+		"LIMIT 1",
 	/* a frame that is a sender's word names no module: one that the kernel has
 	 * lost does, or one of a huge page that it says so of */
 	[SQL_DIMM] = "SELECT k.dimm, k.frame FROM kernel k "
