@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "escape.h"
+#include "follow.h"
 #include "read.h"
 #include "show.h"
 #ifdef HAVE_SQLITE
@@ -21,7 +24,7 @@
 struct log {
 	const char *name;	/* escaped */
 	const struct log_wishes *wishes;
-	int fd, status;
+	int fd, status, follows;
 	uint64_t at;		/* in the file, of bytes[0] */
 	uint64_t skipped, skipped_at; /* not said yet */
 	size_t len;
@@ -130,11 +133,77 @@ static void all(struct log *l)
 		}
 		if (r > 0)
 			l->len += (size_t)r;
-		pieces(l, r <= 0);
+		/* where it is followed, what is torn waits for the rest of it */
+		pieces(l, r <= 0 && !l->follows);
 		/* who follows a pipe sees each as it comes */
 		tool_flush();
 	} while (r > 0 || (r < 0 && errno == EINTR));
 	say_skipped(l);
+}
+
+/* ------------------------------------------------------------- what comes later */
+
+/* From its beginning, be it the same file or another one. */
+static void anew(struct log *l, const char *why)
+{
+	pieces(l, 1);
+	say_skipped(l);
+	tool_say("%s: %s", l->name, why);
+	l->at = l->len = 0;
+}
+
+/* 1: the name is another file's by now, as who has written too much begins a new one,
+ * or the file was cut. */
+static int goes_along(struct log *l, const char *path)
+{
+	struct stat is, named;
+	int fd;
+
+	if (fstat(l->fd, &is) || stat(path, &named))
+		return 0;
+	if (is.st_dev == named.st_dev && is.st_ino == named.st_ino) {
+		if ((uint64_t)is.st_size >= l->at + l->len ||
+		    lseek(l->fd, 0, SEEK_SET))
+			return 0;
+		anew(l, "it was cut; what follows is what is there now");
+		return 1;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return 0;
+	close(l->fd);
+	l->fd = fd;
+	anew(l, "it was moved away; what follows is of the new one");
+	return 1;
+}
+
+static void follow(struct log *l, const char *path)
+{
+	int notify = inotify_init1(IN_CLOEXEC);
+
+	if (notify < 0) {
+		tool_say("%s: it cannot be followed: %s", l->name,
+			 strerror(errno));
+		l->status = TOOL_FAILED;
+		return;
+	}
+	do {
+		follow_watch(notify, path, IN_MODIFY | IN_CREATE | IN_MOVED_TO);
+		all(l);
+		while (l->status != TOOL_FAILED && goes_along(l, path))
+			all(l);
+	} while (l->status != TOOL_FAILED && !tool_unwritten() &&
+		 follow_wait(notify));
+	close(notify);
+}
+
+/* Nobody appends to what is no file: it ends when it ends. */
+static int is_followed(const struct log *l, const char *path)
+{
+	struct stat st;
+
+	return l->wishes->follow && strcmp(path, "-") != 0 &&
+	       !fstat(l->fd, &st) && S_ISREG(st.st_mode);
 }
 
 /* @is_store: or was to be one. */
@@ -168,7 +237,11 @@ static int log_file(const char *path, const char *name,
 	if (l->fd < 0) {
 		cannot_read(l->name, !strcmp(path, TOOL_STORE));
 	} else {
-		all(l);
+		l->follows = is_followed(l, path);
+		if (l->follows)
+			follow(l, path);
+		else
+			all(l);
 		status = l->status;
 		if (l->fd)
 			close(l->fd);
@@ -183,15 +256,15 @@ static int no_store(const char *path, const char *name)
 	if (access(path, R_OK))
 		cannot_read(name, 1);
 	else
-		tool_say("%s: it is no store of bezoard: --follow, --counts, "
-			 "--apart and numbers of rows are about one", name);
+		tool_say("%s: it is no store of bezoard: --counts, --apart and "
+			 "numbers of rows are about one", name);
 	return TOOL_FAILED;
 }
 
 int tool_log(const char *path, const struct log_wishes *wishes)
 {
+	int status = LOG_NO_STORE;
 	char *name;
-	int status;
 
 	if (!path)
 		path = TOOL_STORE;
@@ -202,18 +275,14 @@ int tool_log(const char *path, const struct log_wishes *wishes)
 	}
 	escape(name, path, strlen(path));
 #ifdef HAVE_SQLITE
-	if (stored_is(path) || (wishes->follow && stored_is_not_yet(path))) {
+	if (stored_is(path) || (wishes->follow && stored_is_not_yet(path)))
 		status = stored_log(path, name, wishes);
-		free(name);
-		return status;
-	}
 #endif
-	if (wishes->follow || wishes->counts || wishes->apart ||
-	    wishes->filter.number) {
+	if (status == LOG_NO_STORE &&
+	    (wishes->counts || wishes->apart || wishes->filter.number))
 		status = no_store(path, name);
-	} else {
+	else if (status == LOG_NO_STORE)
 		status = log_file(path, name, wishes);
-	}
 	free(name);
 	return status;
 }

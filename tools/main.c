@@ -46,7 +46,7 @@ static const struct argp_option options[] = {
 	{ "region", 'R', "NAME", 0, "of regions of this name", 2 },
 	{ "outcome", 'o', "CODE", 0, "with this outcome, as explain has it", 2 },
 	{ "cause", 'C', "CODE", 0, "with this cause", 2 },
-	{ "follow", 'f', NULL, 0, "of a store: wait for more", 2 },
+	{ "follow", 'f', NULL, 0, "wait for more", 2 },
 	{ "counts", 'n', NULL, 0, "of a store: what was counted", 2 },
 	{ "apart", 'a', NULL, 0, "of a store: what was not believed, or is of "
 	  "another version", 2 },

@@ -24,7 +24,8 @@ int stored_open(const char *path, const char *name, sqlite3 **ret_db);
 int stored_apart(sqlite3 *db, const char *name,
 		 const struct log_wishes *wishes);
 
-/* Show the records in it. @name: the path, escaped. Returns a status. */
+/* Show the records in it. @name: the path, escaped. Returns a status, or LOG_NO_STORE:
+ * what has come there meanwhile is none. */
 int stored_log(const char *path, const char *name,
 	       const struct log_wishes *wishes);
 

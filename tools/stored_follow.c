@@ -6,8 +6,6 @@
 #include "stored_in.h"
 
 #include <errno.h>
-#include <libgen.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +14,7 @@
 #include <unistd.h>
 
 #include "bezoard/schema.h"
-
-/* What is moved away together with its folder touches nothing that is watched. */
-#define AGAIN_MS	1000
+#include "follow.h"
 
 /* Is there a store that has been made ready? One that has not is none yet. */
 static int is_made(const char *path)
@@ -127,29 +123,10 @@ static void rows_now(struct stored *s)
 	}
 }
 
-/* After each commit the daemon touches a file beside the store. The folder may be another
- * one by now; to watch the same twice is to watch it once. */
-static void watch(const struct stored *s, int fd)
+/* It was to become a store, and something else is there: a program has begun to write. */
+static int is_another(const struct stored *s)
 {
-	char *copy = strdup(s->path);
-
-	if (copy)
-		inotify_add_watch(fd, dirname(copy), IN_ATTRIB | IN_CREATE);
-	free(copy);
-}
-
-/* 0: nobody reads what is shown. */
-static int wait_on(int fd)
-{
-	/* of a pipe that nobody reads any more there is word without asking */
-	struct pollfd wait[] = { { fd, POLLIN, 0 }, { STDOUT_FILENO, 0, 0 } };
-	char events[4096];
-
-	if (poll(wait, 2, AGAIN_MS) < 0)
-		return errno == EINTR;
-	return !wait[1].revents &&
-	       (!wait[0].revents || read(fd, events, sizeof(events)) > 0 ||
-		errno == EINTR);
+	return !stored_is(s->path) && !stored_is_not_yet(s->path);
 }
 
 void stored_follow(struct stored *s)
@@ -165,11 +142,16 @@ void stored_follow(struct stored *s)
 	if (s->db)
 		note_log(s);
 	do {
-		watch(s, fd);
+		/* after each commit the daemon touches a file beside the store */
+		follow_watch(fd, s->path, IN_ATTRIB | IN_CREATE |
+			     (s->db ? 0 : IN_MODIFY));
 		if (!s->db && is_made(s->path))
 			begin(s);
 		if (s->db)
 			rows_now(s);
-	} while (s->status != TOOL_FAILED && !ferror(stdout) && wait_on(fd));
+		else if (is_another(s))
+			s->status = LOG_NO_STORE;
+	} while (s->status != TOOL_FAILED && s->status != LOG_NO_STORE &&
+		 !ferror(stdout) && follow_wait(fd));
 	close(fd);
 }

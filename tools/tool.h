@@ -16,12 +16,15 @@ enum {
 	TOOL_NOTHING = 77	/* check: nothing could be tested */
 };
 
+#define LOG_NO_STORE (-1)	/* instead of a status: it is a file of records */
+
 struct check_options;
 
 struct log_wishes {
 	struct filter filter;
 	int json;
-	int follow, counts, apart;	/* of a store alone */
+	int follow;
+	int counts, apart;		/* of a store alone */
 	int explain;			/* what its codes mean, too */
 	uint64_t *shown;		/* how many were; NULL: nobody asks */
 };

@@ -43,7 +43,7 @@ complete -c bezoar -n '__bezoar_in log' -s c -l comm -x -d 'of processes of this
 complete -c bezoar -n '__bezoar_in log' -s R -l region -x -d 'of regions of this name'
 complete -c bezoar -n '__bezoar_in log' -s o -l outcome -xa '(__bezoar_codes O)' -d 'with this outcome'
 complete -c bezoar -n '__bezoar_in log' -s C -l cause -xa '(__bezoar_codes C)' -d 'with this cause'
-complete -c bezoar -n '__bezoar_in log' -s f -l follow -d 'of a store: wait for more'
+complete -c bezoar -n '__bezoar_in log' -s f -l follow -d 'wait for more'
 complete -c bezoar -n '__bezoar_in log' -s n -l counts -d 'of a store: what was counted'
 complete -c bezoar -n '__bezoar_in log' -s a -l apart -d 'of a store: what was not believed'
 

@@ -2,6 +2,7 @@
 /* What processes have left in files is taken, each record once. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,8 @@ static void once(void)
 	kin_wait(&k, ROWS, 710);
 	kin_stop(&k);
 	kin_start(&k, "--files", folder, NULL);
-	/* what is appended while it runs */
+	/* what is appended while it runs; and a signal is no reason to end */
+	CHECK_EQ(kill(k.pid, SIGHUP), 0);
 	append_records("a", 711, 720);
 	kin_wait(&k, ROWS, 720);
 	kin_kill(&k);
@@ -139,6 +141,32 @@ static void strange(void)
 	kin_start(&k, "--files", folder, NULL);
 	kin_wait(&k, ROWS, 1);
 	CHECK(kin_count(&k, "skipped") >= 1);
+	kin_end(&k);
+}
+
+/* The folder of bezoar run, where the records are not alone: the others are no damaged ones,
+ * however often they are written. */
+static void of_run(void)
+{
+	static const char text[] = "{\"version\":1,\"latched\":null}";
+	int i;
+
+	begin();
+	append_records("shop.records.old", 1, 3);
+	append_records("shop.records", 4, 5);
+	append("shop.json", text, sizeof(text));
+	append("shop.lock", text, sizeof(text));
+	append(".lock", text, sizeof(text));
+	kin_start(&k, "--files", folder, NULL);
+	kin_wait(&k, ROWS, 5);
+	for (i = 0; i < 3; i++)
+		append("shop.json", text, sizeof(text));
+	append("shop.new", text, sizeof(text));
+	append_records("shop.records", 6, 6);
+	kin_wait(&k, ROWS, 6);
+	kin_stop(&k);
+	CHECK_EQ(kin_count(&k, "skipped") + kin_count(&k, "torn"), 0);
+	CHECK(!kin_has_said(&k, "no whole record"));
 	kin_end(&k);
 }
 
@@ -321,6 +349,7 @@ static const struct tap_case cases[] = {
 	{ .name = "a torn end is said, and passed over", .run = torn },
 	{ .name = "an end that was not there yet", .run = late },
 	{ .name = "what is no file of records", .run = strange },
+	{ .name = "the folder of bezoar run", .run = of_run },
 	{ .name = "another user's death", .run = others },
 	{ .name = "no such folder", .run = missing },
 	{ .name = "a file for the kernel's log", .run = no_log },

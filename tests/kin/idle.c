@@ -123,10 +123,54 @@ static void small(void)
 	kin_end(&k);
 }
 
+/* Until the file of metrics has that line. */
+static void will_have(const char *path, const char *line)
+{
+	struct kin as_said = k;
+
+	snprintf(as_said.said, sizeof(as_said.said), "%s", path);
+	kin_will_say(&as_said, line);
+}
+
+/* Frames are a sender's word, and the store can be large: neither fills the memory, be they
+ * counted, or room be made. */
+static void full(void)
+{
+	char metrics[96];
+	long kib;
+
+	kin_make(&k);
+	snprintf(metrics, sizeof(metrics), "%s/metrics", k.folder);
+	kin_start(&k, NULL);
+	kin_stop(&k);
+	/* number i names the frame i / 2, and that it has one */
+	kin_change(&k, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+		   "FROM n WHERE i < 300000) INSERT INTO records SELECT NULL, i, "
+		   "i, 1, 1, 1, 1, 1, 0, x'00', x'00', 1, 1, 1, zeroblob(12) || "
+		   "x'01000000' || zeroblob(112) || CAST(printf('%08d', i / 2) AS "
+		   "BLOB) || zeroblob(248), '' FROM n");
+	kin_start(&k, "--metrics", metrics, "--max-age", "0", "--max-size",
+		  "100", NULL);
+	will_have(metrics, "\nbezoar_frames 65536\n");
+	kib = of_daemon("status", "VmHWM:");
+	tap_diag("%ld KiB at most", kib);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	CHECKF(kib < LIMIT_KIB, "%ld KiB", kib);
+#endif
+	CHECK(kin_count(&k, "retired") > 0);
+	kin_stop(&k);
+	/* as many as there are, where that is less */
+	kin_change(&k, "DELETE FROM records WHERE number <= 298000");
+	kin_start(&k, "--metrics", metrics, "--max-age", "0", NULL);
+	will_have(metrics, "\nbezoar_frames 1001\n");
+	kin_end(&k);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "no processor and no wakeup while nothing happens",
 	  .run = idle },
 	{ .name = "less than 10 MiB, also after 20,000 records",
 	  .run = small },
+	{ .name = "nor does what is in a large store take more", .run = full },
 };
 TAP_MAIN(cases)

@@ -329,22 +329,50 @@ static void by_user(void)
 	kin_end(&k);
 }
 
+/* Of each of the tables besides, two rows: of now, and of so many hours before. */
+#define OTHERS(hours)							\
+	"INSERT INTO kernel (taken, boot_id, seq, wall_ns, kind, frame, dimm, " \
+	"pid, text) SELECT t, x'00', i, t, 'poison', i, '', 0, x'00' FROM ("	\
+	ROWS_OF(hours) ");"							\
+	"INSERT INTO deaths (taken, boot_id, pid, start_ticks, uid, comm, "	\
+	"status, told) SELECT t, x'00', i, 1, 0, 'x', 7, 0 FROM ("		\
+	ROWS_OF(hours) ");"							\
+	"INSERT INTO apart (digest, taken, pid, uid, origin, why, raw) SELECT "	\
+	"i, t, i, 0, 0, 'forged', x'00' FROM (" ROWS_OF(hours) ")"
+#define ROWS_OF(hours)							\
+	"SELECT 1 AS i, max(taken) - " hours " * " HOUR " AS t FROM records "	\
+	"UNION ALL SELECT 2, max(taken) FROM records"
+
 static void by_age(void)
 {
 	made_with(10);
+	kin_change(&k, OTHERS("25"));
 	kin_change(&k, "UPDATE records SET taken = taken - 25 * " HOUR
 		       " WHERE number <= 4");
 	kin_start(&k, "--max-age", "1", NULL);
 	kin_wait(&k, ROWS, 6);
 	CHECK_EQ(kin_ask(&k, "SELECT min(number) FROM records"), 5);
 	CHECK_EQ(kin_count(&k, "retired"), 4);
+	/* the younger one of each is left */
+	CHECK_EQ(kin_ask(&k, "SELECT sum(seq) FROM kernel"), 2);
+	CHECK_EQ(kin_count(&k, "kernel lines retired"), 1);
+	CHECK_EQ(kin_ask(&k, "SELECT sum(pid) FROM deaths"), 2);
 	kin_end(&k);
 }
+
+/* The difference to the clock of now, at most, of column @c. */
+#define AWAY(c, table)							\
+	"SELECT max(abs(" c " / 1000000000 - strftime('%s'))) FROM " table
 
 /* As if the clock had been put forward by two days: nothing is older for that. */
 static void clock_set(void)
 {
 	made_with(10);
+	kin_change(&k, OTHERS("0"));
+	kin_change(&k, "UPDATE kernel SET taken = taken - 48 * " HOUR ", "
+		       "wall_ns = wall_ns - 48 * " HOUR ";"
+		       "UPDATE deaths SET taken = taken - 48 * " HOUR ";"
+		       "UPDATE apart SET taken = taken - 48 * " HOUR);
 	kin_change(&k, "UPDATE meta SET value = value - 48 * " HOUR
 		       " WHERE key = 'offset';"
 		       "UPDATE records SET taken = taken - 48 * " HOUR ";"
@@ -356,8 +384,12 @@ static void clock_set(void)
 	CHECK_EQ(kin_ask(&k, "SELECT abs(value / 1000000000 - strftime('%s')) "
 			     "< 60 FROM meta WHERE key = 'last loss'"), 1);
 	CHECK_EQ(kin_ask(&k, ROWS), 10);
-	CHECK_EQ(kin_ask(&k, "SELECT max(abs(taken / 1000000000 - "
-			     "strftime('%s'))) < 60 FROM records"), 1);
+	CHECK(kin_ask(&k, AWAY("taken", "records")) < 60);
+	CHECK_EQ(kin_ask(&k, "SELECT count(*) FROM kernel, deaths, apart"), 8);
+	CHECK(kin_ask(&k, AWAY("taken", "kernel")) < 60);
+	CHECK(kin_ask(&k, AWAY("wall_ns", "kernel")) < 60);
+	CHECK(kin_ask(&k, AWAY("taken", "deaths")) < 60);
+	CHECK(kin_ask(&k, AWAY("taken", "apart")) < 60);
 	kin_end(&k);
 }
 

@@ -3,6 +3,7 @@
  * clock and the machine. */
 #define _GNU_SOURCE
 #include "alone.h"
+#include "store_in.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -17,6 +18,10 @@ const char *const count_names[COUNTS] = {
 	[COUNT_RETIRED] = "retired",
 	[COUNT_FORGED] = "forged",
 	[COUNT_APART_RETIRED] = "apart retired",
+	[COUNT_TAKEN] = "taken",
+	[COUNT_KERNEL] = "kernel lines",
+	[COUNT_DEATHS] = "deaths",
+	[COUNT_UNTOLD] = "deaths without a word",
 };
 
 static time_t ahead;			/* s: the clocks of this test, of the others */
@@ -316,6 +321,183 @@ static void large(void)
 	alone_end();
 }
 
+/* ---------------------------------------------------------------------- deaths */
+
+static void die(uint32_t uid, int count)
+{
+	static struct item items[512];
+	int n = 0;
+
+	while (count--) {
+		items[n++] = (struct item){
+			.kind = ITEM_DEATH, .pid = 1, .uid = uid,
+			.client = CLIENT_NONE, .bytes = 1, .raw = "x",
+		};
+		if (n < 512 && count)
+			continue;
+		CHECK_EQ(store_put(&alone, items, (size_t)n), STORE_OK);
+		n = 0;
+	}
+}
+
+/* Whoever dies again and again takes no place of another's. */
+static void deaths(void)
+{
+	alone_begin();
+	die(4711, 3);
+	die(1000, STORE_DEATHS_MOST + 100);
+	CHECK_EQ(ask("SELECT count(*) FROM deaths"), STORE_DEATHS_MOST);
+	CHECK_EQ(ask("SELECT count(*) FROM deaths WHERE uid = 4711"), 3);
+	CHECK_EQ(ask("SELECT min(number) FROM deaths WHERE uid = 1000"),
+		 3 + 100 + 3 + 1);
+	alone_end();
+}
+
+/* ------------------------------------------------------------------ huge pages */
+
+static void say_of(uint64_t seq, int64_t frame, const char *kind,
+		   const char *dimm, const char *text)
+{
+	struct item item = {
+		.kind = ITEM_KERNEL, .client = CLIENT_NONE,
+		.bytes = (uint16_t)strlen(text),
+		.more.kernel = { .seq = seq, .wall_ns = 1, .frame = frame,
+				 .kind = kind },
+	};
+
+	strcpy(item.more.kernel.dimm, dimm);
+	memcpy(item.raw, text, item.bytes);
+	CHECK_EQ(store_put(&alone, &item, 1), STORE_OK);
+}
+
+/* A record of 2 MiB, from the frame 0x800 on. */
+static void lose_huge(uint64_t id)
+{
+	struct item item = { .kind = ITEM_RECORD, .pid = 1,
+			     .client = CLIENT_NONE };
+	struct bez_record r = { .version = BEZ_RECORD_VERSION, .id = id,
+				.digest = id, .frame = 0x800, .width = 2 << 20,
+				.flags = BEZ_RECORD_HAS_FRAME };
+
+	memcpy(r.boot_id, alone.boot, sizeof(r.boot_id));
+	item.bytes = sizeof(r);
+	memcpy(item.raw, &r, sizeof(r));
+	CHECK_EQ(store_put(&alone, &item, 1), STORE_OK);
+}
+
+/* The kernel has lost it by a page in its middle, and has said so before; also where the
+ * daemon was begun since. */
+static void huge(void)
+{
+	static const char placed[] = "SELECT count(*) FROM places WHERE "
+		"frame = 2559 AND dimm = 'C1'";
+
+	alone_begin();
+	say_of(1, 0x9ff, "uncorrected", "C1", "x");
+	lose_huge(1);
+	CHECK_EQ(ask(placed), 0);
+	say_of(2, 0x9ff, "handled", "", "Memory failure: 0x9ff: recovery action "
+	       "for huge page: Recovered");
+	CHECK_EQ(ask(placed), 1);
+	lose_huge(2);
+	CHECK_EQ(ask(placed), 2);
+	store_close(&alone);
+	CHECK_EQ(store_open(&alone, alone_path), 0);
+	lose_huge(3);
+	CHECK_EQ(ask(placed), 3);
+	alone_end();
+}
+
+/* ---------------------------------------------------------------------- damage */
+
+/* An index has lost a row, which no look at the pages shows; SQLite meets it when that is
+ * to go. Each second the same would come of it, and nothing would ever go. */
+static void index_lost(void)
+{
+	static const char rows[] = "SELECT count(*) FROM records NOT INDEXED";
+	uint64_t next;
+
+	alone_begin();
+	alone_run("INSERT INTO records SELECT NULL, 1, 1, 1, 1, 1, 1, 1, 0, "
+		  "x'00', x'00', 1, 1, 1, zeroblob(384), ''");
+	alone_run("DROP INDEX records_wall; CREATE INDEX records_wall ON "
+		  "records (wall_ns) WHERE number > 1; "
+		  "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = "
+		  "'CREATE INDEX records_wall ON records (wall_ns)' "
+		  "WHERE name = 'records_wall'");
+	store_close(&alone);
+	CHECK_EQ(store_open(&alone, alone_path), 0);
+	CHECK_EQ(ask(rows), 1);
+	CHECK_EQ(times("CANNOT BE USED"), 0);
+	alone.max_age_ns = 1;
+	store_keep(&alone, &next);
+	CHECK_EQ(times("CANNOT BE USED"), 1);
+	CHECK_EQ(store_keep(&alone, &next), STORE_OK);
+	CHECK_EQ(ask(rows), 0);
+	alone_end();
+}
+
+/* ------------------------------------------------------------------ what goes */
+
+/* It is what one statement says, that would put all records in order. */
+static void to_the_row(void)
+{
+	static const char rows[] = "DELETE FROM records; INSERT INTO records "
+		"SELECT NULL, %d, i, 1, 1, 1, 1, abs(random() %% %d * %s), "
+		"0, x'00', x'00', 1, 1, 1, x'00', '' "
+		"FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+		"FROM n WHERE i < %d) SELECT i FROM n)",
+		want[] = "DROP TABLE IF EXISTS want; CREATE TEMP TABLE want AS "
+		"SELECT number FROM (SELECT number, row_number() OVER "
+		"(PARTITION BY uid ORDER BY number DESC) AS nth FROM records) "
+		"ORDER BY nth DESC, number LIMIT "
+		"(SELECT count(*) / 8 + 1 FROM records)";
+	uint64_t gone;
+	char sql[512];
+	int round;
+
+	alone_begin();
+	for (round = 1; round < 60; round++) {
+		/* one has more than others; and all have about as many */
+		snprintf(sql, sizeof(sql), rows, round, 1 + round, round & 1 ?
+			 "(random() % 3)" : "1", round * round / 4 + 1);
+		alone_run(sql);
+		alone_run(want);
+		gone = 0;
+		CHECK_EQ(store_keep_size(&alone, &gone), 0);
+		CHECK(gone > 0);
+		CHECK_EQ(ask("SELECT count(*) FROM want"), gone);
+		CHECK_EQ(ask("SELECT count(*) FROM want JOIN records USING "
+			     "(number)"), 0);
+	}
+	alone_run("DELETE FROM records");
+	gone = 0;
+	CHECK_EQ(store_keep_size(&alone, &gone), 0);
+	CHECK_EQ(gone, 0);
+	alone_end();
+}
+
+/* And that takes no room for each record. */
+static void in_little_room(void)
+{
+	static const char many[] = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+		"SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO records "
+		"SELECT NULL, i, i, 1, 1, 1, 1, i % 7, 0, x'00', x'00', 1, 1, "
+		"1, x'00', '' FROM n";
+	sqlite3_int64 before;
+	uint64_t gone = 0;
+
+	alone_begin();
+	alone_run(many);
+	before = sqlite3_memory_used();
+	sqlite3_memory_highwater(1);
+	CHECK_EQ(store_keep_size(&alone, &gone), 0);
+	CHECK_EQ(gone, 12501);
+	CHECKF(sqlite3_memory_highwater(0) - before < 1 << 20, "%lld bytes",
+	       (long long)(sqlite3_memory_highwater(0) - before));
+	alone_end();
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "no descriptors for it", .run = no_descriptors },
 	{ .name = "one that is too large, of many users", .run = large },
@@ -326,5 +508,10 @@ static const struct tap_case cases[] = {
 	{ .name = "what is kept apart goes by who has most", .run = by_user },
 	{ .name = "be it many users", .run = many_users },
 	{ .name = "and is no more than a part of all", .run = small },
+	{ .name = "what goes by size, to the row", .run = to_the_row },
+	{ .name = "what goes by size, in little room", .run = in_little_room },
+	{ .name = "deaths go by who has most", .run = deaths },
+	{ .name = "an index that has lost a row", .run = index_lost },
+	{ .name = "a huge page, by what was said before", .run = huge },
 };
 TAP_MAIN(cases)

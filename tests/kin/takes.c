@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -229,16 +230,23 @@ static void bad(void)
 }
 
 /* A version that is not known here is kept as it came, and acknowledged. */
-static void newer(void)
+struct version {
+	uint16_t version, bytes;
+};
+static const struct version is_newer = { 2, 400 }, is_older = { 0, 200 },
+	is_as_long = { 0, BEZ_RECORD_BYTES };
+
+static void another_version(void)
 {
+	const struct version *v = tap_data();
 	unsigned char bytes[BEZ_RECORD_MOST] = { 0 };
 	struct bez_record r = kin_record(1);
-	uint16_t version = 2, len = 400;
+	uint16_t len = v->bytes;
 	uint64_t digest;
 	int fd;
 
 	memcpy(bytes, &r, sizeof(r));
-	memcpy(bytes + 8, &version, 2);
+	memcpy(bytes + 8, &v->version, 2);
 	memcpy(bytes + 10, &len, 2);
 	digest = bez_digest(bytes, len - 8);
 	memcpy(bytes + len - 8, &digest, 8);
@@ -249,7 +257,7 @@ static void newer(void)
 	CHECK(kin_acks(fd, 1) == digest);
 	CHECK_EQ(kin_ask(&k, ROWS), 0);
 	CHECK_EQ(kin_ask(&k, "SELECT length(raw) FROM apart WHERE "
-			 "why = 'version'"), 400);
+			 "why = 'version'"), len);
 	CHECK_EQ(kin_count(&k, "other version"), 1);
 	kin_end(&k);
 }
@@ -271,12 +279,13 @@ static void flood(void)
 	r = kin_record(100000);
 	CHECK_EQ(kin_send(quiet, &r, sizeof(r)), 0);
 	CHECK(kin_acks(quiet, 1) == r.digest);
+	/* what was sent is one of the two, to the last packet */
+	kin_wait(&k, "SELECT sum(n) FROM counts WHERE name IN ('taken', "
+		 "'flood')", sent + 1);
 	kin_stop(&k);
-	/* what is still in the socket when it ends was not taken */
-	kin_start(&k, NULL);
 	CHECK(kin_count(&k, "flood") > 0);
 	CHECK(kin_count(&k, "taken") > 1);
-	CHECK(kin_count(&k, "taken") + kin_count(&k, "flood") <= sent + 1);
+	CHECK_EQ(kin_count(&k, "taken") + kin_count(&k, "flood"), sent + 1);
 	CHECK_EQ(kin_ask(&k, ROWS), kin_count(&k, "taken"));
 	kin_end(&k);
 }
@@ -400,6 +409,107 @@ static void crowd(void)
 	kin_end(&k);
 }
 
+static void put(int fd, uint64_t id)
+{
+	struct bez_record r = kin_record(id);
+
+	CHECK_EQ(kin_send(fd, &r, sizeof(r)), 0);
+	kin_acks(fd, 1);
+}
+
+/* Another user, who is connected. */
+struct other {
+	pid_t pid;
+	int go, done;
+};
+
+static struct other connected(uid_t uid)
+{
+	int go[2], done[2], fd, i = 0;
+	struct other o;
+	char c;
+
+	CHECK_EQ(pipe(go), 0);
+	CHECK_EQ(pipe(done), 0);
+	o = (struct other){ fork(), go[1], done[0] };
+	if (!o.pid) {
+		close(go[1]);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		tap_apart();
+		CHECK_EQ(setuid(uid), 0);
+		fd = kin_connect(&k);
+		while (read(go[0], &c, 1) == 1) {
+			put(fd, (uint64_t)++i);
+			CHECK_EQ(write(done[1], &c, 1), 1);
+		}
+		_exit(0);
+	}
+	close(go[0]);
+	close(done[1]);
+	return o;
+}
+
+/* It sends one, and has an answer. 0: it has none, as it is not connected any more. */
+static int sends(const struct other *o)
+{
+	char c = 0;
+
+	CHECK_EQ(write(o->go, &c, 1), 1);
+	return read(o->done, &c, 1) == 1;
+}
+
+static void begin_crowd(const char *clients)
+{
+	if (getuid())
+		tap_skip("several users are wanted: run as root");
+	kin_make(&k);
+	CHECK_EQ(chmod(k.folder, 0755), 0);
+	kin_start(&k, "--clients", clients, NULL);
+}
+
+/* Whoever takes all of them loses his own, and closes none of another's, however long that
+ * has been silent. */
+static void crowd_of_one(void)
+{
+	struct other quiet;
+	int i;
+
+	begin_crowd("4");
+	quiet = connected(65534);
+	CHECK(sends(&quiet));
+	for (i = 0; i < 8; i++)
+		put(kin_connect(&k), (uint64_t)i + 1);
+	CHECK(sends(&quiet));
+	CHECK_EQ(kin_ask(&k, ROWS " WHERE uid = 65534"), 2);
+	kin_wait(&k, "SELECT n >= 5 FROM counts WHERE name = "
+		 "'connections closed'", 1);
+	kin_end(&k);
+}
+
+/* Where all have as many it is who has been silent for the longest time, whichever of them
+ * that is. */
+static void crowd_of_all(void)
+{
+	enum { ALL = 3 };
+	struct other all[ALL], last;
+	int silent, i;
+
+	for (silent = 0; silent < ALL; silent++) {
+		begin_crowd("3");
+		for (i = 0; i < ALL; i++) {
+			all[i] = connected(65534 - (uid_t)i);
+			CHECK(sends(&all[i]));
+		}
+		for (i = 0; i < ALL; i++)
+			CHECK(i == silent || sends(&all[i]));
+		last = connected(65534 - ALL);
+		CHECK(sends(&last));
+		for (i = 0; i < ALL; i++)
+			CHECK_EQ(sends(&all[i]), i != silent);
+		kin_end(&k);
+	}
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "what is acknowledged survives, and is there once",
 	  .run = acknowledged },
@@ -413,12 +523,20 @@ static const struct tap_case cases[] = {
 	{ .name = "a much longer packet", .run = bad, .data = &is_longer },
 	{ .name = "a wrong digest", .run = bad, .data = &is_damaged },
 	{ .name = "no magic", .run = bad, .data = &is_magicless },
-	{ .name = "a newer version is kept raw", .run = newer },
+	{ .name = "a newer version is kept raw", .run = another_version,
+	  .data = &is_newer },
+	{ .name = "an older version is, too", .run = another_version,
+	  .data = &is_older },
+	{ .name = "an older one that is as long", .run = another_version,
+	  .data = &is_as_long },
 	{ .name = "a flood", .run = flood },
 	{ .name = "who ends without reading answers loses nothing",
 	  .run = deaf },
 	{ .name = "nor where an answer was there", .run = unread_end },
 	{ .name = "who reads no answers delays nobody", .run = unread },
 	{ .name = "too many connections", .run = crowd },
+	{ .name = "too many connections of one user", .run = crowd_of_one },
+	{ .name = "too many connections, one of each user",
+	  .run = crowd_of_all },
 };
 TAP_MAIN(cases)

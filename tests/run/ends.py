@@ -141,6 +141,12 @@ def last_words():
             yield f'{text}'
         if len(text) > 4096:
             yield f'{len(text)} bytes'
+        # nor is it started the next time, which has that reason
+        p.run('--termination-log', log, '--', VICTIM, 'exit:0')
+        with open(log, encoding='ascii') as file:
+            text = file.read()
+        if not re.fullmatch(r'victim is latched since .* and is not started: .*\n', text):
+            yield f'{text}'
         p.run('--name', 'y', '--termination-log', log, '--', VICTIM, 'bus')
         with open(log, encoding='ascii') as file:
             if 'SIGBUS' not in file.read():

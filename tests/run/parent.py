@@ -204,7 +204,7 @@ def unit():
     """The drop-in says what systemd understands."""
     with Place() as p:
         r = p.call([PROGRAM, 'unit', '--restarts', '5', '--within', '1h', 'shop'])
-        yield from expect(r, 0, '', 'RestartForceExitStatus=SIGBUS\n')
+        yield from expect(r, 0, '', 'RestartForceExitStatus=SIGBUS 135\n')
         yield from expect(r, 0, '', f'RestartPreventExitStatus={LATCHED}\n')
         yield from expect(r, 0, '', 'StartLimitIntervalSec=3600s\nStartLimitBurst=6\n')
         yield from expect(p.call([PROGRAM, 'unit', 'shop.example']), 0, '',

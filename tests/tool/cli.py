@@ -7,6 +7,7 @@
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from tap import Tap  # noqa: E402 pylint: disable=wrong-import-position
 
 CORPUS = os.path.join(ROOT, 'tests', 'tool', 'corpus')
 ENV = dict(os.environ, LC_ALL='C', TZ='UTC')
+PATIENCE = 10 * int(os.environ.get('TAP_PATIENCE', '1'))
 
 
 def run(*words, data=b''):
@@ -163,7 +165,6 @@ def filtered():
                        (('-an',), 'one of --follow, --counts and --apart'),
                        (('-fa',), 'one of --follow, --counts and --apart'),
                        (('--pid', '4294967297'), 'no such number'),
-                       (('--follow',), 'no store'),
                        (('--counts',), 'no store')):
         yield from expect(run('log', corpus('golden.rec'), *words), 2, '', why)
     yield from expect(run('log', corpus('none.db'), '--counts'), 2, '',
@@ -211,6 +212,85 @@ def many():
     yield from expect(r, 1, err=': 1 bytes that are no record')
     if len(as_json(r)) != 1000:
         yield f'{len(as_json(r))} records'
+
+
+class Follower:
+    """bezoar log --follow of a file, in a folder of its own."""
+
+    def __init__(self, folder, data):
+        self.path = os.path.join(folder, 'shop.rec')
+        if data is not None:
+            self.put(data)
+        self.run = subprocess.Popen([PROGRAM, 'log', '--follow', '--json', self.path], env=ENV,
+                                    bufsize=0, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT)
+
+    def put(self, data, mode='ab'):
+        with open(self.path, mode) as file:
+            file.write(data)
+
+    def says(self, what):
+        line = 'nothing'
+        if select.select([self.run.stdout], [], [], PATIENCE)[0]:
+            line = self.run.stdout.readline().decode()
+        if what not in line:
+            self.run.kill()
+            raise AssertionError(f'{what} is not in {line}')
+
+    def end(self, want):
+        """Nobody reads any more."""
+        self.run.stdout.close()
+        try:
+            status = self.run.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.run.kill()
+            status = self.run.wait()
+        if status != want:
+            raise AssertionError(f'it has ended with {status}, not {want}')
+
+
+def follows():
+    """A file that is appended to, cut, and moved away; and one that is not there yet."""
+    with open(corpus('golden.rec'), 'rb') as file:
+        golden_record = file.read()
+    shown = '"digest":"c7825a335b08d034"'
+    with tempfile.TemporaryDirectory() as folder:
+        f = Follower(folder, golden_record)
+        f.says(shown)
+        f.put(golden_record)
+        f.says(shown)
+        # in two pieces it is one record, and nothing is said of the first
+        f.put(golden_record[:100])
+        f.put(golden_record[100:])
+        f.says(shown)
+        f.put(b'', 'wb')
+        f.says('it was cut; what follows')
+        f.put(golden_record)
+        f.says(shown)
+        # of the one that is moved away nothing is lost, be it torn
+        f.put(golden_record + golden_record[:100])
+        os.rename(f.path, f.path + '.old')
+        f.put(golden_record)
+        f.says(shown)
+        f.says('a torn record at the end, 100 bytes')
+        f.says('moved away; what follows')
+        f.says(shown)
+        f.end(1)
+    # it may become a store, or a file
+    for data in (None, b'') if b'without SQLite' not in run('report').stderr else ():
+        with tempfile.TemporaryDirectory() as folder:
+            f = Follower(folder, data)
+            f.says('is waited for')
+            f.put(golden_record)
+            f.says(shown)
+            f.end(0)
+
+
+def followed():
+    try:
+        follows()
+    except AssertionError as e:
+        yield str(e)
 
 
 def statuses():
@@ -266,7 +346,7 @@ def explained():
 def main():
     tap = Tap()
     for check in (golden, golden_json, strangers, unknown_numbers, filtered,
-                  skipped, one_notice, many, statuses, explained):
+                  skipped, one_notice, many, followed, statuses, explained):
         tap.case(check.__name__, list(check()))
     tap.end()
 

@@ -44,7 +44,7 @@ static uint32_t of_user(const struct clients *c, uid_t uid)
 	return n;
 }
 
-/* All places are taken. */
+/* All places are taken. Where several users have as many they are as one. */
 static void make_room(struct clients *c)
 {
 	struct client *victim = &c->client[0];
@@ -55,8 +55,8 @@ static void make_room(struct clients *c)
 		uint32_t n = other->uid == victim->uid ? most :
 							 of_user(c, other->uid);
 
-		if (n > most || (n == most && other->uid == victim->uid &&
-				 other->last_ns < victim->last_ns)) {
+		if (n > most ||
+		    (n == most && other->last_ns < victim->last_ns)) {
 			victim = other;
 			most = n;
 		}

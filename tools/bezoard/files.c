@@ -185,6 +185,19 @@ static int one(struct files *f, struct batch *b, const char *name)
 	return r;
 }
 
+/* What bezoar run keeps beside its records, and writes anew at each death. */
+static int is_beside(const char *name)
+{
+	static const char *const ends[] = { ".json", ".lock", ".new" };
+	const char *end = strrchr(name, '.');
+	size_t i;
+
+	for (i = 0; end && i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (!strcmp(end, ends[i]))
+			return 1;
+	return 0;
+}
+
 /* A piece of each. */
 void files_turn(struct files *f, struct batch *b)
 {
@@ -195,7 +208,7 @@ void files_turn(struct files *f, struct batch *b)
 
 	f->due_ns = 0;
 	while (folder && r >= 0 && (e = readdir(folder))) {
-		if (e->d_name[0] == '.')
+		if (e->d_name[0] == '.' || is_beside(e->d_name))
 			continue;
 		r = one(f, b, e->d_name);
 		more |= r;

@@ -15,6 +15,7 @@
 
 #define LABEL_MOST	255		/* bytes of a name that is shown */
 #define DIMMS_MOST	"256"
+#define FRAMES_MOST	"65536"
 
 struct text {
 	FILE *to;
@@ -160,14 +161,17 @@ static void frame_of(sqlite3_context *ret, int n, sqlite3_value **values)
 
 #define COUNTED "SELECT n FROM counts WHERE name = ?"
 
-/* All rows are looked at, so it is done only where some have come or gone. */
+/* All rows are looked at, so it is done only where some have come or gone; and no farther
+ * than is of use: who sends nonsense is not to fill the memory. */
 static void frames(struct text *t, struct metrics *m)
 {
 	static const char of_records[] =
-		"SELECT count(DISTINCT bez_frame(raw)) FROM records";
+		"SELECT count(*) FROM (SELECT DISTINCT bez_frame(raw) AS f "
+		"FROM records WHERE f IS NOT NULL LIMIT " FRAMES_MOST ")";
 	static const char of_both[] =
-		"SELECT count(*) FROM (SELECT bez_frame(raw) AS f FROM records "
-		"WHERE f IS NOT NULL UNION SELECT frame FROM places)";
+		"SELECT count(*) FROM (SELECT DISTINCT f FROM (SELECT "
+		"bez_frame(raw) AS f FROM records UNION ALL SELECT frame FROM "
+		"places) WHERE f IS NOT NULL LIMIT " FRAMES_MOST ")";
 	int placed = has(t, "places");
 	uint64_t framed = m->batch->store->framed;
 	int64_t retired = number(t, COUNTED, count_names[COUNT_RETIRED], 0),

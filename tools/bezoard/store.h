@@ -27,10 +27,11 @@
 enum { SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_RECORD, SQL_APART, SQL_COUNT,
        SQL_META, SQL_SHIFT, SQL_SHIFT_APART, SQL_SHIFT_KERNEL,
        SQL_SHIFT_DEATHS, SQL_SHIFT_LOSS, SQL_FILE_AT, SQL_FILE_NOTE,
-       SQL_KEEP_AGE, SQL_KEEP_AGE_KERNEL, SQL_KEEP_AGE_DEATHS, SQL_KEEP_SIZE,
+       SQL_KEEP_AGE, SQL_KEEP_AGE_KERNEL, SQL_KEEP_AGE_DEATHS,
+       SQL_SIZE_USERS, SQL_SIZE_ROWS, SQL_SIZE_GONE,
        SQL_KEEP_APART, SQL_KEEP_KERNEL,
        SQL_KEEP_DEATHS, SQL_KEEP_PLACES, SQL_OLDEST, SQL_USED,
-       SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_DIMM, SQL_LOST, SQL_FRAME,
+       SQL_AGAIN, SQL_KERNEL, SQL_KILLED, SQL_HUGE, SQL_DIMM, SQL_LOST, SQL_FRAME,
        SQL_PLACE, SQL_PLACE_DIMM, SQL_UNPLACED, SQL_DEATH, SQL_DEATH_TOLD,
        SQL_SUM, SQLS };
 
@@ -45,11 +46,14 @@ struct store {
 	unsigned char boot[16];		/* this one's id */
 	int64_t killed_ns;		/* when the kernel has last said that it
 					 * signals somebody; INT64_MIN: never */
+	int has_huge;			/* has it ever said that of a huge page all
+					 * is lost? Else nobody looks for that */
 	uint64_t max_age_ns, max_bytes;	/* 0: no limit */
 	uint64_t counts[COUNTS];	/* not in the table yet */
 	struct sums sums;		/* of the transaction that is open */
 	char refused[1024];		/* why it could not be opened, as it was */
 	int64_t refused_ns;		/* said, and when; CLOCK_BOOTTIME */
+	int doubted;			/* it was found damaged while it was used */
 	int new_fails;			/* one was put aside, and what was begun is
 					 * of no use either */
 	uint64_t framed;		/* records with a page frame, tried ones, too */

@@ -28,6 +28,8 @@ void store_join_load(struct store *s);
 /* The place of a record that has become row @number, of the process @pid. */
 int store_place(struct store *s, int64_t number, const struct bez_record *r,
 		int32_t pid);
+/* An eighth of the records goes, whose that is too; adds how many to *@retired. */
+int store_keep_size(struct store *s, uint64_t *retired);
 /* The number of the kernel's lines is their own limit: no record is in their way, and
  * they are in no record's. */
 int store_keep_kernel(struct store *s, uint64_t *retired);

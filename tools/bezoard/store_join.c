@@ -50,13 +50,14 @@ static int64_t tid_of(const struct bez_record *r)
 }
 
 /* Of the kernel's line: is all of a huge page lost? */
+static const char huge_words[] = ": recovery action for huge page: ";
+
 static void is_huge(sqlite3_context *context, int n, sqlite3_value **values)
 {
-	static const char words[] = ": recovery action for huge page: ";
 	const char *text = (const char *)sqlite3_value_text(values[0]);
 
 	(void)n;
-	sqlite3_result_int(context, text && strstr(text, words));
+	sqlite3_result_int(context, text && strstr(text, huge_words));
 }
 
 typedef int64_t of_record(const struct bez_record *r);
@@ -134,7 +135,12 @@ static void bind_boot(struct store *s, int which, int at)
 
 void store_join_load(struct store *s)
 {
+	int64_t huge = 0;
+
 	boot_bytes(s->boot);
+	bind_boot(s, SQL_HUGE, 1);
+	store_ask(s, SQL_HUGE, &huge);
+	s->has_huge = huge != 0;
 	s->killed_ns = INT64_MIN;
 	bind_boot(s, SQL_KILLED, 1);
 	store_ask(s, SQL_KILLED, &s->killed_ns);
@@ -142,12 +148,14 @@ void store_join_load(struct store *s)
 
 /* --------------------------------------------------------------------- places */
 
-/* The module of @frame, or of a page that the kernel has lost a huge one by. */
+/* The module of @frame, or of a page that the kernel has lost a huge one by. That is looked
+ * for among all lines about the pages that the record says it is of, which may be many
+ * thousands, and the sender's word: so only where there is one at all. */
 static int put_place(struct store *s, int64_t number, int64_t frame,
 		     const struct bez_record *r)
 {
 	sqlite3_stmt *dimm = s->sql[SQL_DIMM], *place = s->sql[SQL_PLACE];
-	int64_t pages = pages_of(r);
+	int64_t pages = s->has_huge ? pages_of(r) : 1;
 	int step;
 
 	sqlite3_bind_int64(dimm, 4, frame);
@@ -290,6 +298,16 @@ static int name_others(struct store *s, const struct item_kernel *line)
 	return known ? store_run(s, SQL_PLACE_DIMM) : SQLITE_OK;
 }
 
+static int says_huge(const struct item *item)
+{
+	size_t len = sizeof(huge_words) - 1, i;
+
+	for (i = 0; i + len <= item->bytes; i++)
+		if (!memcmp(item->raw + i, huge_words, len))
+			return 1;
+	return 0;
+}
+
 static int join(struct store *s, const struct item *item)
 {
 	const struct item_kernel *line = &item->more.kernel;
@@ -298,6 +316,8 @@ static int join(struct store *s, const struct item *item)
 	/* "MCE: Killing ..." names none, and so tells nothing of any */
 	if (line->frame < 0)
 		return SQLITE_OK;
+	/* be it rolled back: it will come again */
+	s->has_huge |= says_huge(item);
 	bad = name_others(s, line);
 	if (bad || strcmp(line->kind, kmsg_kind_names[KMSG_KILLED]) != 0)
 		return bad;

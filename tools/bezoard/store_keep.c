@@ -175,7 +175,7 @@ static int by_size(struct store *s, uint64_t *retired)
 	while (!bad && s->max_bytes && gone &&
 	       (uint64_t)used > s->max_bytes) {
 		before = *retired;
-		bad = retire(s, SQL_KEEP_SIZE, retired);
+		bad = store_keep_size(s, retired);
 		if (!bad)
 			bad = store_run(s, SQL_KEEP_PLACES);
 		gone = *retired > before;

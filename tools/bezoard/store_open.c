@@ -93,6 +93,9 @@ static int check_row(void *ret_ok, int n, char **values, char **names)
 static const char *begin(struct store *s)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, on = 1, ok = 0;
+	/* that compares the indices with what they are of, too */
+	const char *check = s->doubted ? "PRAGMA integrity_check(1)" :
+					 "PRAGMA quick_check(1)";
 
 	if (sqlite3_open_v2(s->path, &s->db, flags, NULL) ||
 	    sqlite3_extended_result_codes(s->db, 1))
@@ -112,7 +115,7 @@ static const char *begin(struct store *s)
 			 "PRAGMA temp_store = MEMORY;"
 			 "PRAGMA journal_size_limit = 8388608", NULL, NULL,
 			 NULL) ||
-	    sqlite3_exec(s->db, "PRAGMA quick_check(1)", check_row, &ok, NULL))
+	    sqlite3_exec(s->db, check, check_row, &ok, NULL))
 		return sqlite3_errmsg(s->db);
 	return ok ? NULL : "it is damaged";
 }
@@ -253,7 +256,7 @@ int store_open(struct store *s, const char *path)
 	if (*s->refused)
 		say("%s: it can be opened again", path);
 	*s->refused = '\0';
-	s->new_fails = 0;
+	s->doubted = s->new_fails = 0;
 	return 0;
 }
 
@@ -328,6 +331,7 @@ enum store_answer store_trouble(struct store *s, int bad)
 	}
 	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
 	    code == SQLITE_READONLY || !s->db) {
+		s->doubted |= code == SQLITE_CORRUPT;
 		drop(s);
 		/* what is there may be good by now, else it goes aside */
 		return store_open(s, s->path) ? STORE_LATER : STORE_OK;

@@ -38,13 +38,10 @@ const char *const store_sql[SQLS] = {
 		"(SELECT number FROM kernel WHERE taken >= ? ORDER BY number "
 		"LIMIT 1), 9223372036854775807)",
 	[SQL_KEEP_AGE_DEATHS] = "DELETE FROM deaths WHERE taken < ?",
-	/* of the users who have most, to the row: nobody fills it with what is not others'
-	 * loss, and users are easily had, by who has a range of them */
-	[SQL_KEEP_SIZE] = "DELETE FROM records WHERE number IN (SELECT number "
-		"FROM (SELECT number, row_number() OVER (PARTITION BY uid "
-		"ORDER BY number DESC) AS nth FROM records) "
-		"ORDER BY nth DESC, number LIMIT "
-		"(SELECT count(*) / 8 + 1 FROM records))",
+	[SQL_SIZE_USERS] = "SELECT uid FROM records NOT INDEXED",
+	[SQL_SIZE_ROWS] = "SELECT number, uid FROM records ORDER BY number",
+	[SQL_SIZE_GONE] = "DELETE FROM records WHERE number = ?",
+	/* few, so that they can be put in order: of the users who have most, to the row */
 	[SQL_KEEP_APART] = "DELETE FROM apart WHERE number IN (SELECT number "
 		"FROM (SELECT number, row_number() OVER (PARTITION BY uid "
 		"ORDER BY number DESC) AS nth FROM apart) "
@@ -81,6 +78,8 @@ const char *const store_sql[SQLS] = {
 	/* numbers near the end: what is joined comes soon, or not at all */
 	[SQL_KILLED] = "SELECT wall_ns FROM kernel WHERE boot_id = ? "
 		"AND kind = 'killed' ORDER BY wall_ns DESC LIMIT 1",
+	[SQL_HUGE] = "SELECT 1 FROM kernel WHERE boot_id = ? AND " HUGE "(text) "
+		"LIMIT 1",
 	/* a frame that is a sender's word names no module: one that the kernel has
 	 * lost does, or one of a huge page that it says so of */
 	[SQL_DIMM] = "SELECT k.dimm, k.frame FROM kernel k "
