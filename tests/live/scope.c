@@ -170,6 +170,46 @@ static void ways_out(void)
 	CHECK_EQ(see_lost(at + TOUCH, &byte), 1);
 }
 
+/* One that was over with an outer one is not left a second time: those that the
+ * thread is in stay. */
+static void over_already(void)
+{
+	volatile int caught = 0;
+	struct bez_scope a, b, c;
+	unsigned char byte;
+
+	scope_begin("2");
+	BEZ_TRY {
+		CHECK_EQ(bez_scope_enter(&a), 0);
+		CHECK_EQ(bez_scope_enter(&b), 0);
+		CHECK_EQ(bez_scope_enter(&c), 0);
+		bez_scope_leave(&a);
+		bez_scope_leave(&c);
+		bez_scope_leave(&b);
+		live_read(at + TOUCH);
+	} BEZ_CATCH(lost) {
+		caught += lost->addr == at + LOST * page;
+	}
+	CHECK_EQ(caught, 1);
+	CHECK_EQ(bez_scope_enter(&a), 0);
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	bez_scope_leave(&a);
+	if (!bez_scope_enter(&a)) {
+		/* the one that it was in is another by now */
+		bez_scope_leave(&b);
+		live_read(at + TOUCH);
+	} else {
+		caught++;
+	}
+	CHECK_EQ(caught, 2);
+	CHECK_EQ(bez_scope_enter(&a), 0);
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	bez_scope_none();
+	bez_scope_leave(&b);
+	CHECK_EQ(see_lost(at + TOUCH, &byte), 1);
+	CHECK_EQ(see_event(at + TOUCH).why, BEZ_OUTCOME_REFUSED_NO_SCOPE);
+}
+
 static void reads(void *arg)
 {
 	live_read(arg);
@@ -362,6 +402,8 @@ static const struct tap_case cases[] = {
 	{ .name = "a ladder without degrade does not jump", .run = not_named },
 	{ .name = "nested, and in the catch", .run = nested, .timeout_s = 20 },
 	{ .name = "however a try ends, it is over", .run = ways_out },
+	{ .name = "what is over already is not left again",
+	  .run = over_already },
 	{ .name = "by a function", .run = by_function },
 	{ .name = "a scope in a signal handler", .run = a_handler,
 	  .data = &plain },
