@@ -115,6 +115,8 @@ void area_add(struct area *a, enum area_policy policy, bez_lost_fn told)
 		p.on_lost = told;
 		p.on_lost_arg = a;
 	}
+	if (policy == AREA_REPLACE_OR_END)
+		p.actions[1] = BEZ_ACTION_SHUTDOWN;
 	if (a->kind == AREA_SHARED) {
 		shared.flags = BEZ_SHARED_EXCLUSIVE;
 		shared.fd = a->fd;
@@ -132,7 +134,8 @@ int area_may_be_lost(const struct area *a)
 
 int area_degrades(const struct area *a)
 {
-	return a->policy >= AREA_REPLACE_OR_DEGRADE;
+	return a->policy >= AREA_REPLACE_OR_DEGRADE &&
+	       a->policy < AREA_POLICIES;
 }
 
 /* ------------------------------------------------------------------- its life */

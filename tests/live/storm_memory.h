@@ -30,7 +30,8 @@ enum area_policy {
 	AREA_LIST_OR_DEGRADE,		/* of two that fail at random */
 	AREA_DEFERRED_OR_DEGRADE,	/* at random, on the worker */
 	AREA_DEGRADE,
-	AREA_POLICIES
+	AREA_POLICIES,
+	AREA_REPLACE_OR_END		/* at random; then a shutdown: storm_end.h */
 };
 
 struct area {
