@@ -29,7 +29,7 @@
 
 #define THREADS		8
 #define OTHERS		3		/* owner, comes and goes, forks */
-#define AREAS		14
+#define AREAS		15		/* the last three are huge */
 #define PASSING		4
 #define OUTCOMES	160
 #define STACK		(256 << 10)
@@ -60,7 +60,7 @@ static size_t which(uint64_t draw)
 	size_t i = draw % areas;
 
 	/* a huge page is 512 others' work */
-	return area[i].kind == AREA_HUGE && draw >> 32 & 15 ? (i + 1) % areas : i;
+	return area_is_huge(&area[i]) && draw >> 32 & 15 ? (i + 1) % areas : i;
 }
 
 static void *loses(void *arg)
@@ -105,7 +105,7 @@ static void clear(struct area *a, size_t page, size_t count)
 	r = area_clear(a, page, count);
 	touched.cleared += !r;
 	touched.refused += r != 0;
-	CHECKF(!r || r == -EAGAIN || (r == -ENOMEM && a->kind == AREA_HUGE),
+	CHECKF(!r || r == -EAGAIN || (r == -ENOMEM && area_is_huge(a)),
 	       "clear: %s, kind %d", strerror(-r), a->kind);
 }
 
@@ -370,7 +370,8 @@ static void begin(uint32_t flags)
 static struct bez_status whole(uint64_t wanted)
 {
 	static const enum area_kind kinds[] = { AREA_ANON, AREA_FILE,
-						AREA_SHARED };
+						AREA_SHARED },
+		huge[] = { AREA_HUGE, AREA_HUGE_FILE, AREA_HUGE_SHARED };
 	uint64_t state = seed;
 	struct bez_status s;
 	size_t i;
@@ -379,14 +380,16 @@ static struct bez_status whole(uint64_t wanted)
 	atomic_store(&area_draws, seed);
 	begin(kind->flags);
 	totals_before = totals();
-	areas = kind->huge ? AREAS : AREAS - 2;
+	areas = kind->huge ? AREAS : AREAS - 3;
 	for (i = 0; i < areas; i++) {
 		enum area_kind k = kinds[area_random(&state) % 3];
 
 		/* without a userfaultfd there is no fence */
 		if (k == AREA_SHARED && kind->flags & BEZ_START_NO_UFFD)
 			k = AREA_ANON;
-		area_make(&area[i], i < AREAS - 2 ? k : AREA_HUGE);
+		if (i >= AREAS - 3)
+			k = huge[i - (AREAS - 3)];
+		area_make(&area[i], k);
 		area_add(&area[i], (enum area_policy)(i < AREA_POLICIES ? i :
 			 area_random(&state) % AREA_POLICIES), on_lost);
 	}
