@@ -291,9 +291,9 @@ static int read_far(const struct bez_scope *s, struct head *ret_head)
  * Is it over with one further out that was left? Then one of those around it is
  * none any more, or is what the thread is in now. What is within is not looked at.
  */
-static __attribute__((noinline)) int is_over(const struct bez_scope *s)
+static int is_over(const struct bez_scope *s, const struct bez_scope *now)
 {
-	const struct bez_scope *now = bz_scope_now, *outer = s->outer;
+	const struct bez_scope *outer = s->outer;
 	struct head head;
 	uint32_t i;
 
@@ -305,12 +305,23 @@ static __attribute__((noinline)) int is_over(const struct bez_scope *s)
 	return !now;
 }
 
+/* Apart, so that what leaves the innermost needs no frame. */
+static __attribute__((noinline)) void leave_another(struct bez_scope *scope)
+{
+	if (!is_over(scope, bz_scope_now))
+		bz_scope_now = scope->outer;
+	scope->self = NULL;
+}
+
 void bez_scope_leave(struct bez_scope *scope)
 {
 	if (!is_active(scope))
 		return;
-	if (bz_scope_now == scope || !is_over(scope))
-		bz_scope_now = scope->outer;
+	if (bz_scope_now != scope) {
+		leave_another(scope);
+		return;
+	}
+	bz_scope_now = scope->outer;
 	scope->self = NULL;
 }
 
