@@ -39,7 +39,8 @@ const struct entry catalogue[] = {
 	OUTCOME(NOTED,
 		"The kernel announced a lost page before anybody touched it.",
 		"The worker looks after it; a record of what became of it "
-		"follows.", NOTHING),
+		"follows. One with the action \"default\" is that: the page is "
+		"lost still, and whoever touches it meets that.", MEMORY),
 	OUTCOME(STALE,
 		"A lost page was announced, and is good.",
 		"It had been replaced, or given back, before the announcement "
@@ -235,8 +236,9 @@ const struct entry catalogue[] = {
 	OUTCOME(DEGRADED,
 		"A page could not be replaced and is entered as lost; nobody had to "
 		"leave by a jump.",
-		"An early notice was about it, or bez_recover() or a copy has met "
-		"it and said so. It stays lost until its owner clears it.",
+		"An early notice was about it, bez_recover() has met it and said "
+		"so, or its owner has by bez_lost_add(). It stays lost until its "
+		"owner clears it.",
 		MEMORY),
 	OUTCOME(SHUTDOWN,
 		"The process has ended because of a lost page, in good order.",

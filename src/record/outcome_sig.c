@@ -24,7 +24,8 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_ASKED_AGAIN, "asked again",
 	  "Nothing to do: the kernel names the address at the next fault." },
 	{ BEZ_OUTCOME_NOTED, "noted",
-	  "Nothing to do: the worker looks after it." },
+	  "Nothing to do: the worker looks after it, or has left it as it is until "
+	  "somebody touches it." },
 	{ BEZ_OUTCOME_STALE, "stale",
 	  "Nothing to do: the page that was announced is good." },
 	{ BEZ_OUTCOME_DROPPED, "dropped",
