@@ -245,8 +245,11 @@ const struct entry catalogue[] = {
 		"The region's ladder says that the program can not do without "
 		"it; all hooks are done.", MEMORY),
 	OUTCOME(LEFT,
-		"bez_recover() found a lost page that it could not replace.",
-		"The program was told by EFAULT and decides.",
+		"bez_recover() found a lost page that it could not replace; or, "
+		"with the cause \"said by the owner\", bez_lost_add() could not "
+		"close a page.",
+		"The program was told by an error and decides. What could not be "
+		"closed is as it was.",
 		"Give the memory a region and the region a source."),
 
 	CAUSE(NONE, "No cause is known.", "The number is a place holder.",

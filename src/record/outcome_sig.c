@@ -138,7 +138,8 @@ static const struct entry entries[] = {
 	  "what the page lacked to be replaced." },
 	{ BEZ_OUTCOME_LEFT, "left lost",
 	  "bez_recover() said EFAULT: the page is in no region, or could not "
-	  "be replaced." },
+	  "be replaced. Or bez_lost_add() could not close it: then it is as it "
+	  "was." },
 };
 
 static const struct entry *find(enum bez_outcome outcome)
