@@ -39,7 +39,8 @@ const struct entry catalogue[] = {
 	OUTCOME(NOTED,
 		"The kernel announced a lost page before anybody touched it.",
 		"The worker looks after it; a record of what became of it "
-		"follows.", NOTHING),
+		"follows. One with the action \"default\" is that: the page is "
+		"lost still, and whoever touches it meets that.", MEMORY),
 	OUTCOME(STALE,
 		"A lost page was announced, and is good.",
 		"It had been replaced, or given back, before the announcement "
@@ -235,16 +236,20 @@ const struct entry catalogue[] = {
 	OUTCOME(DEGRADED,
 		"A page could not be replaced and is entered as lost; nobody had to "
 		"leave by a jump.",
-		"An early notice was about it, or bez_recover() or a copy has met "
-		"it and said so. It stays lost until its owner clears it.",
+		"An early notice was about it, bez_recover() has met it and said "
+		"so, or its owner has by bez_lost_add(). It stays lost until its "
+		"owner clears it.",
 		MEMORY),
 	OUTCOME(SHUTDOWN,
 		"The process has ended because of a lost page, in good order.",
 		"The region's ladder says that the program can not do without "
 		"it; all hooks are done.", MEMORY),
 	OUTCOME(LEFT,
-		"bez_recover() found a lost page that it could not replace.",
-		"The program was told by EFAULT and decides.",
+		"bez_recover() found a lost page that it could not replace; or, "
+		"with the cause \"said by the owner\", bez_lost_add() could not "
+		"close a page.",
+		"The program was told by an error and decides. What could not be "
+		"closed is as it was.",
 		"Give the memory a region and the region a source."),
 
 	CAUSE(NONE, "No cause is known.", "The number is a place holder.",

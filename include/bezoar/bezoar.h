@@ -259,7 +259,8 @@ enum bez_outcome {
 	BEZ_OUTCOME_DEFAULT = 129,	/* ours, not saved: passed on as well */
 	BEZ_OUTCOME_DEGRADED = 130,	/* entered as lost; nobody had to jump */
 	BEZ_OUTCOME_SHUTDOWN = 131,	/* the end; all hooks are done */
-	BEZ_OUTCOME_LEFT = 132		/* bez_recover() could not help */
+	BEZ_OUTCOME_LEFT = 132		/* bez_recover() could not help, or
+					 * bez_lost_add() not close it */
 };
 
 /*

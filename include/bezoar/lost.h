@@ -52,7 +52,7 @@ struct bez_lost {
 
 /*
  * Is any byte of [@addr, @addr + @len) lost? 1 or 0. With nothing lost in the
- * process that is one load; else about a nanosecond for each lost extent.
+ * process that is one load; else some two nanoseconds for each lost extent.
  * Context: any, handler-safe.
  */
 int bez_lost_in(const void *addr, size_t len);

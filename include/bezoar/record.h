@@ -42,7 +42,8 @@ struct bez_record {
 	uint16_t bytes;		/* of all of it, digest included */
 	uint32_t flags;		/* BEZ_RECORD_* */
 	uint64_t id;		/* bez_event.seq: 1, 2, 3 ... in this process; a
-				 * gap is what was dropped */
+				 * gap is what was dropped, went another way, or
+				 * is about memory that its owner opened again */
 	uint64_t wall_ns;	/* CLOCK_REALTIME, at mono_ns + took_ns */
 	uint64_t boot_ns;	/* CLOCK_BOOTTIME, at the same time */
 	uint64_t mono_ns;	/* CLOCK_MONOTONIC, when the fault was taken */

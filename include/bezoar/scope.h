@@ -85,7 +85,7 @@ int bez_scope_enter(struct bez_scope *scope)
 	__attribute__((returns_twice)) BEZ_SCOPE_DIRECT;
 
 /* The scope is over, and all that were entered after it. Nothing if it is
- * already. Context: any, handler-safe. */
+ * already, be it with one around it. Context: any, handler-safe. */
 void bez_scope_leave(struct bez_scope *scope) BEZ_SCOPE_DIRECT;
 
 /* The calling thread is in no scope any more. Context: any, handler-safe. */

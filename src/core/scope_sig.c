@@ -257,10 +257,70 @@ static uint64_t control_of(const ucontext_t *uc)
 
 #endif
 
+#define PASSED_OVER_MAX	256u
+
+/* What tells a record from others, and what there is to know of it. */
+struct head {
+	struct bez_scope *outer;
+	struct bez_scope_cleanup *cleanup;
+	struct bez_scope *self;
+	uint64_t saved[8];
+};
+
+_Static_assert(offsetof(struct head, saved) == offsetof(struct bez_scope, saved),
+	       "as it begins");
+
+/* By the kernel, as the stack may be gone with all that was on it. 1, or 0: it is
+ * no scope, or not any more. */
+static int read_far(const struct bez_scope *s, struct head *ret_head)
+{
+	struct iovec here = { ret_head, sizeof(*ret_head) };
+	struct iovec there = { (void *)s, sizeof(*ret_head) };
+	long r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid), (long)&here,
+			1, (long)&there, 1, 0);
+
+	/* the kernel has none, or a filter forbids it */
+	if (r < 0 && r != -EFAULT)
+		memcpy(ret_head, s, sizeof(*ret_head));
+	else if (r != (long)sizeof(*ret_head))
+		return 0;
+	return ret_head->self == s;
+}
+
+/*
+ * Is it over with one further out that was left? Then one of those around it is
+ * none any more, or is what the thread is in now. What is within is not looked at.
+ */
+static int is_over(const struct bez_scope *s, const struct bez_scope *now)
+{
+	const struct bez_scope *outer = s->outer;
+	struct head head;
+	uint32_t i;
+
+	for (i = 0; outer && i < PASSED_OVER_MAX; i++) {
+		if (outer == now || !read_far(outer, &head))
+			return 1;
+		outer = head.outer;
+	}
+	return !now;
+}
+
+/* Apart, so that what leaves the innermost needs no frame. */
+static __attribute__((noinline)) void leave_another(struct bez_scope *scope)
+{
+	if (!is_over(scope, bz_scope_now))
+		bz_scope_now = scope->outer;
+	scope->self = NULL;
+}
+
 void bez_scope_leave(struct bez_scope *scope)
 {
 	if (!is_active(scope))
 		return;
+	if (bz_scope_now != scope) {
+		leave_another(scope);
+		return;
+	}
 	bz_scope_now = scope->outer;
 	scope->self = NULL;
 }
@@ -304,19 +364,6 @@ int bez_scope_cleanup_done(struct bez_scope_cleanup *cleanup)
 
 /* ------------------------------------------------------------- out of a fault */
 
-#define PASSED_OVER_MAX	256u
-
-/* What tells a record from others, and what there is to know of it. */
-struct head {
-	struct bez_scope *outer;
-	struct bez_scope_cleanup *cleanup;
-	struct bez_scope *self;
-	uint64_t saved[8];
-};
-
-_Static_assert(offsetof(struct head, saved) == offsetof(struct bez_scope, saved),
-	       "as it begins");
-
 struct filling {
 	struct bz_walk *walk;
 	struct bez_scope *scope;
@@ -352,26 +399,16 @@ static int is_in(struct bz_extent x, uint64_t at, uint64_t bytes)
 	return at < x.start + x.width && x.start < at + bytes;
 }
 
-/*
- * Its stack may be gone, with all that was on it: by the kernel, where it is not in
- * the page that the code's own stack ends in. 1, or 0.
- */
+/* Where it is not in the page that the code's own stack ends in, its stack may be
+ * gone. 1, or 0. */
 static int read_head(struct filling *f)
 {
 	uint64_t at = (uint64_t)f->scope, sp = f->fault->sp;
-	struct iovec here = { &f->head, sizeof(f->head) };
-	struct iovec there = { f->scope, sizeof(f->head) };
-	long r = -ENOSYS;
 
 	if (at < sp || at + sizeof(f->head) > (sp & -bz_core.page) + bz_core.page ||
 	    is_in(f->x, at, sizeof(f->head)))
-		r = bz_sys(SYS_process_vm_readv, bz_sys0(SYS_getpid),
-			   (long)&here, 1, (long)&there, 1, 0);
-	/* near; or the kernel has none, or a filter forbids it */
-	if (r < 0 && r != -EFAULT)
-		memcpy(&f->head, f->scope, sizeof(f->head));
-	else if (r != (long)sizeof(f->head))
-		return 0;
+		return read_far(f->scope, &f->head);
+	memcpy(&f->head, f->scope, sizeof(f->head));
 	return f->head.self == f->scope;
 }
 

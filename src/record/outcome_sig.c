@@ -24,7 +24,8 @@ static const struct entry entries[] = {
 	{ BEZ_OUTCOME_ASKED_AGAIN, "asked again",
 	  "Nothing to do: the kernel names the address at the next fault." },
 	{ BEZ_OUTCOME_NOTED, "noted",
-	  "Nothing to do: the worker looks after it." },
+	  "Nothing to do: the worker looks after it, or has left it as it is until "
+	  "somebody touches it." },
 	{ BEZ_OUTCOME_STALE, "stale",
 	  "Nothing to do: the page that was announced is good." },
 	{ BEZ_OUTCOME_DROPPED, "dropped",
@@ -137,7 +138,8 @@ static const struct entry entries[] = {
 	  "what the page lacked to be replaced." },
 	{ BEZ_OUTCOME_LEFT, "left lost",
 	  "bez_recover() said EFAULT: the page is in no region, or could not "
-	  "be replaced." },
+	  "be replaced. Or bez_lost_add() could not close it: then it is as it "
+	  "was." },
 };
 
 static const struct entry *find(enum bez_outcome outcome)

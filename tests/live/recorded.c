@@ -259,6 +259,71 @@ static void recovered(void)
 	CHECK_EQ(r.ip, 0);
 }
 
+/* Of the next record. */
+static void expect(uint32_t outcome, uint32_t cause, size_t lost)
+{
+	struct bez_record r = next_record();
+
+	same_as_event(&r);
+	CHECKF(r.outcome == outcome, "%s, not %s",
+	       bez_outcome_name((enum bez_outcome)r.outcome),
+	       bez_outcome_name((enum bez_outcome)outcome));
+	CHECK_EQ(r.cause, cause);
+	CHECK_EQ(r.addr & -page, (uint64_t)(at + lost * page));
+	CHECK_EQ(r.width, page);
+	CHECK(!strcmp(r.name, "left"));
+	CHECK_EQ(r.why, cause == BEZ_CAUSE_SAID ? BEZ_OUTCOME_NONE :
+						  BEZ_OUTCOME_SOURCE_NONE);
+	CHECK_EQ(r.action, BEZ_ACTION_DEGRADE);
+	/* also where the event saved itself the clock */
+	CHECK(r.took_ns != 0 && r.took_ns < 60000000000u);
+	CHECK(r.wall_ns && r.boot_ns && r.mono_ns);
+}
+
+/* What is left: by a jump, the first time and again; by a copy; by what a system
+ * call met; because its owner says so. Each event has a record. */
+static void left(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	volatile int caught = 0;
+	unsigned char to[8];
+	struct bez_event e;
+	bez_region_t region;
+	uint64_t seq = 0;
+	uint32_t cause;
+	int i;
+
+	prepare(TO_FILE);
+	at = live_pages(PAGES);
+	policy.name = "left";
+	policy.actions[0] = BEZ_ACTION_REPLACE;
+	policy.actions[1] = BEZ_ACTION_DEGRADE;
+	CHECK_EQ(bez_region_add(at, PAGES * page, &policy, &region), 0);
+	for (i = 0; i < 3; i++)
+		live_poison(at + (size_t)i * page);
+	for (i = 0; i < 2; i++)
+		BEZ_TRY {
+			live_read(at + 5);
+		} BEZ_CATCH(lost) {
+			caught += lost->addr == at;
+		}
+	CHECK_EQ(caught, 2);
+	CHECK_EQ(bez_copy(to, at + page, sizeof(to)), sizeof(to));
+	CHECK_EQ(bez_recover(at + 2 * page, page), -EFAULT);
+	CHECK_EQ(bez_lost_add(at + 3 * page, page), 0);
+	lseek(in, 0, SEEK_SET);
+	cause = live_is_real() ? BEZ_CAUSE_POISON_AR : BEZ_CAUSE_ADRERR;
+	expect(BEZ_OUTCOME_UNWOUND, cause, 0);
+	expect(BEZ_OUTCOME_UNWOUND, cause, 0);
+	expect(BEZ_OUTCOME_COPY_SHORT, cause, 1);
+	expect(BEZ_OUTCOME_DEGRADED, BEZ_CAUSE_RECOVER, 2);
+	expect(BEZ_OUTCOME_DEGRADED, BEZ_CAUSE_SAID, 3);
+	while (bez_events(&seq, &e, 1) == 1)
+		continue;
+	CHECK_EQ(status_now().records, seq);
+	CHECK_EQ(lseek(in, 0, SEEK_END), (off_t)(seq * sizeof(struct bez_record)));
+}
+
 /* The last one before the process dies. */
 static void dies(void)
 {
@@ -502,6 +567,7 @@ static const struct tap_case cases[] = {
 	{ .name = "in no region", .run = others },
 	{ .name = "no source", .run = no_source },
 	{ .name = "bez_recover()", .run = recovered },
+	{ .name = "what is left, each time", .run = left },
 	{ .name = "the last one", .run = dies },
 	{ .name = "a child of fork", .run = child_of_fork },
 	{ .name = "a full pipe", .run = full_pipe },

@@ -5,10 +5,14 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "live.h"
@@ -168,6 +172,94 @@ static void ways_out(void)
 	CHECK_EQ(bez_scope_enter(&outer), 0);
 	bez_scope_none();
 	CHECK_EQ(see_lost(at + TOUCH, &byte), 1);
+}
+
+/* One that was over with an outer one is not left a second time: those that the
+ * thread is in stay. */
+static void over_already(void)
+{
+	volatile int caught = 0;
+	struct bez_scope a, b, c;
+	unsigned char byte;
+
+	scope_begin("2");
+	BEZ_TRY {
+		CHECK_EQ(bez_scope_enter(&a), 0);
+		CHECK_EQ(bez_scope_enter(&b), 0);
+		CHECK_EQ(bez_scope_enter(&c), 0);
+		bez_scope_leave(&a);
+		bez_scope_leave(&c);
+		bez_scope_leave(&b);
+		live_read(at + TOUCH);
+	} BEZ_CATCH(lost) {
+		caught += lost->addr == at + LOST * page;
+	}
+	CHECK_EQ(caught, 1);
+	CHECK_EQ(bez_scope_enter(&a), 0);
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	bez_scope_leave(&a);
+	if (!bez_scope_enter(&a)) {
+		/* the one that it was in is another by now */
+		bez_scope_leave(&b);
+		live_read(at + TOUCH);
+	} else {
+		caught++;
+	}
+	CHECK_EQ(caught, 2);
+	CHECK_EQ(bez_scope_enter(&a), 0);
+	CHECK_EQ(bez_scope_enter(&b), 0);
+	bez_scope_none();
+	bez_scope_leave(&b);
+	CHECK_EQ(see_lost(at + TOUCH, &byte), 1);
+	CHECK_EQ(see_event(at + TOUCH).why, BEZ_OUTCOME_REFUSED_NO_SCOPE);
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* The kernel kills who makes any call but read(2), write(2) and exit(2). */
+static void enters_and_leaves(void)
+{
+	struct bez_scope_cleanup c;
+	volatile int i, good = 0;
+
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
+		_exit(2);
+	for (i = 0; i < 100; i++)
+		BEZ_TRY {
+			BEZ_TRY {
+				good += !bez_scope_cleanup(&c, nothing, NULL) &&
+					!bez_scope_cleanup_done(&c) &&
+					!bez_scope_run(nothing, NULL, NULL) &&
+					!bez_lost_in(at, page) &&
+					!(uint32_t)bez_lost_generation();
+			} BEZ_CATCH(lost) {
+				good -= lost != NULL;
+			}
+		} BEZ_CATCH(lost) {
+			good -= lost != NULL;
+		}
+	syscall(SYS_exit, good != 100);
+}
+
+static void no_call(void)
+{
+	int status;
+	pid_t pid;
+
+	page = live_page();
+	at = live_pages(1);
+	see_start(0);
+	scope_add(at, 1, "2");
+	pid = fork();
+	if (!pid)
+		enters_and_leaves();
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+		tap_skip("no seccomp(2) here");
+	CHECKF(!status, "%#x", status);
 }
 
 static void reads(void *arg)
@@ -362,6 +454,9 @@ static const struct tap_case cases[] = {
 	{ .name = "a ladder without degrade does not jump", .run = not_named },
 	{ .name = "nested, and in the catch", .run = nested, .timeout_s = 20 },
 	{ .name = "however a try ends, it is over", .run = ways_out },
+	{ .name = "what is over already is not left again",
+	  .run = over_already },
+	{ .name = "no system call", .run = no_call },
 	{ .name = "by a function", .run = by_function },
 	{ .name = "a scope in a signal handler", .run = a_handler,
 	  .data = &plain },

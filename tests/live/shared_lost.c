@@ -20,7 +20,7 @@
 #include "replace_see.h"
 
 #define LOST	3
-#define TIMES	50
+#define TIMES	100
 
 /* What a case is about. */
 struct as {
@@ -64,12 +64,12 @@ static void begin(uint32_t policy_flags)
 }
 
 /* 1: in the catch, with the extent and the address. */
-static int touch(size_t offset)
+static int touch_as(size_t offset, int store)
 {
 	unsigned char *addr = at + LOST * page + offset;
 
 	BEZ_TRY {
-		if (offset % 2)
+		if (store)
 			*(volatile unsigned char *)addr = 1;
 		else
 			live_read(addr);
@@ -80,15 +80,50 @@ static int touch(size_t offset)
 	return 0;
 }
 
-static int all_touches(void)
+static int touch(size_t offset)
+{
+	return touch_as(offset, offset % 2);
+}
+
+static int by_call(size_t offset)
+{
+	int ends[2], r;
+
+	if (pipe(ends))
+		return 0;
+	r = write(ends[1], at + LOST * page + offset, 1) == -1 &&
+	    errno == EFAULT;
+	close(ends[0]);
+	close(ends[1]);
+	return r;
+}
+
+/* NULL: each had the answer. */
+static void *touches_here(void *arg)
 {
 	unsigned char byte;
 	size_t i;
 
-	for (i = 0; i < TIMES; i++)
-		if (!touch(i) || bez_copy(&byte, at + LOST * page + i, 1) != 1)
-			return 0;
-	return 1;
+	bez_thread_attach();
+	for (i = 0; i < TIMES; i++) {
+		size_t offset = i * 8191 % page;
+
+		if (!touch_as(offset, 0) || !touch_as(offset, 1) ||
+		    !by_call(offset) ||
+		    bez_copy(&byte, at + LOST * page + offset, 1) != 1)
+			return at;
+	}
+	return arg;
+}
+
+static int all_touches(void)
+{
+	pthread_t t;
+	void *r = at;
+
+	return !touches_here(NULL) &&
+	       !pthread_create(&t, NULL, touches_here, NULL) &&
+	       !pthread_join(t, &r) && !r;
 }
 
 static void touches(void)

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* A loss that the process can not do without brings it to an orderly end. */
 #define _GNU_SOURCE
+#include <elf.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/procfs.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,6 +49,123 @@ static void as_unprotected(void)
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 	/* the same core dump, if there is one */
 	CHECK_EQ(status, end_of(unprotected));
+	expect_records(BEZ_OUTCOME_SHUTDOWN);
+}
+
+/* -------------------------------------------------------------- its core dump */
+
+#define NOTE_SIGINFO	0x53494749	/* NT_SIGINFO, Linux 3.7 */
+#if defined(__x86_64__)
+#define IP	16			/* of elf_gregset_t */
+#else
+#define IP	32
+#endif
+
+static char folder[] = "/tmp/bezoar-core-XXXXXX";
+
+struct dump {
+	siginfo_t info;
+	uint64_t ip;			/* of the thread that died */
+};
+
+static void read_notes(const char *note, const char *end, struct dump *d)
+{
+	while (end - note >= (ptrdiff_t)sizeof(Elf64_Nhdr)) {
+		const Elf64_Nhdr *h = (const void *)note;
+		const char *desc = note + sizeof(*h) + ((h->n_namesz + 3) & -4u);
+
+		if (h->n_type == NOTE_SIGINFO)
+			memcpy(&d->info, desc, sizeof(d->info));
+		/* the first is of the thread that died */
+		if (h->n_type == NT_PRSTATUS && !d->ip)
+			d->ip = ((const struct elf_prstatus *)(const void *)
+				 desc)->pr_reg[IP];
+		note = desc + ((h->n_descsz + 3) & -4u);
+	}
+}
+
+static struct dump read_dump(const char *path)
+{
+	const Elf64_Ehdr *head;
+	const Elf64_Phdr *part;
+	struct dump d = { 0 };
+	FILE *f = fopen(path, "re");
+	char *bytes;
+	long len;
+	int i;
+
+	CHECK(f && !fseek(f, 0, SEEK_END));
+	len = ftell(f);
+	CHECK(len > (long)sizeof(*head));
+	bytes = mmap(NULL, (size_t)len, PROT_READ, MAP_PRIVATE, fileno(f), 0);
+	CHECK(bytes != MAP_FAILED);
+	head = (const void *)bytes;
+	part = (const void *)(bytes + head->e_phoff);
+	for (i = 0; i < head->e_phnum; i++)
+		if (part[i].p_type == PT_NOTE)
+			read_notes(bytes + part[i].p_offset,
+				   bytes + part[i].p_offset + part[i].p_filesz,
+				   &d);
+	CHECK_EQ(munmap(bytes, (size_t)len) | fclose(f), 0);
+	return d;
+}
+
+static void dumps(void)
+{
+	struct rlimit l;
+
+	CHECK_EQ(getrlimit(RLIMIT_CORE, &l), 0);
+	l.rlim_cur = l.rlim_max;
+	CHECK_EQ(setrlimit(RLIMIT_CORE, &l) | chdir(folder), 0);
+	if (told->go)
+		protected();
+	unprotected();
+}
+
+static int dump_of(struct dump *ret_dump)
+{
+	char pattern[64];
+	int status = end_of(dumps), got;
+	glob_t found;
+
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	snprintf(pattern, sizeof(pattern), "%s/*", folder);
+	got = !glob(pattern, 0, NULL, &found);
+	if (got) {
+		*ret_dump = read_dump(found.gl_pathv[0]);
+		CHECK_EQ(unlink(found.gl_pathv[0]), 0);
+		globfree(&found);
+	}
+	return got && WCOREDUMP(status);
+}
+
+/* Of the signal, with its siginfo, at the instruction that met the loss. */
+static void as_unprotected_dump(void)
+{
+	struct dump was, is;
+	uint64_t lost;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	tap_skip("a sanitizer's memory is too much for a dump");
+#endif
+	prepare();
+	CHECK(mkdtemp(folder));
+	if (!dump_of(&was)) {
+		rmdir(folder);
+		tap_skip("an unprotected process leaves no core dump in its folder: "
+			 "see ulimit -Hc, and kernel.core_pattern");
+	}
+	lost = told->lost;
+	CHECK_EQ(was.info.si_signo, SIGBUS);
+	CHECK_EQ((uint64_t)was.info.si_addr, lost);
+	told->go = 1;
+	CHECK(dump_of(&is));
+	CHECK_EQ(rmdir(folder), 0);
+	CHECK_EQ(is.info.si_signo, SIGBUS);
+	CHECK_EQ(is.info.si_code, was.info.si_code);
+	CHECK_EQ((uint64_t)is.info.si_addr, told->lost);
+	CHECK_EQ(is.info.si_addr_lsb, was.info.si_addr_lsb);
+	CHECK(is.ip && is.ip == was.ip);
 	expect_records(BEZ_OUTCOME_SHUTDOWN);
 }
 
@@ -302,6 +424,8 @@ static void no_worker(void)
 
 static const struct tap_case cases[] = {
 	{ .name = "dies as an unprotected process", .run = as_unprotected },
+	{ .name = "leaves the core dump of an unprotected one",
+	  .run = as_unprotected_dump },
 	{ .name = "the former action has no say", .run = not_the_former },
 	{ .name = "an exit status", .run = with_status },
 	{ .name = "bez_recover()", .run = recovers },

@@ -27,11 +27,21 @@ uint64_t area_random(uint64_t *state)
 
 /* ------------------------------------------------------------------- making */
 
+int area_is_huge(const struct area *a)
+{
+	return a->kind >= AREA_HUGE;
+}
+
+static int is_shared(const struct area *a)
+{
+	return a->kind == AREA_SHARED || a->kind == AREA_HUGE_SHARED;
+}
+
 static void *map(const struct area *a, int flags, size_t offset, size_t len)
 {
 	void *at;
 
-	flags |= a->kind == AREA_SHARED ? MAP_SHARED : MAP_PRIVATE;
+	flags |= is_shared(a) ? MAP_SHARED : MAP_PRIVATE;
 	if (a->fd < 0)
 		flags |= MAP_ANONYMOUS;
 	if (a->kind == AREA_HUGE)
@@ -48,19 +58,20 @@ void area_make(struct area *a, enum area_kind kind)
 
 	*a = (struct area){ .path = "/dev/shm/bezoar-storm-XXXXXX" };
 	a->kind = kind;
-	a->width = kind == AREA_HUGE ? HUGE_PAGE : live_page();
-	a->pages = kind == AREA_HUGE ? 2 : AREA_PAGES;
+	a->width = area_is_huge(a) ? HUGE_PAGE : live_page();
+	a->pages = area_is_huge(a) ? 2 : AREA_PAGES;
 	a->len = a->pages * a->width;
 	a->fd = -1;
 	if (kind == AREA_FILE)
 		a->fd = mkostemp(a->path, O_CLOEXEC);
-	else if (kind == AREA_SHARED)
-		a->fd = memfd_create("storm", MFD_CLOEXEC);
-	if (kind == AREA_FILE || kind == AREA_SHARED)
+	else if (kind != AREA_ANON && kind != AREA_HUGE)
+		a->fd = memfd_create("storm", MFD_CLOEXEC |
+				     (area_is_huge(a) ? MFD_HUGETLB : 0));
+	if (kind != AREA_ANON && kind != AREA_HUGE)
 		CHECKF(a->fd >= 0 && !ftruncate(a->fd, (off_t)a->len),
 		       "a file: %s", strerror(errno));
 	a->at = map(a, 0, 0, a->len);
-	if (kind != AREA_HUGE)
+	if (!area_is_huge(a))
 		madvise(a->at, a->len, MADV_NOHUGEPAGE);
 	live_fill(a->at, a->len, 0);
 	copy = mmap(NULL, a->len, PROT_READ | PROT_WRITE,
@@ -115,7 +126,9 @@ void area_add(struct area *a, enum area_policy policy, bez_lost_fn told)
 		p.on_lost = told;
 		p.on_lost_arg = a;
 	}
-	if (a->kind == AREA_SHARED) {
+	if (policy == AREA_REPLACE_OR_END)
+		p.actions[1] = BEZ_ACTION_SHUTDOWN;
+	if (is_shared(a)) {
 		shared.flags = BEZ_SHARED_EXCLUSIVE;
 		shared.fd = a->fd;
 		p.shared = &shared;
@@ -127,12 +140,13 @@ void area_add(struct area *a, enum area_policy policy, bez_lost_fn told)
 int area_may_be_lost(const struct area *a)
 {
 	/* the pool of huge pages may be empty */
-	return a->policy != AREA_REPLACE || a->kind == AREA_HUGE;
+	return a->policy != AREA_REPLACE || area_is_huge(a);
 }
 
 int area_degrades(const struct area *a)
 {
-	return a->policy >= AREA_REPLACE_OR_DEGRADE;
+	return a->policy >= AREA_REPLACE_OR_DEGRADE &&
+	       a->policy < AREA_POLICIES;
 }
 
 /* ------------------------------------------------------------------- its life */
@@ -158,12 +172,14 @@ static void move_over(struct area *a, size_t n)
 	       strerror(errno));
 }
 
-/* Somebody else gives the file zeros where it has a hole. */
+/* Somebody else gives the file zeros where it has a hole. The pool of huge pages may
+ * be empty. */
 static void fill_hole(struct area *a, size_t n)
 {
-	if (a->kind == AREA_SHARED)
-		CHECK_EQ(fallocate(a->fd, FALLOC_FL_KEEP_SIZE,
-				   (off_t)(n * a->width), (off_t)a->width), 0);
+	if (is_shared(a))
+		CHECK(!fallocate(a->fd, FALLOC_FL_KEEP_SIZE,
+				 (off_t)(n * a->width), (off_t)a->width) ||
+		      area_is_huge(a));
 }
 
 void area_lose(struct area *a, size_t n)
@@ -179,12 +195,11 @@ void area_lose(struct area *a, size_t n)
 	if (bez_copy(&byte, a->at + n * a->width, 1))
 		return;
 	page->lost++;
-	if (a->kind == AREA_SHARED)
+	if (is_shared(a))
 		CHECK_EQ(fallocate(a->fd,
 				   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				   (off_t)(n * a->width), (off_t)a->width), 0);
-	else if (live_is_real() || a->kind == AREA_ANON ||
-		 a->kind == AREA_SHARED)
+	else if (live_is_real() || a->kind == AREA_ANON)
 		see_poison_at_once(a->at + n * a->width);
 	else
 		move_over(a, n);

@@ -19,7 +19,9 @@ enum area_kind {
 					 * file with a name, which can be had again
 					 * while a fork(2) takes long */
 	AREA_SHARED,			/* a memfd of this process alone */
-	AREA_HUGE
+	AREA_HUGE,
+	AREA_HUGE_FILE,			/* private, as AREA_FILE; of a memfd */
+	AREA_HUGE_SHARED		/* as AREA_SHARED */
 };
 
 /* What can be had of its source, and what if that is nothing. */
@@ -30,7 +32,8 @@ enum area_policy {
 	AREA_LIST_OR_DEGRADE,		/* of two that fail at random */
 	AREA_DEFERRED_OR_DEGRADE,	/* at random, on the worker */
 	AREA_DEGRADE,
-	AREA_POLICIES
+	AREA_POLICIES,
+	AREA_REPLACE_OR_END		/* at random; then a shutdown: storm_end.h */
 };
 
 struct area {
@@ -61,6 +64,8 @@ void area_free(struct area *a);
 
 /* Its region; @told is called of each loss. */
 void area_add(struct area *a, enum area_policy policy, bez_lost_fn told);
+
+int area_is_huge(const struct area *a);
 
 /* May a touch of it say that it is lost? And is it in the inventory then? */
 int area_may_be_lost(const struct area *a);

@@ -97,7 +97,7 @@ static void every_call(void)
 			       sizeof(((struct bz_mm *)0)->mended));
 			if (cover)
 				live_fill(at, PAGES * unit_page(), 0);
-			else
+			else if (!live_lost(lost_page()))
 				live_poison(lost_page());
 			fds = unit_fds();
 			maps = unit_maps();

@@ -46,8 +46,10 @@ static int content(const struct bez_record *r)
 	case BEZ_OUTCOME_SHUTDOWN_BEGUN:
 	case BEZ_OUTCOME_DEFAULT:
 	case BEZ_OUTCOME_DEGRADED:
-	case BEZ_OUTCOME_LEFT:
 		return SUMS_GONE;
+	case BEZ_OUTCOME_LEFT:
+		/* what could not be closed is as it was */
+		return r->cause == BEZ_CAUSE_SAID ? -1 : SUMS_GONE;
 	default:
 		return -1;
 	}
