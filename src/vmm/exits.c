@@ -56,16 +56,35 @@ static void at(struct bzv_item *item, uint64_t hva, uint64_t gpa)
 
 /* ---------------------------------------------------------------- stores */
 
+/*
+ * The monitor itself has no write access: a store here would be its end. Before Linux
+ * 5.14, which says the same (EINVAL) of any memory, that is not found out.
+ */
+static int is_closed(uint64_t hva)
+{
+	const uint64_t page = -(uint64_t)BZV_PAGE;
+	char here;
+
+	return madvise((void *)(hva & page), BZV_PAGE, MADV_POPULATE_WRITE) &&
+	       (errno == EINVAL || errno == ENOMEM) &&
+	       !madvise((void *)((uint64_t)&here & page), BZV_PAGE,
+			MADV_POPULATE_WRITE);
+}
+
 /* Of a store that KVM has cut: this piece. 0: it is the monitor's. */
 static int store_piece(struct bez_vcpu *vcpu, struct bzv_item *item)
 {
 	struct kvm_run *run = vcpu->run;
 	struct bzv_piece slot;
 	uint64_t hva = host(vcpu, run->mmio.phys_addr, &slot);
+	int lost;
 
 	if (!hva || (slot.flags & BEZ_VM_MAP_READ_ONLY))
 		return 0;
-	if (is_lost((void *)hva) ||
+	lost = is_lost((void *)hva);
+	if (!lost && is_closed(hva))
+		return 0;
+	if (lost ||
 	    bez_copy((void *)hva, run->mmio.data, run->mmio.len)) {
 		if (item->error == BEZ_VM_ERROR_NONE)
 			at(item, hva, run->mmio.phys_addr);

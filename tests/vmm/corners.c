@@ -130,6 +130,43 @@ static void store_to_a_device(void)
 	machine_unmake(&m);
 }
 
+/* The same, and the other half is good by now: stored, and the monitor hears of it. */
+static void half_is_stored(void)
+{
+	const struct bez_source from = bez_source_callback(fill, NULL);
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct machine_options o = plain;
+	const unsigned char *end;
+	size_t i;
+	int r;
+
+	need_emulated();
+	policy.source = &from;
+	o.wrote = wrote;
+	o.policy = &policy;
+	machine_make(&m, &o);
+	machine_lose(&m, MACHINE_PAGES - 1);
+	toy_begin(&m.toy, 0, TOY_STORE16, machine_gpa(MACHINE_PAGES) - 8,
+		  pattern(), 0);
+	do {
+		r = bez_vcpu_run(m.vcpu[0]);
+	} while (r == -EINTR);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
+	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, machine_gpa(MACHINE_PAGES));
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_GOOD), 1);
+	CHECK_EQ(machine_last(&m)->gpa, machine_gpa(MACHINE_PAGES - 1));
+	CHECK_EQ(wrote_gpa, machine_gpa(MACHINE_PAGES) - 8);
+	CHECK_EQ(wrote_len, 8);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	end = m.mem + MACHINE_LEN;
+	for (i = 1; i <= 4096; i++)
+		CHECK_EQ(end[-(long)i], i <= 8 ? 0x5a :
+					machine_byte(MACHINE_PAGES - 1));
+	CHECK_EQ(checks(0), 0);
+	machine_unmake(&m);
+}
+
 /* A store that cannot be told of where it was: the page is told of later. */
 static void store_is_held(void)
 {
@@ -168,6 +205,29 @@ static void closed_by_the_monitor(void)
 	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, AT + 16);
 	CHECK_EQ(checks(0), 0);
 	CHECK(!bez_vm_lost_in(m.vm, AT, 1));
+	machine_unmake(&m);
+}
+
+/* A store there, too: not the end of the monitor. */
+static void closed_to_stores(void)
+{
+	const int prot = *(const int *)tap_data();
+	int r;
+
+	need_emulated();
+	machine_make(&m, &plain);
+	CHECK_EQ(mprotect(m.mem + PAGE * 4096, 4096, prot), 0);
+	toy_begin(&m.toy, 0, TOY_STORE, AT + 16, 0, 0);
+	do {
+		r = bez_vcpu_run(m.vcpu[0]);
+	} while (r == -EINTR);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
+	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, AT + 16);
+	CHECK_EQ(m.toy.run[0]->mmio.is_write, 1);
+	CHECK_EQ(m.toy.run[0]->mmio.data[0], 0x5a);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	CHECK_EQ(m.events, 0);
 	machine_unmake(&m);
 }
 
@@ -399,12 +459,19 @@ static void hop(void)
 	machine_unmake(&m);
 }
 
+static const int closed[] = { PROT_NONE, PROT_READ };
+
 static const struct tap_case cases[] = {
 	{ .name = "a wide store is whole", .run = wide_store_is_whole },
 	{ .name = "a store over the edge", .run = store_over_the_edge },
 	{ .name = "a store to a device", .run = store_to_a_device },
+	{ .name = "half of a store is good", .run = half_is_stored },
 	{ .name = "a store is held", .run = store_is_held },
 	{ .name = "closed by the monitor", .run = closed_by_the_monitor },
+	{ .name = "closed by the monitor, and stored to",
+	  .run = closed_to_stores, .data = &closed[0] },
+	{ .name = "closed to stores by the monitor", .run = closed_to_stores,
+	  .data = &closed[1] },
 	{ .name = "no room to say so", .run = no_room },
 	{ .name = "registers in the run", .run = registers_in_the_run },
 	{ .name = "the monitor clears", .run = monitor_clears },
