@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -356,6 +357,35 @@ static void rom_is_no_zeros(void)
 	machine_unmake(&m);
 }
 
+/* A store to what the guest may only read is the monitor's, and nothing is written. */
+static void stores_to_rom(void)
+{
+	const uint64_t gpa = 0x10000000;
+	unsigned char *rom;
+	int r;
+
+	machine_make(&m, &plain);
+	if (ioctl(m.toy.vm, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) <= 0)
+		tap_skip("no memory in this KVM that a guest may only read");
+	rom = live_pages(4);
+	memset(rom, 7, 4 * 4096);
+	CHECK_EQ(bez_vm_map(m.vm, gpa, 4 * 4096, rom, BEZ_VM_MAP_READ_ONLY, NULL), 0);
+	toy_slot(&m.toy, 2, gpa, rom, 4 * 4096, KVM_MEM_READONLY);
+	toy_begin(&m.toy, 0, TOY_STORE, gpa + 100, 0, 0);
+	do {
+		r = bez_vcpu_run(m.vcpu[0]);
+	} while (r == -EINTR);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
+	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, gpa + 100);
+	CHECK_EQ(m.toy.run[0]->mmio.is_write, 1);
+	CHECK_EQ(rom[100], 7);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	CHECK_EQ(rom[100], 7);
+	CHECK_EQ(m.events, 0);
+	machine_unmake(&m);
+}
+
 /* -------------------------------------------------------------------- two vCPUs */
 
 static _Atomic int second_runs, wants;
@@ -478,6 +508,7 @@ static const struct tap_case cases[] = {
 	{ .name = "large", .run = large },
 	{ .name = "an instruction straddles", .run = straddles },
 	{ .name = "read only", .run = rom_is_no_zeros },
+	{ .name = "stores to read only", .run = stores_to_rom },
 	{ .name = "both meet", .run = both_meet },
 	{ .name = "not yet run", .run = not_yet_run },
 	{ .name = "hop", .run = hop },

@@ -11,6 +11,7 @@
 
 #include <bezoar/vmm.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -132,6 +133,22 @@ static void slot_goes(void)
 
 /* ------------------------------------------------------------ who is told, and how */
 
+static struct bez_vcpu *other;
+static struct kvm_run *others;
+
+static void make_two(uint32_t flags)
+{
+	make(flags);
+	others = pages(1);
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU + 1, others, &other), 0);
+}
+
+static void unmake_two(void)
+{
+	CHECK_EQ(bez_vcpu_remove(other), 0);
+	unmake();
+}
+
 /* SDM vol. 3B, 15.10.4.1: to all processors from family 6, model 0eh on. The second
  * vCPU does not come: what goes to all cannot be told. */
 static const struct who {
@@ -153,15 +170,10 @@ static void who_is_told(void)
 	size_t i;
 
 	for (i = 0; i < sizeof(whos) / sizeof(whos[0]); i++) {
-		struct bez_vcpu *other = NULL;
-		struct kvm_run *others;
-
 		fake_reset();
 		fake.vendor = whos[i].vendor;
 		fake.signature = whos[i].signature;
-		make(0);
-		others = pages(1);
-		CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU + 1, others, &other), 0);
+		make_two(0);
 		meets();
 		CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
 		CHECKF(last.outcome == (whos[i].all ? BEZ_VM_OUTCOME_HELD :
@@ -171,9 +183,100 @@ static void who_is_told(void)
 		CHECK_EQ(others->immediate_exit, whos[i].all);
 		if (!whos[i].all)
 			CHECK_EQ(fake.status[9] >> 43 & 1, whos[i].amd);
-		CHECK_EQ(bez_vcpu_remove(other), 0);
-		unmake();
+		unmake_two();
 	}
+}
+
+static enum bez_vm_outcome reported(enum bez_vm_error error)
+{
+	CHECK_EQ(bez_vm_report(vm, vcpu, error, GPA), 0);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(last.error, error);
+	return (enum bez_vm_outcome)last.outcome;
+}
+
+/* No exception comes of these, and so there is nothing to take part in. */
+static void not_to_all(void)
+{
+	fake_reset();
+	make_two(0);
+	CHECK_EQ(reported(BEZ_VM_ERROR_UCNA), BEZ_VM_OUTCOME_DELIVERED);
+	CHECK_EQ(reported(BEZ_VM_ERROR_CORRECTED), BEZ_VM_OUTCOME_DELIVERED);
+	CHECK_EQ(others->immediate_exit, 0);
+	unmake_two();
+}
+
+/* LMCE, which the guest wants: what was met is this vCPU's, and all else is not. */
+static void local(void)
+{
+	fake_reset();
+	make_two(BEZ_VM_LMCE);
+	fake.mcg_ext_ctl = 1;
+	meets();
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(last.outcome, BEZ_VM_OUTCOME_DELIVERED);
+	CHECK_EQ(fake.mcg_status, 0xf);
+	CHECK_EQ(others->immediate_exit, 0);
+	fake.mcg_status = 0;
+	memset(fake.status, 0, sizeof(fake.status));
+	CHECK_EQ(reported(BEZ_VM_ERROR_SRAO), BEZ_VM_OUTCOME_HELD);
+	CHECK_EQ(others->immediate_exit, 1);
+	unmake_two();
+}
+
+static _Atomic int over;
+
+static void *looks(void *arg)
+{
+	while (!over)
+		CHECK_EQ(bez_vcpu_deliver(arg, -EINTR), -EINTR);
+	return NULL;
+}
+
+/* An early notice names all that the host has lost; the guest is told a page of it. */
+static void early(void)
+{
+	struct bez_lost notice = { .width = 2u << 20 };
+
+	fake_reset();
+	make_two(BEZ_VM_NO_BROADCAST);
+	notice.addr = notice.touched = mem + LOST * 4096;
+	CHECK_EQ(bzv_relay(&notice, NULL, vm), 1);
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(last.outcome, BEZ_VM_OUTCOME_DELIVERED);
+	CHECK_EQ(last.error, BEZ_VM_ERROR_SRAO);
+	CHECK_EQ(last.gpa, GPA + LOST * 4096);
+	CHECK_EQ(last.width, 2u << 20);
+	CHECK_EQ(last.mci_misc, 0x8c);
+	CHECK_EQ(others->immediate_exit, 0);
+	unmake_two();
+}
+
+/* One that waits for its start takes none: whether its thread is there or not. */
+static void not_started(void)
+{
+	pthread_t thread;
+
+	fake_reset();
+	make_two(0);
+	fake.others_state = KVM_MP_STATE_UNINITIALIZED;
+	meets();
+	CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	CHECK_EQ(last.outcome, BEZ_VM_OUTCOME_DELIVERED);
+	CHECK_EQ(last.others, 0);
+	fake.mcg_status = 0;
+	memset(fake.status, 0, sizeof(fake.status));
+	CHECK_EQ(pthread_create(&thread, NULL, looks, other), 0);
+	do {
+		meets();
+		CHECK_EQ(bez_vcpu_deliver(vcpu, -EINTR), -EINTR);
+	} while (last.outcome == BEZ_VM_OUTCOME_HELD);
+	CHECK_EQ(last.outcome, BEZ_VM_OUTCOME_DELIVERED);
+	CHECK_EQ(last.others, 0);
+	CHECK_EQ(fake.raised, 2);
+	over = 1;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	unmake_two();
 }
 
 /* With CMCI what nobody has to act on interrupts, and what was corrected is counted. */
@@ -201,6 +304,10 @@ static const struct tap_case cases[] = {
 	{ .name = "a memory fault", .run = memory_fault },
 	{ .name = "the slot goes", .run = slot_goes },
 	{ .name = "who is told", .run = who_is_told },
+	{ .name = "not to all", .run = not_to_all },
+	{ .name = "LMCE", .run = local },
+	{ .name = "early", .run = early },
+	{ .name = "not started", .run = not_started },
 	{ .name = "CMCI", .run = cmci },
 };
 TAP_MAIN(cases)
