@@ -357,6 +357,38 @@ static void rom_is_no_zeros(void)
 	machine_unmake(&m);
 }
 
+static _Atomic int entered;
+
+static void on_lost(const struct bez_lost *lost, void *arg)
+{
+	const size_t at = (size_t)((unsigned char *)lost->addr - m.mem);
+
+	(void)arg;
+	CHECK(at == PAGE * 4096 || at == (PAGE + 1) * 4096);
+	entered++;
+}
+
+/* Who asks for it hears of each page that is entered, whoever has met it. */
+static void each_that_is_entered(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct machine_options o = plain;
+	unsigned char byte;
+
+	policy.on_lost = on_lost;
+	o.policy = &policy;
+	machine_make(&m, &o);
+	machine_lose(&m, PAGE);
+	machine_lose(&m, PAGE + 1);
+	toy_begin(&m.toy, 0, TOY_LOAD, AT, 0, 0);
+	CHECK_EQ(machine_run(&m, 0), TOY_MC);
+	CHECK_EQ(bez_vm_read(m.vm, &byte, AT + 4096, 1), 1);
+	while (entered < 2)
+		sched_yield();
+	CHECK_EQ(m.events, 1);
+	machine_unmake(&m);
+}
+
 /* A store to what the guest may only read is the monitor's, and nothing is written. */
 static void stores_to_rom(void)
 {
@@ -508,6 +540,7 @@ static const struct tap_case cases[] = {
 	{ .name = "large", .run = large },
 	{ .name = "an instruction straddles", .run = straddles },
 	{ .name = "read only", .run = rom_is_no_zeros },
+	{ .name = "each that is entered", .run = each_that_is_entered },
 	{ .name = "stores to read only", .run = stores_to_rom },
 	{ .name = "both meet", .run = both_meet },
 	{ .name = "not yet run", .run = not_yet_run },
