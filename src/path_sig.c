@@ -388,6 +388,9 @@ static enum bez_outcome decide(struct bz_mm *mm, struct bz_walk *w,
 	case BEZ_CAUSE_POISON_AO:
 		return notice(mm, w, fault);
 	case BEZ_CAUSE_MISSING:
+		/* no instruction of ours is there: the system call is over */
+		if (fault->nowhere)
+			return BEZ_OUTCOME_ASKED_AGAIN;
 		break;
 	case BEZ_CAUSE_POISON_AR:
 	case BEZ_CAUSE_ADRERR:

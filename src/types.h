@@ -56,6 +56,7 @@ struct bz_fault {
 	uint32_t cause;		/* enum bez_cause */
 	int32_t si_code;
 	uint8_t lsb;		/* 0: the kernel gave no width */
+	uint8_t nowhere;	/* MISSING: it was no access of the program's */
 	uint64_t ip;		/* of the instruction; 0: none is to blame */
 	uint64_t sp;		/* its stack; 0: likewise */
 	uint64_t alt, alt_len;	/* the alternate stack of that thread */

@@ -71,8 +71,8 @@ enum bez_vm_not_ready {
 	/* Wait until it can. An error without which the vCPU cannot go on, and
 	 * which it could still not take after patience_ns, is as with PAUSE. */
 	BEZ_VM_NOT_READY_HOLD = 0,
-	/* The same, and if machine checks are not enabled bez_vcpu_run() says
-	 * -EBUSY at once: stop the guest, and decide. */
+	/* The same, and of such an error bez_vcpu_run() says -EBUSY at once if
+	 * machine checks are not enabled: stop the guest, and decide. */
 	BEZ_VM_NOT_READY_PAUSE = 1,
 	/* As PAUSE, but with -EHWPOISON: this guest cannot go on. */
 	BEZ_VM_NOT_READY_GIVE_UP = 2

@@ -11,6 +11,7 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->si_code = info->si_code;
 	f->addr = 0;
 	f->lsb = 0;
+	f->nowhere = 0;
 	f->ip = 0;
 	f->sp = 0;
 	f->alt = 0;
@@ -45,8 +46,12 @@ void bz_decode(const siginfo_t *info, struct bz_fault *ret_fault)
 
 	f->addr = (uint64_t)info->si_addr;
 	f->lsb = (uint8_t)info->si_addr_lsb;
-	if (!f->addr) {
-		/* Linux 5.10 says AR with NULL where later ones say SI_KERNEL */
+	/* KVM of Linux 6.1 and older says an address of the kernel's (KVM_HVA_ERR_BAD) of
+	 * memory whose slot was taken away while the guest met it */
+	f->nowhere = (int64_t)f->addr < 0;
+	/* Linux 5.10 says AR with NULL where later ones say SI_KERNEL */
+	if (!f->addr || f->nowhere) {
+		f->addr = 0;
 		f->cause = f->cause == BEZ_CAUSE_POISON_AR ?
 			   BEZ_CAUSE_MISSING : BEZ_CAUSE_SENT;
 		f->lsb = 0;
@@ -60,6 +65,7 @@ void bz_decode_segv(const siginfo_t *info, struct bz_fault *ret_fault)
 	f->si_code = info->si_code;
 	f->addr = 0;
 	f->lsb = 0;
+	f->nowhere = 0;
 	f->ip = 0;
 	f->sp = 0;
 	f->alt = 0;

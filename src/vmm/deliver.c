@@ -458,8 +458,11 @@ static int deliver(struct bez_vcpu *vcpu, int ran)
 	      (has && ran == -EINTR);
 	sort(vcpu);
 	/* the guest goes on in the middle of that instruction */
-	if (exit == BZV_EXIT_BOTH && met.error == BEZ_VM_ERROR_SRAR) {
-		retired(vcpu, &met);
+	if (exit == BZV_EXIT_BOTH) {
+		if (met.error == BEZ_VM_ERROR_SRAR)
+			retired(vcpu, &met);
+		else
+			tell_met(vcpu, &met);	/* of the half that is stored */
 		has = 0;
 	}
 	if (ran && ran != -EINTR)

@@ -48,6 +48,31 @@ static uint64_t host(const struct bez_vcpu *vcpu, uint64_t gpa,
 	return ret_slot->other + (gpa - ret_slot->start);
 }
 
+/*
+ * Of the byte at @gpa. Its slot may go meanwhile, and its region after it, or come back
+ * with another: what cannot be had then is looked at once more.
+ */
+enum bzv_is { NOWHERE, LOST, GOOD, UNSAID };
+
+static enum bzv_is is_what(const struct bez_vcpu *vcpu, uint64_t gpa,
+			   struct bzv_piece *ret_slot, uint64_t *ret_hva)
+{
+	const struct bzv_order *order = &vcpu->vm->slots.by_gpa;
+	uint32_t version;
+
+	do {
+		version = bzv_order_version(order);
+		*ret_hva = host(vcpu, gpa, ret_slot);
+		if (!*ret_hva)
+			return NOWHERE;
+		if (is_lost((void *)*ret_hva))
+			return LOST;
+		if (!bez_recover((void *)*ret_hva, 1))
+			return GOOD;
+	} while (bzv_order_version(order) != version);
+	return UNSAID;
+}
+
 static void at(struct bzv_item *item, uint64_t hva, uint64_t gpa)
 {
 	item->hva = hva;
@@ -56,16 +81,35 @@ static void at(struct bzv_item *item, uint64_t hva, uint64_t gpa)
 
 /* ---------------------------------------------------------------- stores */
 
+/*
+ * The monitor itself has no write access: a store here would be its end. Before Linux
+ * 5.14, which says the same (EINVAL) of any memory, that is not found out.
+ */
+static int is_closed(uint64_t hva)
+{
+	const uint64_t page = -(uint64_t)BZV_PAGE;
+	char here;
+
+	return madvise((void *)(hva & page), BZV_PAGE, MADV_POPULATE_WRITE) &&
+	       (errno == EINVAL || errno == ENOMEM) &&
+	       !madvise((void *)((uint64_t)&here & page), BZV_PAGE,
+			MADV_POPULATE_WRITE);
+}
+
 /* Of a store that KVM has cut: this piece. 0: it is the monitor's. */
 static int store_piece(struct bez_vcpu *vcpu, struct bzv_item *item)
 {
 	struct kvm_run *run = vcpu->run;
 	struct bzv_piece slot;
 	uint64_t hva = host(vcpu, run->mmio.phys_addr, &slot);
+	enum bzv_is is;
 
 	if (!hva || (slot.flags & BEZ_VM_MAP_READ_ONLY))
 		return 0;
-	if (is_lost((void *)hva) ||
+	is = is_what(vcpu, run->mmio.phys_addr, &slot, &hva);
+	if (is == NOWHERE || (is != LOST && is_closed(hva)))
+		return 0;
+	if (is == LOST ||
 	    bez_copy((void *)hva, run->mmio.data, run->mmio.len)) {
 		if (item->error == BEZ_VM_ERROR_NONE)
 			at(item, hva, run->mmio.phys_addr);
@@ -135,17 +179,20 @@ static enum bzv_exit load(struct bez_vcpu *vcpu, struct bzv_item *item)
 	struct bzv_piece slot;
 
 	/* none of that length comes of KVM; it would go round for ever */
-	if (!run->mmio.len || !host(vcpu, gpa, &slot))
+	if (!run->mmio.len)
 		return BZV_EXIT_YOURS;
 	for (i = 0; i <= end; i += end ? end : 1) {
-		hva = host(vcpu, gpa + i, &slot);
-		if (hva && is_lost((void *)hva)) {
+		enum bzv_is is = is_what(vcpu, gpa + i, &slot, &hva);
+
+		if (is == NOWHERE && !i)
+			return BZV_EXIT_YOURS;
+		if (is == UNSAID)
+			return unsaid(vcpu, item, hva, gpa + i);
+		if (is == LOST) {
 			item->error = BEZ_VM_ERROR_SRAR;
 			at(item, hva, gpa + i);
 			break;
 		}
-		if (hva && bez_recover((void *)hva, 1))
-			return unsaid(vcpu, item, hva, gpa + i);
 	}
 	/* or good by now: the guest does it once more */
 	item->undone = bzv_undo(vcpu);

@@ -43,7 +43,8 @@ static int touches_lost(struct bez_vcpu *vcpu, const struct bzv_touch *touch,
 	return 0;
 }
 
-/* What can be read of the instruction. */
+/* What can be read of the instruction: where the monitor has closed its page itself a
+ * load would be the monitor's end. */
 static size_t bytes(struct bez_vcpu *vcpu, uint64_t ip, uint8_t *to)
 {
 	size_t have = 0, n;
@@ -55,6 +56,8 @@ static size_t bytes(struct bez_vcpu *vcpu, uint64_t ip, uint8_t *to)
 		if (n > BZV_LONGEST - have)
 			n = BZV_LONGEST - have;
 		if (!bzv_sees(vcpu, ip + have, &item) ||
+		    bez_lost_in((void *)item.hva, 1) ||
+		    bez_recover((void *)item.hva, n) ||
 		    bez_vm_read(vcpu->vm, to + have, item.gpa, n))
 			break;
 		have += n;

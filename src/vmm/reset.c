@@ -15,15 +15,19 @@ static int is_ours(const struct bez_vm *vm, const struct bez_lost *lost)
 	return 0;
 }
 
-/* What the guest may only read has content that zeros are not. */
+/* What the guest may only read has content that zeros are not: any part of it. */
 static int is_read_only(const struct bez_vm *vm, const struct bez_lost *lost)
 {
+	uint64_t at = (uint64_t)lost->addr, end = at + lost->width;
 	struct bzv_piece piece;
 
-	return !bzv_order_next(&vm->slots.by_hva, (uint64_t)lost->addr,
-			       &piece) &&
-	       piece.start < (uint64_t)lost->addr + lost->width &&
-	       (piece.flags & BEZ_VM_MAP_READ_ONLY);
+	while (!bzv_order_next(&vm->slots.by_hva, at, &piece) &&
+	       piece.start < end) {
+		if (piece.flags & BEZ_VM_MAP_READ_ONLY)
+			return 1;
+		at = piece.end;
+	}
+	return 0;
 }
 
 static int somebody_runs(struct bez_vm *vm)

@@ -67,4 +67,10 @@ int bzv_order_find(const struct bzv_order *order, uint64_t key,
 int bzv_order_next(const struct bzv_order *order, uint64_t key,
 		   struct bzv_piece *ret_piece);
 
+/* Another one after each change. Context: any, handler-safe. */
+static inline uint32_t bzv_order_version(const struct bzv_order *order)
+{
+	return atomic_load(&order->latch);
+}
+
 #endif

@@ -45,7 +45,7 @@ static void *ticks(void *arg)
 		int holds = 0;
 
 		/* it may be a guest that never takes any */
-		tick = tick < MOST_TICK_NS ? 2 * tick : tick;
+		tick = tick < MOST_TICK_NS / 2 ? 2 * tick : MOST_TICK_NS;
 
 		n = atomic_load(&vm->vcpus);
 		for (i = 0; i < n; i++) {

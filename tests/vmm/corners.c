@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -130,6 +131,43 @@ static void store_to_a_device(void)
 	machine_unmake(&m);
 }
 
+/* The same, and the other half is good by now: stored, and the monitor hears of it. */
+static void half_is_stored(void)
+{
+	const struct bez_source from = bez_source_callback(fill, NULL);
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct machine_options o = plain;
+	const unsigned char *end;
+	size_t i;
+	int r;
+
+	need_emulated();
+	policy.source = &from;
+	o.wrote = wrote;
+	o.policy = &policy;
+	machine_make(&m, &o);
+	machine_lose(&m, MACHINE_PAGES - 1);
+	toy_begin(&m.toy, 0, TOY_STORE16, machine_gpa(MACHINE_PAGES) - 8,
+		  pattern(), 0);
+	do {
+		r = bez_vcpu_run(m.vcpu[0]);
+	} while (r == -EINTR);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
+	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, machine_gpa(MACHINE_PAGES));
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_GOOD), 1);
+	CHECK_EQ(machine_last(&m)->gpa, machine_gpa(MACHINE_PAGES - 1));
+	CHECK_EQ(wrote_gpa, machine_gpa(MACHINE_PAGES) - 8);
+	CHECK_EQ(wrote_len, 8);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	end = m.mem + MACHINE_LEN;
+	for (i = 1; i <= 4096; i++)
+		CHECK_EQ(end[-(long)i], i <= 8 ? 0x5a :
+					machine_byte(MACHINE_PAGES - 1));
+	CHECK_EQ(checks(0), 0);
+	machine_unmake(&m);
+}
+
 /* A store that cannot be told of where it was: the page is told of later. */
 static void store_is_held(void)
 {
@@ -168,6 +206,29 @@ static void closed_by_the_monitor(void)
 	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, AT + 16);
 	CHECK_EQ(checks(0), 0);
 	CHECK(!bez_vm_lost_in(m.vm, AT, 1));
+	machine_unmake(&m);
+}
+
+/* A store there, too: not the end of the monitor. */
+static void closed_to_stores(void)
+{
+	const int prot = *(const int *)tap_data();
+	int r;
+
+	need_emulated();
+	machine_make(&m, &plain);
+	CHECK_EQ(mprotect(m.mem + PAGE * 4096, 4096, prot), 0);
+	toy_begin(&m.toy, 0, TOY_STORE, AT + 16, 0, 0);
+	do {
+		r = bez_vcpu_run(m.vcpu[0]);
+	} while (r == -EINTR);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
+	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, AT + 16);
+	CHECK_EQ(m.toy.run[0]->mmio.is_write, 1);
+	CHECK_EQ(m.toy.run[0]->mmio.data[0], 0x5a);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	CHECK_EQ(m.events, 0);
 	machine_unmake(&m);
 }
 
@@ -296,6 +357,67 @@ static void rom_is_no_zeros(void)
 	machine_unmake(&m);
 }
 
+static _Atomic int entered;
+
+static void on_lost(const struct bez_lost *lost, void *arg)
+{
+	const size_t at = (size_t)((unsigned char *)lost->addr - m.mem);
+
+	(void)arg;
+	CHECK(at == PAGE * 4096 || at == (PAGE + 1) * 4096);
+	entered++;
+}
+
+/* Who asks for it hears of each page that is entered, whoever has met it. */
+static void each_that_is_entered(void)
+{
+	struct bez_policy policy = BEZ_POLICY_INIT;
+	struct machine_options o = plain;
+	unsigned char byte;
+
+	policy.on_lost = on_lost;
+	o.policy = &policy;
+	machine_make(&m, &o);
+	machine_lose(&m, PAGE);
+	machine_lose(&m, PAGE + 1);
+	toy_begin(&m.toy, 0, TOY_LOAD, AT, 0, 0);
+	CHECK_EQ(machine_run(&m, 0), TOY_MC);
+	CHECK_EQ(bez_vm_read(m.vm, &byte, AT + 4096, 1), 1);
+	while (entered < 2)
+		sched_yield();
+	CHECK_EQ(m.events, 1);
+	machine_unmake(&m);
+}
+
+/* A store to what the guest may only read is the monitor's, and nothing is written. */
+static void stores_to_rom(void)
+{
+	const uint64_t gpa = 0x10000000;
+	unsigned char *rom;
+	int r;
+
+	machine_make(&m, &plain);
+	if (ioctl(m.toy.vm, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) <= 0)
+		tap_skip("no memory in this KVM that a guest may only read");
+	rom = live_pages(4);
+	memset(rom, 7, 4 * 4096);
+	CHECK_EQ(bez_vm_map(m.vm, gpa, 4 * 4096, rom, BEZ_VM_MAP_READ_ONLY, NULL), 0);
+	toy_slot(&m.toy, 2, gpa, rom, 4 * 4096, KVM_MEM_READONLY);
+	toy_begin(&m.toy, 0, TOY_STORE, gpa + 100, 0, 0);
+	do {
+		r = bez_vcpu_run(m.vcpu[0]);
+	} while (r == -EINTR);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
+	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, gpa + 100);
+	CHECK_EQ(m.toy.run[0]->mmio.is_write, 1);
+	CHECK_EQ(rom[100], 7);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
+	CHECK_EQ(rom[100], 7);
+	CHECK_EQ(m.events, 0);
+	machine_unmake(&m);
+}
+
 /* -------------------------------------------------------------------- two vCPUs */
 
 static _Atomic int second_runs, wants;
@@ -399,18 +521,27 @@ static void hop(void)
 	machine_unmake(&m);
 }
 
+static const int closed[] = { PROT_NONE, PROT_READ };
+
 static const struct tap_case cases[] = {
 	{ .name = "a wide store is whole", .run = wide_store_is_whole },
 	{ .name = "a store over the edge", .run = store_over_the_edge },
 	{ .name = "a store to a device", .run = store_to_a_device },
+	{ .name = "half of a store is good", .run = half_is_stored },
 	{ .name = "a store is held", .run = store_is_held },
 	{ .name = "closed by the monitor", .run = closed_by_the_monitor },
+	{ .name = "closed by the monitor, and stored to",
+	  .run = closed_to_stores, .data = &closed[0] },
+	{ .name = "closed to stores by the monitor", .run = closed_to_stores,
+	  .data = &closed[1] },
 	{ .name = "no room to say so", .run = no_room },
 	{ .name = "registers in the run", .run = registers_in_the_run },
 	{ .name = "the monitor clears", .run = monitor_clears },
 	{ .name = "large", .run = large },
 	{ .name = "an instruction straddles", .run = straddles },
 	{ .name = "read only", .run = rom_is_no_zeros },
+	{ .name = "each that is entered", .run = each_that_is_entered },
+	{ .name = "stores to read only", .run = stores_to_rom },
 	{ .name = "both meet", .run = both_meet },
 	{ .name = "not yet run", .run = not_yet_run },
 	{ .name = "hop", .run = hop },

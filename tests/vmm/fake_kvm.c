@@ -221,6 +221,11 @@ long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 	case KVM_GET_VCPU_EVENTS:
 		get_events(arg);
 		return 0;
+	case KVM_GET_MP_STATE:
+		((struct kvm_mp_state *)arg)->mp_state =
+			fd == FAKE_VCPU ? KVM_MP_STATE_RUNNABLE :
+					  fake.others_state;
+		return 0;
 	case KVM_SET_MSRS:
 		for (i = 0; i < msrs->nmsrs; i++)
 			if (!set_msr(&msrs->entries[i]))

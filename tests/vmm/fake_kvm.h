@@ -27,6 +27,7 @@ struct fake_kvm {
 	uint32_t signature;		/* CPUID 1, eax */
 	int on_amd;			/* the host: svm_setup_mce() */
 	int has_sync;			/* KVM_CAP_SYNC_REGS */
+	uint32_t others_state;		/* KVM_GET_MP_STATE of all but the first */
 	int others_serve;		/* MCG_STATUS is the first vCPU's alone: the
 					 * others have served what they are told */
 	struct kvm_run *run;		/* of the vCPU, if it has that */

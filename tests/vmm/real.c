@@ -297,6 +297,52 @@ static void huge_early(void)
 	machine_unmake(&m);
 }
 
+/* Two of its pages were lost there, where memory is of smaller ones: all of it is. */
+static void huge_imported(void)
+{
+	static const char list[] = "{\"bezoar-vm-lost\": 1, \"ranges\": ["
+		"{\"gpa\": \"0x205000\", \"len\": \"0x1000\"},"
+		"{\"gpa\": \"0x300000\", \"len\": \"0x2000\"}]}";
+	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
+					   .huge = 1 };
+	struct bez_vm_lost lost;
+	unsigned char got[64];
+	uint64_t at = 0;
+
+	make(&o);
+	CHECK_EQ(bez_vm_import(m.vm, list, sizeof(list) - 1), 0);
+	CHECK_EQ(bez_vm_lost_next(m.vm, &at, &lost), 0);
+	CHECK_EQ(lost.gpa, MACHINE_GPA);
+	CHECK_EQ(lost.len, HUGE_PAGE);
+	CHECK_EQ(bez_vm_lost_next(m.vm, &at, &lost), -ENOENT);
+	CHECK_EQ(bez_vm_read(m.vm, got, machine_gpa(40), sizeof(got)),
+		 sizeof(got));
+	load(PAGE + 2, TOY_MC);
+	CHECK_EQ(toy_mc(&m.toy, 0)->addr, machine_gpa(PAGE + 2));
+	CHECK_EQ(toy_mc(&m.toy, 0)->misc, 0x8c);
+	/* twice is once */
+	CHECK_EQ(bez_vm_import(m.vm, list, sizeof(list) - 1), 0);
+	machine_unmake(&m);
+}
+
+/* A part of it is what the guest may only read: zeros are not what was there. */
+static void huge_rom(void)
+{
+	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
+					   .huge = 1 };
+	uint64_t left = 0;
+
+	make(&o);
+	CHECK_EQ(bez_vm_map(m.vm, MACHINE_GPA - 4096, 4096, m.mem + 40 * 4096,
+			    BEZ_VM_MAP_READ_ONLY, NULL), 0);
+	machine_lose(&m, PAGE);
+	load(PAGE, TOY_MC);
+	CHECK_EQ(bez_vm_reset(m.vm, &left), -EROFS);
+	CHECK_EQ(left, HUGE_PAGE);
+	CHECK(bez_vm_lost_in(m.vm, MACHINE_GPA - 4096, 4096));
+	machine_unmake(&m);
+}
+
 /* ------------------------------------------------------------------ a reset */
 
 static void heals(void)
@@ -328,6 +374,7 @@ static void file(void)
 {
 	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
 					   .file = 1 };
+	uint64_t left = 7;
 	int i;
 
 	make(&o);
@@ -339,6 +386,12 @@ static void file(void)
 	}
 	load(PAGE + 1, TOY_DONE);
 	CHECK_EQ(rax(), machine_byte(PAGE + 1));
+	/* it is said whose the file is: a fresh page takes the place */
+	CHECK_EQ(bez_vm_reset(m.vm, &left), 0);
+	CHECK_EQ(left, 0);
+	load(PAGE, TOY_DONE);
+	CHECK_EQ(rax(), 0);
+	CHECK_EQ(m.mem[(PAGE + 1) * 4096], machine_byte(PAGE + 1));
 	machine_unmake(&m);
 }
 
@@ -368,6 +421,8 @@ static const struct tap_case cases[] = {
 	{ .name = "two vCPUs in the page", .run = both },
 	{ .name = "a huge page", .run = huge },
 	{ .name = "early notice of a huge page", .run = huge_early },
+	{ .name = "imported, of a huge page", .run = huge_imported },
+	{ .name = "a huge page, read only in part", .run = huge_rom },
 	{ .name = "reset", .run = heals },
 	{ .name = "imported", .run = imported },
 	{ .name = "memory of a file", .run = file },

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #define PAGE	5
 #define OFFSET	16
@@ -48,6 +49,17 @@ static void check_mc(uint64_t status, uint64_t mcg, uint64_t count)
 	CHECK_EQ(mc->mcg_status, mcg);
 }
 
+/* The guest has loaded it from page 1. */
+static void check_xmm0(void)
+{
+	struct kvm_fpu fpu;
+	size_t i;
+
+	CHECK_EQ(ioctl(m.toy.vcpu[0], KVM_GET_FPU, &fpu), 0);
+	for (i = 0; i < 16; i++)
+		CHECK_EQ(fpu.xmm[0][i], machine_byte(1));
+}
+
 static void touched(void)
 {
 	const struct way *way = tap_data();
@@ -57,9 +69,12 @@ static void touched(void)
 
 	machine_make(&m, &o);
 	machine_lose(&m, PAGE);
+	toy_begin(&m.toy, 0, TOY_STORE16, machine_gpa(30), machine_gpa(1), 0);
+	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
 	toy_begin(&m.toy, 0, way->op, AT, way->rsi, way->rcx);
 	toy_regs(&m.toy, 0, &before);
 	CHECK_EQ(machine_run(&m, 0), TOY_MC);
+	check_xmm0();
 	check_mc(way->op == TOY_CALL ? INTEL_FETCH : INTEL_LOAD,
 		 retired(way) ? EIPV | MCIP : RIPV | EIPV | MCIP, 1);
 	if (!retired(way) && way->op != TOY_CALL)

@@ -160,6 +160,26 @@ static void not_lost(void)
 	machine_unmake(&m);
 }
 
+/* The monitor has closed the page of the instruction itself: it cannot be read, and to
+ * try would be the monitor's end. */
+static void code_is_closed(void)
+{
+	unsigned char *code;
+	int i;
+
+	make();
+	code = m.toy.low + (toy_rip(TOY_LOAD) & -4096ul);
+	CHECK_EQ(mprotect(code, 4096, PROT_NONE), 0);
+	for (i = 0; i < 1000 && efault(TOY_LOAD, LOST) == -EINTR; i++)
+		continue;
+	CHECK(i < 1000);
+	CHECK_EQ(m.events, 0);
+	CHECK_EQ(mprotect(code, 4096, PROT_READ | PROT_WRITE), 0);
+	CHECK_EQ(efault(TOY_LOAD, LOST), -EINTR);
+	CHECK_EQ(machine_count(&m, BEZ_VM_OUTCOME_DELIVERED), 1);
+	machine_unmake(&m);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "load", .run = touched, .data = &ways[0] },
 	{ .name = "store", .run = touched, .data = &ways[1] },
@@ -174,6 +194,7 @@ static const struct tap_case cases[] = {
 	{ .name = "copied up to it", .run = into_it },
 	{ .name = "not lost", .run = not_lost },
 	{ .name = "said", .run = said },
+	{ .name = "its code is closed", .run = code_is_closed },
 	{ .name = "made good since", .run = good_since },
 };
 TAP_MAIN(cases)

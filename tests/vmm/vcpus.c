@@ -4,11 +4,14 @@
 #include "fake_kvm.h"
 
 #include "tap.h"
+#include "vmm/vmm.h"
 
 #include <bezoar/vmm.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -23,13 +26,15 @@ static struct bez_vcpu *vcpu[FAKE_VCPUS];
 static struct kvm_run *run[FAKE_VCPUS];
 static struct bez_vm_event last;
 static int full;
-static _Atomic int kicks, over;
+static _Atomic int kicks, over, many;
 static uint32_t flags = BEZ_VM_NO_BROADCAST;
 static struct bez_vm_event refused;
 
 static void told(const struct bez_vm_event *event, void *arg)
 {
 	(void)arg;
+	if (atomic_load(&many))
+		return;
 	if (event->outcome == BEZ_VM_OUTCOME_FULL)
 		full++;
 	if (event->outcome == BEZ_VM_OUTCOME_REFUSED)
@@ -45,7 +50,7 @@ static void kick(struct bez_vcpu *of, void *arg)
 {
 	(void)arg;
 	kicks++;
-	if (flags)			/* nobody looks meanwhile */
+	if (flags && !many)		/* nobody looks meanwhile */
 		CHECK_EQ(run[bez_vcpu_index(of)]->immediate_exit, 1);
 }
 
@@ -228,6 +233,121 @@ static void other_refused(void)
 	CHECK(refused.vcpu == vcpu[1]);
 }
 
+/* -------------------------------------------------------------------- all at once */
+
+#define REPORTERS 2
+#define ROUNDS	3000
+
+static _Atomic(struct bez_vcpu *) comes_and_goes;
+static _Atomic uint64_t sent, no_room_for;
+
+/* To one that may be gone by now, and to whoever has room. */
+static void *sends(void *arg)
+{
+	uint64_t n = *(const uint64_t *)arg;
+	int r;
+
+	while (!over) {
+		struct bez_vcpu *to = n & 1 ? atomic_load(&comes_and_goes) : NULL;
+
+		n = n * 6364136223846793005u + 1442695040888963407u;
+		r = bez_vm_report(vm, to, BEZ_VM_ERROR_CORRECTED,
+				  GPA + (n >> 40) % PAGES * 4096);
+		CHECKF(!r || r == -ENOSPC || (to && r == -ENOENT), "%d", r);
+		sent += !r;
+		no_room_for += r == -ENOSPC;
+	}
+	return NULL;
+}
+
+/* What it is told is read at once, so that there is room in its banks. */
+static void look_and_read(struct bez_vcpu *of)
+{
+	int i;
+
+	CHECK_EQ(bez_vcpu_deliver(of, -EINTR), -EINTR);
+	for (i = 0; i < FAKE_BANKS; i++)
+		fake.status[i] = 0;
+}
+
+static void *always_there(void *arg)
+{
+	(void)arg;
+	while (!over)
+		look_and_read(vcpu[0]);
+	return NULL;
+}
+
+/* Each error that was taken becomes one thing, and one only. */
+static void while_others_send(void)
+{
+	static const uint64_t seed[REPORTERS] = { 3, 10 };
+	pthread_t thread[REPORTERS + 1];
+	int i;
+
+	make(2);
+	many = 1;
+	comes_and_goes = vcpu[1];
+	for (i = 0; i < REPORTERS; i++)
+		CHECK_EQ(pthread_create(&thread[i], NULL, sends,
+					(void *)&seed[i]), 0);
+	CHECK_EQ(pthread_create(&thread[REPORTERS], NULL, always_there, NULL), 0);
+	for (i = 0; i < ROUNDS || sent < 10000; i++) {
+		CHECK_EQ(bez_vcpu_remove(vcpu[1]), 0);
+		add(1);
+		comes_and_goes = vcpu[1];
+	}
+	over = 1;
+	for (i = 0; i <= REPORTERS; i++)
+		CHECK_EQ(pthread_join(thread[i], NULL), 0);
+	CHECK_EQ(bez_vcpu_remove(vcpu[1]), 0);
+	for (i = 0; i < 2 * QUEUE; i++)
+		look_and_read(vcpu[0]);
+	tap_diag("%llu errors, and %llu without room", (unsigned long long)sent,
+		 (unsigned long long)no_room_for);
+	CHECK_EQ(count(BEZ_VM_OUTCOME_DELIVERED) + count(BEZ_VM_OUTCOME_MERGED) +
+		 count(BEZ_VM_OUTCOME_FULL), sent + no_room_for);
+	CHECK(count(BEZ_VM_OUTCOME_DELIVERED) > 0);
+	CHECK_EQ(bez_vcpu_remove(vcpu[0]), 0);
+	CHECK_EQ(bez_vm_destroy(vm), 0);
+}
+
+static _Atomic int gone;
+
+static void *removes(void *arg)
+{
+	CHECK_EQ(bez_vcpu_remove(arg), 0);
+	gone = 1;
+	return NULL;
+}
+
+/* Who has found a vCPU before it went may still put something into its inbox. */
+static void a_sender_is_waited_for(void)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	const struct bzv_item item = { .gpa = GPA + 5 * 4096, .restart = 1,
+				       .error = BEZ_VM_ERROR_SRAO };
+	struct bzv_inbox *inbox;
+	pthread_t thread;
+	int i;
+
+	make(2);
+	atomic_fetch_add(&vm->senders, 1);
+	inbox = &vcpu[1]->inbox;
+	CHECK_EQ(pthread_create(&thread, NULL, removes, vcpu[1]), 0);
+	while (atomic_load(&vm->vcpu[1]))
+		sched_yield();
+	for (i = 0; i < 100 && !gone; i++)
+		nanosleep(&ms, NULL);
+	CHECK(!gone);
+	CHECK_EQ(bzv_inbox_put(inbox, &item), 0);
+	atomic_fetch_sub(&vm->senders, 1);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(bez_vcpu_deliver(vcpu[0], -EINTR), -EINTR);
+	CHECK_EQ(count(BEZ_VM_OUTCOME_DELIVERED), 1);
+	CHECK_EQ(last.gpa, GPA + 5 * 4096);
+}
+
 /* ------------------------------------------------------------------- the end */
 
 #define SLOTS	8000ul
@@ -272,6 +392,8 @@ static const struct tap_case cases[] = {
 	{ .name = "kicked", .run = kicked },
 	{ .name = "another is refused", .run = other_refused, .timeout_s = 20 },
 	{ .name = "ten thousand", .run = ten_thousand },
+	{ .name = "a sender is waited for", .run = a_sender_is_waited_for },
+	{ .name = "while others send", .run = while_others_send, .timeout_s = 60 },
 	{ .name = "the end of thousands", .run = thousands, .timeout_s = 120 },
 };
 TAP_MAIN(cases)

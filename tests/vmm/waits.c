@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MCG_STATUS	0x17a
 #define MCG_CTL		0x17b
@@ -301,6 +302,36 @@ static void broadcast(void)
 	machine_unmake(&m);
 }
 
+static void *halts(void *arg)
+{
+	toy_begin(&m.toy, 1, TOY_LOAD, machine_gpa(1), 0, 0);
+	CHECK_EQ(machine_run(&m, 1), TOY_DONE);
+	toy_begin(&m.toy, 1, TOY_HALT, 0, 0, 0);
+	second_runs = 1;
+	CHECK_EQ(machine_run(&m, 1), TOY_MC);
+	return arg;
+}
+
+/* The other has nothing to do, as most have: it is woken. */
+static void broadcast_wakes(void)
+{
+	pthread_t thread;
+
+	make(BEZ_VM_NOT_READY_HOLD, 2);
+	second_runs = 0;
+	CHECK_EQ(pthread_create(&thread, NULL, halts, NULL), 0);
+	while (!second_runs)
+		;
+	usleep(50000);			/* it has halted by then, mostly */
+	toy_begin(&m.toy, 0, TOY_LOAD, AT, 0, 0);
+	CHECK_EQ(machine_run(&m, 0), TOY_MC);
+	CHECK_EQ(toy_mc(&m.toy, 0)->mcg_status, 7);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(toy_mc(&m.toy, 1)->count, 1);
+	CHECK_EQ(toy_mc(&m.toy, 1)->mcg_status, 5);
+	machine_unmake(&m);
+}
+
 /* The other serves one of its own: not now; and then both. */
 static void broadcast_waits(void)
 {
@@ -494,6 +525,7 @@ static const struct tap_case cases[] = {
 	{ .name = "ticks", .run = ticks },
 	{ .name = "too many", .run = too_many },
 	{ .name = "broadcast", .run = broadcast },
+	{ .name = "broadcast, one is halted", .run = broadcast_wakes },
 	{ .name = "broadcast, one is not ready", .run = broadcast_waits },
 	{ .name = "AMD, deferred", .run = amd_deferred },
 	{ .name = "AMD, met", .run = amd_met },
