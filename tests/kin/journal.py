@@ -203,6 +203,23 @@ def elsewhere():
     return None
 
 
+def fill(path):
+    """So that not even who is new can send there: one that has sent much may have no room
+    of its own any more (net.unix.max_dgram_qlen)."""
+    fillers, sent = [], 1
+    while sent:
+        fillers.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        fillers[-1].setblocking(False)
+        sent = 0
+        while True:
+            try:
+                fillers[-1].sendto(b'x', path)
+            except BlockingIOError:
+                break
+            sent += 1
+    return fillers
+
+
 def stuck():
     """A journal that nobody reads, and a standard error likewise: it goes on."""
     if os.environ['KIN_JOURNAL'] != 'own':
@@ -233,13 +250,7 @@ def stuck():
                 os.unlink(JOURNAL + '/socket')
             journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             journal.bind(JOURNAL + '/socket')
-            filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            filler.setblocking(False)
-            while True:
-                try:
-                    filler.sendto(b'x', JOURNAL + '/socket')
-                except BlockingIOError:
-                    break
+            fillers = fill(JOURNAL + '/socket')
             child = subprocess.Popen([bezoard, '--socket', work + '/socket', '--store',
                                       work + '/records.db', '--kmsg', work + '/kmsg'],
                                      stderr=write, env=env)
@@ -258,6 +269,8 @@ def stuck():
                     pass
                 time.sleep(0.01)
             child.terminate()
+            for filler in fillers:
+                filler.close()
             try:
                 child.wait(HOW_LONG / 3)
             except subprocess.TimeoutExpired:

@@ -24,9 +24,12 @@ mkdir "$0/cgroup"
 mount -t cgroup2 none "$0/cgroup"
 mkdir "$0/cgroup/$1"
 echo $$ >"$0/cgroup/$1/cgroup.procs"
-exec unshare --cgroup --pid --fork --kill-child --mount-proc sh -euc "$2" "$0"
+exec unshare --cgroup --net --pid --fork --kill-child --mount-proc sh -euc "$2" "$0"
 '''
+# What systemd would set there (fs.file-max, net.unix.max_dgram_qlen) is the machine's.
 INNER = '''
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
 umount -R /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs none /run
@@ -172,10 +175,20 @@ def sandbox(m):
             yield f'{file} is not open: {files}'
 
 
+def settings():
+    """Of the machine, that a systemd sets when it begins."""
+    found = {}
+    for name in ('fs/file-max', 'fs/nr_open', 'net/unix/max_dgram_qlen', 'kernel/core_pattern'):
+        with open('/proc/sys/' + name, encoding='utf-8') as f:
+            found[name] = f.read()
+    return found
+
+
 def manager():
     if os.getuid() or not os.path.exists(SYSTEMD) or not os.path.exists(BEZOARD):
         yield 'skip: root, systemd and bezoard are wanted'
         return
+    before = settings()
     with Place() as p:
         m = Manager(p)
         try:
@@ -187,6 +200,7 @@ def manager():
             yield from sandbox(m)
         finally:
             m.end()
+    yield from same('settings of the machine', settings(), before)
 
 
 main((manager,))
