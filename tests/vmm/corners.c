@@ -189,21 +189,29 @@ static void store_is_held(void)
 	machine_unmake(&m);
 }
 
-/* Memory that the monitor has closed: its exit, as without the library. */
-static void closed_by_the_monitor(void)
+/* For the monitor, with what it would be at a device. */
+static void leaves_closed(int how)
 {
+	const struct kvm_run *run = m.toy.run[0];
 	int r;
 
-	need_emulated();
-	machine_make(&m, &plain);
-	CHECK_EQ(mprotect(m.mem + PAGE * 4096, 4096, PROT_NONE), 0);
-	toy_begin(&m.toy, 0, TOY_LOAD, AT + 16, 0, 0);
+	toy_begin(&m.toy, 0, how, AT + 16, 0, 0);
 	do {
 		r = bez_vcpu_run(m.vcpu[0]);
 	} while (r == -EINTR);
 	CHECK_EQ(r, 0);
-	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
-	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, AT + 16);
+	CHECK_EQ(run->exit_reason, KVM_EXIT_MMIO);
+	CHECK_EQ(run->mmio.phys_addr, AT + 16);
+	CHECK_EQ(run->mmio.is_write, how == TOY_STORE);
+}
+
+/* Memory that the monitor has closed: its exit, as without the library. */
+static void closed_by_the_monitor(void)
+{
+	need_emulated();
+	machine_make(&m, &plain);
+	CHECK_EQ(mprotect(m.mem + PAGE * 4096, 4096, PROT_NONE), 0);
+	leaves_closed(TOY_LOAD);
 	CHECK_EQ(checks(0), 0);
 	CHECK(!bez_vm_lost_in(m.vm, AT, 1));
 	machine_unmake(&m);
@@ -213,19 +221,11 @@ static void closed_by_the_monitor(void)
 static void closed_to_stores(void)
 {
 	const int prot = *(const int *)tap_data();
-	int r;
 
 	need_emulated();
 	machine_make(&m, &plain);
 	CHECK_EQ(mprotect(m.mem + PAGE * 4096, 4096, prot), 0);
-	toy_begin(&m.toy, 0, TOY_STORE, AT + 16, 0, 0);
-	do {
-		r = bez_vcpu_run(m.vcpu[0]);
-	} while (r == -EINTR);
-	CHECK_EQ(r, 0);
-	CHECK_EQ(m.toy.run[0]->exit_reason, KVM_EXIT_MMIO);
-	CHECK_EQ(m.toy.run[0]->mmio.phys_addr, AT + 16);
-	CHECK_EQ(m.toy.run[0]->mmio.is_write, 1);
+	leaves_closed(TOY_STORE);
 	CHECK_EQ(m.toy.run[0]->mmio.data[0], 0x5a);
 	CHECK_EQ(machine_run(&m, 0), TOY_DONE);
 	CHECK_EQ(m.events, 0);

@@ -2,12 +2,14 @@
 #define _GNU_SOURCE
 #include "fake_kvm.h"
 
+#include "tap.h"
 #include "vmm/sys.h"
 #include "vmm/vmm.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 
 #define VAL	(1ull << 63)
@@ -38,6 +40,28 @@ void fake_reset(void)
 	fake.last_bank = -1;
 	for (i = 0; i < FAKE_BANKS; i++)
 		fake.ctl[i] = ~0ull;
+}
+
+void *fake_pages(size_t count)
+{
+	void *at = mmap(NULL, count * BZV_PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(at != MAP_FAILED);
+	return at;
+}
+
+unsigned char *fake_machine(const struct bez_vm_options *o, uint64_t gpa, size_t pages,
+			    struct bez_vm **ret_vm)
+{
+	unsigned char *mem = fake_pages(pages);
+
+	madvise(mem, pages * BZV_PAGE, MADV_NOHUGEPAGE);
+	memset(mem, 1, pages * BZV_PAGE);
+	CHECK_EQ(bez_start(NULL), 0);
+	CHECK_EQ(bez_vm_create(o, ret_vm), 0);
+	CHECK_EQ(bez_vm_map(*ret_vm, gpa, pages * BZV_PAGE, mem, 0, NULL), 0);
+	return mem;
 }
 
 /* Is MCG_STATUS this vCPU's? */

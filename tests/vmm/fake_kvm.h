@@ -62,6 +62,14 @@ extern struct fake_kvm fake;
 
 void fake_reset(void);
 
+/* Zeros. */
+void *fake_pages(size_t count);
+
+/* The library, a machine and @pages of its memory at @gpa, which is returned. Ones: the
+ * page of zeros is everybody's. */
+unsigned char *fake_machine(const struct bez_vm_options *o, uint64_t gpa, size_t pages,
+			    struct bez_vm **ret_vm);
+
 /* As if KVM_RUN of the vCPU @fd had been left by the kernel's signal for this page: what
  * the relay says. */
 int fake_meet(struct bez_vm *vm, int fd, void *page);

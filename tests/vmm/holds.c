@@ -38,19 +38,10 @@ static void make(int vcpus, uint64_t patience_ns)
 	int i;
 
 	fake_reset();
-	mem = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(mem != MAP_FAILED);
-	CHECK_EQ(bez_start(NULL), 0);
-	CHECK_EQ(bez_vm_create(&o, &vm), 0);
-	CHECK_EQ(bez_vm_map(vm, GPA, PAGES * 4096, mem, 0, NULL), 0);
-	for (i = 0; i < vcpus; i++) {
-		void *run = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-		CHECK(run != MAP_FAILED);
-		CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU + i, run, &vcpu[i]), 0);
-	}
+	mem = fake_machine(&o, GPA, PAGES, &vm);
+	for (i = 0; i < vcpus; i++)
+		CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU + i, fake_pages(1),
+				      &vcpu[i]), 0);
 	CHECK_EQ(bez_lost_add(mem, PAGES * 4096), 0);
 }
 

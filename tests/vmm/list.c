@@ -35,15 +35,6 @@ static void told(const struct bez_vm_event *event, void *arg)
 	CHECK_EQ(bez_vm_destroy(vm), -EBUSY);
 }
 
-static void *pages(size_t count)
-{
-	void *at = mmap(NULL, count * 4096, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(at != MAP_FAILED);
-	return at;
-}
-
 static void make(void)
 {
 	struct bez_vm_options o = {
@@ -52,13 +43,8 @@ static void make(void)
 	};
 
 	fake_reset();
-	mem = pages(PAGES);
-	madvise(mem, PAGES * 4096, MADV_NOHUGEPAGE);
-	memset(mem, 1, PAGES * 4096);
-	CHECK_EQ(bez_start(NULL), 0);
-	CHECK_EQ(bez_vm_create(&o, &vm), 0);
-	CHECK_EQ(bez_vm_map(vm, GPA, PAGES * 4096, mem, 0, NULL), 0);
-	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, pages(1), &vcpu), 0);
+	mem = fake_machine(&o, GPA, PAGES, &vm);
+	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, fake_pages(1), &vcpu), 0);
 }
 
 static void lose(size_t first, size_t count)
@@ -89,7 +75,7 @@ static void written(void)
 	static const char must[] = "{\"bezoar-vm-lost\": 1, \"ranges\": [\n"
 		"{\"gpa\": \"0x205000\", \"len\": \"0x3000\"},\n"
 		"{\"gpa\": \"0x20e000\", \"len\": \"0x3000\"}\n]}\n";
-	unsigned char *more = pages(4);
+	unsigned char *more = fake_pages(4);
 	char got[sizeof(must) + 1];
 
 	make();

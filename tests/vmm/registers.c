@@ -36,16 +36,8 @@ static void make(int has_sync)
 
 	fake_reset();
 	fake.has_sync = has_sync ? 7 : 3;
-	mem = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	run = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(mem != MAP_FAILED && run != MAP_FAILED);
-	fake.run = run;
-	memset(mem, 1, PAGES * 4096);
-	CHECK_EQ(bez_start(NULL), 0);
-	CHECK_EQ(bez_vm_create(&o, &vm), 0);
-	CHECK_EQ(bez_vm_map(vm, GPA, PAGES * 4096, mem, 0, NULL), 0);
+	mem = fake_machine(&o, GPA, PAGES, &vm);
+	fake.run = run = fake_pages(1);
 	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &vcpu), 0);
 	CHECK_EQ(bez_lost_add(mem + LOST * 4096, 4096), 0);
 }

@@ -31,15 +31,6 @@ static void told(const struct bez_vm_event *event, void *arg)
 	last = *event;
 }
 
-static void *pages(size_t count)
-{
-	void *at = mmap(NULL, count * 4096, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(at != MAP_FAILED);
-	return at;
-}
-
 static void make(uint32_t flags)
 {
 	struct bez_vm_options o = {
@@ -47,13 +38,8 @@ static void make(uint32_t flags)
 		.event = told, .patience_ns = ~0ull >> 1, .flags = flags,
 	};
 
-	CHECK_EQ(bez_start(NULL), 0);
-	CHECK_EQ(bez_vm_create(&o, &vm), 0);
-	mem = pages(PAGES);
-	run = pages(1);
-	madvise(mem, PAGES * 4096, MADV_NOHUGEPAGE);
-	memset(mem, 1, PAGES * 4096);
-	CHECK_EQ(bez_vm_map(vm, GPA, PAGES * 4096, mem, 0, NULL), 0);
+	mem = fake_machine(&o, GPA, PAGES, &vm);
+	run = fake_pages(1);
 	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU, run, &vcpu), 0);
 	CHECK_EQ(bez_lost_add(mem + LOST * 4096, 4096), 0);
 }
@@ -139,7 +125,7 @@ static struct kvm_run *others;
 static void make_two(uint32_t flags)
 {
 	make(flags);
-	others = pages(1);
+	others = fake_pages(1);
 	CHECK_EQ(bez_vcpu_add(vm, FAKE_VCPU + 1, others, &other), 0);
 }
 
