@@ -70,6 +70,9 @@ static void once(void)
 	CHECK_EQ(kill(k.pid, SIGHUP), 0);
 	append_records("a", 711, 720);
 	kin_wait(&k, ROWS, 720);
+	/* how far it has come is noted behind what it has taken */
+	kin_wait(&k, "SELECT at FROM files WHERE name = x'61'",
+		 710 * (long long)sizeof(struct bez_record));
 	kin_kill(&k);
 	append_records("c", 721, 721);
 	kin_start(&k, "--files", folder, NULL);
