@@ -180,9 +180,19 @@ static int settle(struct bez_vcpu *vcpu, int attach)
 	return 0;
 }
 
+/* @add: to what it was, made even. */
+static void passes(struct bez_vcpu *vcpu, uint64_t add)
+{
+	uint64_t now = atomic_load_explicit(&vcpu->passes, memory_order_relaxed);
+
+	/* after the handler of what was met there: pairs with bzv_let_pass() */
+	atomic_store_explicit(&vcpu->passes, (now + 1) / 2 * 2 + add,
+			      memory_order_release);
+}
+
 int bez_vcpu_run(struct bez_vcpu *vcpu)
 {
-	int r;
+	int ran, r;
 
 	if (!is_mine(vcpu)) {
 		r = settle(vcpu, 1);
@@ -194,7 +204,10 @@ int bez_vcpu_run(struct bez_vcpu *vcpu)
 	if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed))
 		__atomic_store_n(&vcpu->run->immediate_exit, 1,
 				 __ATOMIC_RELAXED);
-	r = bzv_delivered(vcpu, (int)bzv_sys_run(vcpu->fd));
+	passes(vcpu, 1);
+	ran = (int)bzv_sys_run(vcpu->fd);
+	passes(vcpu, 0);
+	r = bzv_delivered(vcpu, ran);
 	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
 	return r;
 }
@@ -206,6 +219,8 @@ int bez_vcpu_deliver(struct bez_vcpu *vcpu, int ran)
 	if (!is_mine(vcpu))
 		settle(vcpu, 0);
 	atomic_store_explicit(&vcpu->inside, 1, memory_order_relaxed);
+	/* nobody says when it is in there again */
+	passes(vcpu, 1);
 	r = bzv_delivered(vcpu, ran);
 	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
 	return r;

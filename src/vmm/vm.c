@@ -388,8 +388,11 @@ int bez_vm_unmap(struct bez_vm *vm, uint64_t gpa)
 			m->slots--;
 	}
 	pthread_mutex_unlock(&vm->lock);
+	if (r)
+		return r;
+	bzv_let_pass(vm);
 	/* if it cannot go now it goes with the next, or the machine */
-	return r ? r : sweep(vm);
+	return sweep(vm);
 }
 
 int bez_vm_gpa(const struct bez_vm *vm, const void *hva,

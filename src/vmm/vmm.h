@@ -10,6 +10,7 @@
  *	cpu.c, regs.c	can this vCPU take it now? which bank?
  *	round.c		on Intel all other vCPUs have to be told with it
  *	pure/encode.c	what the guest finds in the registers
+ *	pass.c		memory goes: what KVM has sent of it comes before that
  *
  * It knows of libbezoar only what <bezoar/bezoar.h> says.
  */
@@ -75,6 +76,10 @@ struct bez_vcpu {
 	/* who are about to do so, or have just: bzv_kick() */
 	_Atomic uint32_t kickers;
 	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
+	/* of its KVM_RUN: begun + left. Odd: it is in there, or may be if it calls
+	 * that itself. By its thread; pairs with bzv_let_pass() */
+	_Atomic uint64_t passes;
+	_Atomic uint64_t in_vain;	/* passes that was waited for; pass.c */
 	_Atomic uint32_t holds;		/* something waits: for the ticker */
 	_Atomic uint32_t called;	/* to a round. Set by who begins one, cleared
 					 * by its thread */
@@ -230,6 +235,9 @@ int bzv_delivered(struct bez_vcpu *vcpu, int ran);
 /* list.c: what of @lost the slot shows. 0: nothing. Handler-safe. */
 int bzv_shows(const struct bzv_piece *slot, const struct bez_lost *lost,
 	      struct bez_vm_lost *ret);
+
+/* pass.c: until each vCPU that is in KVM_RUN has left it, for a while; with no lock held. */
+void bzv_let_pass(struct bez_vm *vm);
 
 /* vm.c: the ticker makes who waits look again. */
 void bzv_tick(struct bez_vm *vm);

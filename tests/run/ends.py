@@ -10,7 +10,8 @@ import resource
 import signal
 import sys
 
-from runs import (LATCHED, VICTIM, Place, expect, main, plain, same)
+from runs import (LATCHED, PATIENCE, VICTIM, Place, children, expect, gone, main, plain,
+                  same, until)
 
 
 def statuses():
@@ -82,6 +83,14 @@ def recorded():
             yield from expect(r, LATCHED, r'region "the \\x1btable", page frame '
                               fr'0x77, .*\(C{cause}\), digest [0-9a-f]+')
             yield from plain(r)
+    # nothing of it was read when it ended
+    with Place() as p:
+        it = p.begin('--restarts', '0', '--', 'sh', '-c', 'kill -STOP $PPID; '
+                     f'VICTIM_HURRIES=1 exec {VICTIM} record 0x77 1 129 bus')
+        child = until(lambda: children(it), 'it is there')[0]
+        until(lambda: gone(child), 'it has ended')
+        it.send_signal(signal.SIGCONT)
+        yield from same('status', it.wait(PATIENCE), LATCHED)
     # an end by the library, whatever the status
     for outcome in ('20', '21', '22', '23', '131'):
         with Place() as p:

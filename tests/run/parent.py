@@ -12,22 +12,14 @@ import signal
 import subprocess
 import sys
 
-from runs import (BEZOARD, LATCHED, PROGRAM, VICTIM, Place, children, expect, line,
-                  main, same, until)
+from runs import (BEZOARD, LATCHED, PROGRAM, VICTIM, Place, children, expect, gone,
+                  line, main, same, until)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
            signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH, signal.SIGPIPE,
            signal.SIGRTMIN + 3, signal.SIGRTMAX)
 
 SAYS = [VICTIM, 'says', *(str(int(s)) for s in SIGNALS)]
-
-
-def gone(pid):
-    try:
-        with open(f'/proc/{pid}/stat', encoding='ascii') as f:
-            return f.read().rsplit(')', 1)[1].split()[0] == 'Z'
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def signals():

@@ -49,6 +49,7 @@ class Place:
         for it in self.begun:
             for child in children(it):
                 os.kill(child, signal.SIGKILL)
+            it.send_signal(signal.SIGCONT)
             it.wait(PATIENCE)
             it.stdout.close()
             if it.stderr:
@@ -114,6 +115,15 @@ def children(it):
             return [int(pid) for pid in f.read().split()]
     except FileNotFoundError:
         return []
+
+
+def gone(pid):
+    """It has ended, if it is waited for or not."""
+    try:
+        with open(f'/proc/{pid}/stat', encoding='ascii') as f:
+            return f.read().rsplit(')', 1)[1].split()[0] == 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def line(it):
