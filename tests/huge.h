@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Huge pages of 2 MiB for a case. The system has one pool of them: what one
+ * Huge pages for a case. The system has one pool of them: what one
  * case takes, another has not, and some look at what happens when it is empty.
  * So it is one case's at a time, and as it was before when that has ended,
  * whichever way it ends.
@@ -11,6 +11,9 @@
 #include <stddef.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
+#define HUGE_GIB ((size_t)1 << 30)
+/* For mmap(2), with MAP_HUGETLB: of pages of so many bytes. */
+#define HUGE_OF(bytes) (__builtin_ctzl(bytes) << 26)
 
 /* At least @pages free ones. Skips the case where that cannot be: who is not
  * root has to do with what there is. */

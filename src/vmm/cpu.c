@@ -273,8 +273,10 @@ void bzv_cpu_kind(struct bez_vcpu *vcpu)
 		if (zero && !vcpu->vm->o.vendor)
 			vcpu->kind.vendor = vendor_of(zero);
 		wide = leaf(all, 0x80000008);
-		vcpu->vm->wide = wide && (uint8_t)wide->eax ?
-				 (uint8_t)wide->eax : 36;
+		atomic_store_explicit(&vcpu->vm->wide,
+				      wide && (uint8_t)wide->eax ?
+					      (uint8_t)wide->eax : 36,
+				      memory_order_relaxed);
 		vcpu->kind.broadcast =
 			vcpu->kind.vendor == BEZ_VM_VENDOR_INTEL &&
 			!(vcpu->vm->o.flags & BEZ_VM_NO_BROADCAST) &&

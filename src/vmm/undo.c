@@ -71,7 +71,9 @@ static int restore(struct bez_vcpu *vcpu, struct saved *s)
 /* Of the guest's addresses, the highest page where no memory is. 0: none. */
 static uint64_t nowhere(const struct bez_vm *vm)
 {
-	uint32_t wide = vm->wide > 12 && vm->wide < 52 ? vm->wide : 36;
+	const uint32_t said = atomic_load_explicit(&vm->wide,
+						   memory_order_relaxed);
+	const uint32_t wide = said > 12 && said < 52 ? said : 36;
 	uint64_t at = (1ull << wide) - BZV_PAGE;
 	struct bzv_piece p;
 

@@ -129,7 +129,8 @@ struct bez_vm {
 	/* KVM knows UCNA (Linux 6.0); before, it makes a #MC of it */
 	uint32_t has_ucna;
 	int sync_regs;			/* bzv_can_sync() */
-	uint32_t wide;			/* bits of a guest address; the first vCPU */
+	/* bits of a guest address; any vCPU that looks at its CPUID */
+	_Atomic uint32_t wide;
 	pthread_t ticker;
 	pthread_cond_t tick;		/* with lock */
 	uint32_t ticks;			/* it runs; lock */

@@ -90,11 +90,12 @@ void machine_make(struct machine *m, const struct machine_options *options)
 	o.event_arg = m;
 	CHECK_EQ(bez_vm_create(&o, &m->vm), 0);
 	of_file.shared = &file;
-	m->mapped = options->huge ? HUGE_PAGE : MACHINE_LEN;
+	m->mapped = options->huge ? options->huge : MACHINE_LEN;
 	m->mem = options->file ? in_file(m->mapped, &file) :
 		 mmap(NULL, m->mapped, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS |
-		      (options->huge ? MAP_HUGETLB : 0), -1, 0);
+		      (options->huge ? MAP_HUGETLB | HUGE_OF(options->huge) : 0),
+		      -1, 0);
 	CHECK(m->mem != MAP_FAILED);
 	if (!options->huge)
 		CHECK_EQ(madvise(m->mem, MACHINE_LEN, MADV_NOHUGEPAGE), 0);

@@ -35,7 +35,8 @@ struct machine_options {
 	int file;			/* the memory is a memory file's, shared with
 					 * nobody */
 	int covers;			/* what is lost is closed by mappings */
-	int huge;			/* of one page of 2 MiB, MACHINE_LEN of it used */
+	size_t huge;			/* of one page of so many bytes, MACHINE_LEN of it
+					 * used */
 };
 
 /* With libbezoar started. Page i of the memory holds machine_byte(i). Skips where

@@ -24,11 +24,19 @@
 
 static struct machine m;
 
+static void need_gib(void)
+{
+	live_need_linux(6, 0, "a lost page of 1 GiB");
+	huge_need_gib(1);
+}
+
 static void make(const struct machine_options *options)
 {
 	if (!live_is_real())
 		tap_skip("this kernel has no memory failure, or we are not root");
-	if (options->huge)
+	if (options->huge == HUGE_GIB)
+		need_gib();
+	else if (options->huge)
 		huge_need(2);		/* and one for the reset */
 	machine_make(&m, options);
 }
@@ -233,10 +241,10 @@ static void both(void)
 
 /* -------------------------------------------------------------- huge pages */
 
-static void huge(void)
+static void lose_huge(size_t width)
 {
 	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
-					   .huge = 1 };
+					   .huge = width };
 	const struct bez_vm_event *e;
 	struct bez_vm_lost lost;
 	unsigned char got[64];
@@ -254,17 +262,19 @@ static void huge(void)
 	check_mc(0, SRAR, 7, PAGE);
 	CHECK_EQ(bez_vm_lost_next(m.vm, &at, &lost), 0);
 	CHECK_EQ(lost.gpa, MACHINE_GPA);
-	CHECK_EQ(lost.len, HUGE_PAGE);
+	CHECK_EQ(lost.len, width);
 	CHECK_EQ(bez_vm_lost_next(m.vm, &at, &lost), -ENOENT);
 	CHECK_EQ(bez_vm_read(m.vm, got, machine_gpa(40), sizeof(got)),
 		 sizeof(got));
 	CHECK_EQ(bez_vm_write(m.vm, machine_gpa(41), got, sizeof(got)),
 		 sizeof(got));
 	CHECK_EQ(toy_mc(&m.toy, 0)->count, 2);
-	/* mremap(2) moves huge pages since Linux 5.16 */
-	if (!live_linux(5, 16)) {
+	/* mremap(2) moves huge pages since Linux 5.16; of a gigabyte there is hardly
+	 * another one */
+	if (!live_linux(5, 16) || (width == HUGE_GIB && !huge_free_gib())) {
 		CHECK_EQ(bez_vm_reset(m.vm, &at), -ENOMEM);
-		CHECK_EQ(at, HUGE_PAGE);
+		CHECK_EQ(at, width);
+		load(PAGE + 1, TOY_MC);
 	} else {
 		CHECK_EQ(bez_vm_reset(m.vm, &at), 0);
 		CHECK_EQ(at, 0);
@@ -275,10 +285,20 @@ static void huge(void)
 	machine_unmake(&m);
 }
 
+static void huge(void)
+{
+	lose_huge(HUGE_PAGE);
+}
+
+static void gib(void)
+{
+	lose_huge(HUGE_GIB);
+}
+
 static void huge_early(void)
 {
 	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
-					   .huge = 1, .early = 1 };
+					   .huge = HUGE_PAGE, .early = 1 };
 
 	make(&o);
 	machine_lose(&m, PAGE);
@@ -304,7 +324,7 @@ static void huge_imported(void)
 		"{\"gpa\": \"0x205000\", \"len\": \"0x1000\"},"
 		"{\"gpa\": \"0x300000\", \"len\": \"0x2000\"}]}";
 	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
-					   .huge = 1 };
+					   .huge = HUGE_PAGE };
 	struct bez_vm_lost lost;
 	unsigned char got[64];
 	uint64_t at = 0;
@@ -329,7 +349,7 @@ static void huge_imported(void)
 static void huge_rom(void)
 {
 	const struct machine_options o = { .flags = BEZ_VM_NO_BROADCAST,
-					   .huge = 1 };
+					   .huge = HUGE_PAGE };
 	uint64_t left = 0;
 
 	make(&o);
@@ -420,6 +440,7 @@ static const struct tap_case cases[] = {
 	{ .name = "early notice", .run = early },
 	{ .name = "two vCPUs in the page", .run = both },
 	{ .name = "a huge page", .run = huge },
+	{ .name = "a gigabyte", .run = gib },
 	{ .name = "early notice of a huge page", .run = huge_early },
 	{ .name = "imported, of a huge page", .run = huge_imported },
 	{ .name = "a huge page, read only in part", .run = huge_rom },
