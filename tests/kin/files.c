@@ -209,6 +209,8 @@ static void missing(void)
 {
 	kin_make(&k);
 	kin_refuses(&k, 1, "--files", "/nowhere/at/all", NULL);
+	kin_refuses(&k, 2, "--files", "/tmp", "--files", "/var", NULL);
+	CHECK(kin_has_said(&k, "one folder can be read, and that is /tmp"));
 	CHECK(kin_has_said(&k, "/nowhere/at/all: No such file"));
 	kin_end(&k);
 }

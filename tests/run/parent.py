@@ -5,6 +5,7 @@ service manager.
 
     parent.py PROGRAM VICTIM BEZOARD ROOT [WORD]
 """
+import contextlib
 import os
 import shlex
 import shutil
@@ -275,7 +276,9 @@ def noted_by_group():
     bus = {'SERVICE_RESULT': 'signal', 'EXIT_CODE': 'killed', 'EXIT_STATUS': 'BUS'}
     ended = {'SERVICE_RESULT': 'success', 'EXIT_CODE': 'exited', 'EXIT_STATUS': '0'}
     shop, other = f'bezoar-shop-{os.getpid()}', f'bezoar-shop-{os.getpid()}9'
-    with Place() as p:
+    with Place() as p, contextlib.ExitStack() as after:
+        for name in (shop, other):
+            after.callback(no_group, p, name)
         if p.call(in_group(p, shop, 'true')).returncode:
             yield 'skip: no control group may be made here'
             return
@@ -336,8 +339,6 @@ def noted_by_group():
             dies(shop, *word)
             yield from note(bus, 'died of lost memory')
         yield from same('latched', p.clear('--check', 'shop.service').returncode, LATCHED)
-        no_group(p, shop)
-        no_group(p, other)
 
 
 main((signals, ignored, terminal, group, init, its_end, left, inherits, unit, noted, noted_by_group))

@@ -108,6 +108,10 @@ static error_t on_word(int key, char *arg, struct argp_state *state)
 	case 'f':
 		while (strlen(arg) > 1 && arg[strlen(arg) - 1] == '/')
 			arg[strlen(arg) - 1] = '\0';
+		if (w->files)
+			argp_error(state, "--files: one folder can be read, "
+				   "and that is %s by the words before",
+				   w->files);
 		w->files = arg;
 		return 0;
 	case 'a':
