@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The walk of one extent through region, source and repair: what the handler
- * does on a fault, and the worker on an early notice. src/path_sig.c.
+ * does on a fault, and the worker on an early notice. src/ladder_sig.c.
  */
 #ifndef BEZOAR_LADDER_H
 #define BEZOAR_LADDER_H
@@ -87,7 +87,7 @@ int bz_daemon_again(struct bz_mm *mm);
  * Claim @x, where @fault was, for the actions of a ladder; waits for who has it.
  * NONE: the caller's. Else what that makes of the fault: OWN_CLAIM, CLAIM_TIMEOUT,
  * WAITED, or ASKED_AGAIN (the region is gone, or it was entered as lost
- * meanwhile). src/path_sig.c. Context: as bz_replace(); drops the mark of an
+ * meanwhile). src/ladder_sig.c. Context: as bz_replace(); drops the mark of an
  * @outermost caller while it waits.
  */
 enum bez_outcome bz_claim_for(struct bz_mm *mm, struct bz_walk *w,
@@ -95,7 +95,7 @@ enum bez_outcome bz_claim_for(struct bz_mm *mm, struct bz_walk *w,
 			      struct bz_hit *hit, struct bz_extent x);
 
 /* What memory is at @addr? Kept in the region if all of it is like that. 1 or 0.
- * src/path_sig.c */
+ * src/ladder_sig.c */
 int bz_learn(struct bz_mm *mm, struct bz_walk *w, uint64_t addr,
 	     struct bz_hit *hit, struct bz_memory *ret_memory);
 
@@ -111,6 +111,12 @@ int bz_learn(struct bz_mm *mm, struct bz_walk *w, uint64_t addr,
  */
 int bz_ladder(struct bz_mm *mm, struct bz_walk *w, const struct bz_fault *fault,
 	      struct bz_result *ret_result);
+
+/* Is the program as good as before, or can be? Else the next action is tried. */
+static inline int bz_goes_on(enum bez_outcome outcome)
+{
+	return outcome < BEZ_OUTCOME_REFUSED_KIND;
+}
 
 /* Is it the end of the process? Then everything is said, and what remains is
  * bz_shutdown_end(). */

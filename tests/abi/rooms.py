@@ -22,8 +22,8 @@ ROOMS = ('fault', 'region', 'source', 'repair', 'record')
 COMMON = ('.', 'sys', 'core')
 # Beyond these: a deferred source is run by the helper thread.
 EXTRA = {'source': ('worker',)}
-JOINTS = ('path_sig.c', 'door_sig.c', 'replace_sig.c', 'degrade_sig.c',
-          'clear_sig.c', 'lose_sig.c', 'shutdown_sig.c')
+JOINTS = ('path_sig.c', 'door_sig.c', 'ladder_sig.c', 'replace_sig.c',
+          'degrade_sig.c', 'clear_sig.c', 'lose_sig.c', 'shutdown_sig.c')
 KNOWS = {
     # opens the rooms before the first fault and closes them after the last
     'core/start.c': {'record', 'region', 'repair'},

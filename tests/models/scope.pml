@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Model of a loss that is left by a jump (src/degrade_sig.c, src/clear_sig.c,
- * walk_extent() in src/path_sig.c): threads that meet the same lost page, its
+ * walk_extent() in src/ladder_sig.c): threads that meet the same lost page, its
  * entry in the inventory, its claim, the record, and the owner who is told by that
  * and has the page opened again meanwhile.
  *
