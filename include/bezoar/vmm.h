@@ -166,7 +166,7 @@ int bez_vm_map(struct bez_vm *vm, uint64_t gpa, uint64_t len, void *hva,
  * The slot that begins at @gpa is gone, after KVM was told so. What is lost in memory
  * that no other slot has is no longer this machine's, nor in the inventory. Each vCPU in
  * KVM_RUN is made to leave that first: what KVM has sent of the memory by then comes
- * before. One that does not come is waited for 200 ms, once.
+ * before, if it comes within 200 ms.
  * -ENOENT. -ENOMEM: the slot is still there. -EBUSY: as bez_region_remove(); the slot is
  * gone.
  * Context: any; not in a handler (-EDEADLK).

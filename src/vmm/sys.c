@@ -2,12 +2,15 @@
 #include "vmm/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 long bzv_sys_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -28,6 +31,28 @@ long bzv_sys_run(int vcpu_fd)
 			   "S"((long)KVM_RUN), "d"(0l)
 			 : "rcx", "r11", "memory");
 	return r;
+}
+
+int bzv_sys_sleeps_outside(int32_t tid)
+{
+	char path[48], text[128];
+	unsigned long request;
+	ssize_t n;
+	long call;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	/* "running", or number and arguments; -1: it sleeps for another reason */
+	if (sscanf(text, "%ld 0x%*x 0x%lx", &call, &request) != 2 || call < 0)
+		return 0;
+	return call != SYS_ioctl || (uint32_t)request != KVM_RUN;
 }
 
 int bzv_sys_linux(void)

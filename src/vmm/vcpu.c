@@ -180,13 +180,12 @@ static int settle(struct bez_vcpu *vcpu, int attach)
 	return 0;
 }
 
-/* @add: to what it was, made even. */
-static void passes(struct bez_vcpu *vcpu, uint64_t add)
+/* Out of KVM_RUN, and of the handler of what was met there: pairs with
+ * bzv_let_pass(). */
+static void is_out(struct bez_vcpu *vcpu)
 {
-	uint64_t now = atomic_load_explicit(&vcpu->passes, memory_order_relaxed);
-
-	/* after the handler of what was met there: pairs with bzv_let_pass() */
-	atomic_store_explicit(&vcpu->passes, (now + 1) / 2 * 2 + add,
+	atomic_store_explicit(&vcpu->was_out,
+			      atomic_load(&vcpu->vm->going),
 			      memory_order_release);
 }
 
@@ -204,9 +203,11 @@ int bez_vcpu_run(struct bez_vcpu *vcpu)
 	if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed))
 		__atomic_store_n(&vcpu->run->immediate_exit, 1,
 				 __ATOMIC_RELAXED);
-	passes(vcpu, 1);
+	vcpu->by_run = 1;
+	atomic_store_explicit(&vcpu->in_run, 1, memory_order_relaxed);
 	ran = (int)bzv_sys_run(vcpu->fd);
-	passes(vcpu, 0);
+	atomic_store_explicit(&vcpu->in_run, 0, memory_order_release);
+	is_out(vcpu);
 	r = bzv_delivered(vcpu, ran);
 	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
 	return r;
@@ -219,9 +220,13 @@ int bez_vcpu_deliver(struct bez_vcpu *vcpu, int ran)
 	if (!is_mine(vcpu))
 		settle(vcpu, 0);
 	atomic_store_explicit(&vcpu->inside, 1, memory_order_relaxed);
+	is_out(vcpu);
 	/* nobody says when it is in there again */
-	passes(vcpu, 1);
+	if (!vcpu->by_run)
+		atomic_store_explicit(&vcpu->in_run, 1, memory_order_relaxed);
 	r = bzv_delivered(vcpu, ran);
+	/* a kick that came in between may be undone by now */
+	is_out(vcpu);
 	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
 	return r;
 }

@@ -321,7 +321,7 @@ static int sweep(struct bez_vm *vm)
 	for (m = vm->memory; m;) {
 		bez_region_t region = m->region;
 
-		if (m->slots || m->goes) {
+		if (m->slots || m->passing || m->goes) {
 			m = m->next;
 			continue;
 		}
@@ -372,7 +372,7 @@ int bez_vm_map(struct bez_vm *vm, uint64_t gpa, uint64_t len,
 
 int bez_vm_unmap(struct bez_vm *vm, uint64_t gpa)
 {
-	struct bzv_memory *m;
+	struct bzv_memory *m = NULL;
 	struct bzv_piece slot;
 	int r;
 
@@ -384,13 +384,20 @@ int bez_vm_unmap(struct bez_vm *vm, uint64_t gpa)
 		for (m = vm->memory; m; m = m->next)
 			if (slot.other >= m->start && slot.other < m->end)
 				break;
+		if (m && --m->slots)
+			m = NULL;		/* another slot has it */
 		if (m)
-			m->slots--;
+			m->passing++;
 	}
 	pthread_mutex_unlock(&vm->lock);
 	if (r)
 		return r;
-	bzv_let_pass(vm);
+	if (m) {
+		bzv_let_pass(vm);
+		pthread_mutex_lock(&vm->lock);
+		m->passing--;
+		pthread_mutex_unlock(&vm->lock);
+	}
 	/* if it cannot go now it goes with the next, or the machine */
 	return sweep(vm);
 }

@@ -76,10 +76,12 @@ struct bez_vcpu {
 	/* who are about to do so, or have just: bzv_kick() */
 	_Atomic uint32_t kickers;
 	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
-	/* of its KVM_RUN: begun + left. Odd: it is in there, or may be if it calls
-	 * that itself. By its thread; pairs with bzv_let_pass() */
-	_Atomic uint64_t passes;
-	_Atomic uint64_t in_vain;	/* passes that was waited for; pass.c */
+	uint32_t by_run;		/* bez_vcpu_run() has run it */
+	/* it is in KVM_RUN, or may be if the monitor calls that itself; vm->going
+	 * when it was last out of it. By its thread; pairs with bzv_let_pass() */
+	_Atomic uint32_t in_run;
+	_Atomic uint64_t was_out;
+	_Atomic uint64_t in_vain;	/* vm->going when it did not come; pass.c */
 	_Atomic uint32_t holds;		/* something waits: for the ticker */
 	_Atomic uint32_t called;	/* to a round. Set by who begins one, cleared
 					 * by its thread */
@@ -92,6 +94,7 @@ struct bzv_memory {
 	bez_region_t region;
 	uint32_t slots;			/* that have it; lock */
 	uint32_t goes;			/* it is being removed; lock */
+	uint32_t passing;		/* in bzv_let_pass() because of it; lock */
 	struct bzv_memory *next;
 };
 
@@ -120,6 +123,7 @@ struct bez_vm {
 	/* who looks at vCPUs without a lock, maybe in a handler: none of them
 	 * goes while there is one */
 	_Atomic uint32_t senders;
+	_Atomic uint64_t going;		/* how often memory was about to go; pass.c */
 
 	pthread_mutex_t round_lock;	/* taken after lock, if both are */
 	pthread_cond_t round_news;

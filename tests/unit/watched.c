@@ -15,6 +15,7 @@
 
 #include "../live/kinds_help.h"
 #include "../live/live.h"
+#include "../live/replace_see.h"
 #include "huge.h"
 #include "ladder.h"
 #include "unit.h"
@@ -52,6 +53,7 @@ static void begin_with(uint32_t flags)
 	kinds_bytes(NEWER);
 	policy.source = &from;
 	policy.flags = flags;
+	see_install();			/* says what it dies of */
 	live_start(variant()->start | BEZ_START_NO_WORKER |
 		   BEZ_START_NO_EARLY_KILL);
 	CHECK_EQ(bez_region_add(m.at, m.len, &policy, &region), 0);

@@ -26,7 +26,7 @@ static struct machine m;
 
 static void need_gib(void)
 {
-	live_need_linux(6, 0, "a lost page of 1 GiB");
+	live_need_linux(6, 0, "lost page of 1 GiB");
 	huge_need_gib(1);
 }
 
