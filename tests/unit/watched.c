@@ -211,9 +211,10 @@ static void overtaken(void)
 	size_t at;
 
 	begin_with(BEZ_POLICY_BASE_PAGES);
-	huge_drain();
-	/* so that each fault asks what is there */
+	/* so that each fault asks what is there. It is written before it is lost: while
+	 * the kernel still has the child of the first loss that takes a page */
 	kinds_lose(&m, 0);
+	huge_drain();
 	lost = 0;
 	CHECK_EQ(climb(), BEZ_OUTCOME_REPLACED);
 	lost = m.width;
