@@ -248,11 +248,25 @@ void tasks_start(void)
 		middle[i] = (uint64_t)lower[i] | PTE_TABLE;
 }
 
+static uint32_t began;			/* CPUs */
+
+/* All of them, for the @time. */
+static void meet(uint32_t time)
+{
+	static uint32_t came;
+
+	__atomic_fetch_add(&came, 1, __ATOMIC_ACQ_REL);
+	while (__atomic_load_n(&came, __ATOMIC_ACQUIRE) <
+	       time * __atomic_load_n(&began, __ATOMIC_ACQUIRE))
+		__builtin_ia32_pause();
+}
+
 void tasks_run(void)
 {
 	struct cpu *c = this_cpu();
 	uint32_t task;
 
+	__atomic_fetch_add(&began, 1, __ATOMIC_ACQ_REL);
 	out32(PORT_READY, c->index);
 	for (task = 0; !__atomic_load_n(&board.stop, __ATOMIC_ACQUIRE);
 	     task = (task + 1) % BOARD_TASKS) {
@@ -262,6 +276,12 @@ void tasks_run(void)
 		task_turn(c, task);
 	}
 	mce_poll();
+	drop_all(c);
+	/* what one finds may be another's, who has it in its inbox when all have
+	 * looked; and that one may know by now that it is a third's */
+	meet(1);
+	drop_all(c);
+	meet(2);
 	drop_all(c);
 	for (;;)
 		__asm__ volatile("hlt");
