@@ -20,7 +20,7 @@
 /* Since that was @going it was not seen outside. */
 static int may_be_in(struct bez_vcpu *vcpu, uint64_t going)
 {
-	return atomic_load(&vcpu->in_run) &&
+	return atomic_load(&vcpu->in_run) != BZV_OUT &&
 	       atomic_load_explicit(&vcpu->was_out, memory_order_acquire) < going &&
 	       atomic_load(&vcpu->tid) != bzv_sys_tid();
 }
@@ -38,9 +38,10 @@ static void wait_for(struct bez_vcpu *vcpu, uint64_t going, uint64_t begin)
 			return;
 		}
 		nanosleep(&nap, NULL);
-		/* of one that calls KVM_RUN itself nobody says that it is paused,
-		 * or waits for a lock that we have */
-		if (bzv_sys_sleeps_outside(atomic_load(&vcpu->tid)))
+		/* of such a one nobody says that it is paused, or waits for a lock
+		 * that we have */
+		if (atomic_load(&vcpu->in_run) == BZV_MAYBE &&
+		    bzv_sys_sleeps_outside(atomic_load(&vcpu->tid)))
 			return;
 	}
 }

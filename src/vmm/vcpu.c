@@ -204,9 +204,9 @@ int bez_vcpu_run(struct bez_vcpu *vcpu)
 		__atomic_store_n(&vcpu->run->immediate_exit, 1,
 				 __ATOMIC_RELAXED);
 	vcpu->by_run = 1;
-	atomic_store_explicit(&vcpu->in_run, 1, memory_order_relaxed);
+	atomic_store_explicit(&vcpu->in_run, BZV_IN, memory_order_relaxed);
 	ran = (int)bzv_sys_run(vcpu->fd);
-	atomic_store_explicit(&vcpu->in_run, 0, memory_order_release);
+	atomic_store_explicit(&vcpu->in_run, BZV_OUT, memory_order_release);
 	is_out(vcpu);
 	r = bzv_delivered(vcpu, ran);
 	atomic_store_explicit(&vcpu->inside, 0, memory_order_release);
@@ -223,7 +223,8 @@ int bez_vcpu_deliver(struct bez_vcpu *vcpu, int ran)
 	is_out(vcpu);
 	/* nobody says when it is in there again */
 	if (!vcpu->by_run)
-		atomic_store_explicit(&vcpu->in_run, 1, memory_order_relaxed);
+		atomic_store_explicit(&vcpu->in_run, BZV_MAYBE,
+				      memory_order_relaxed);
 	r = bzv_delivered(vcpu, ran);
 	/* a kick that came in between may be undone by now */
 	is_out(vcpu);

@@ -42,6 +42,9 @@ struct bzv_kind {
 	uint8_t broadcast;		/* the others are to be told */
 };
 
+/* Is a vCPU in KVM_RUN? MAYBE: the monitor calls that itself, and does not say. */
+enum bzv_in_run { BZV_OUT, BZV_IN, BZV_MAYBE };
+
 /* A vCPU. All but what says otherwise is its own thread's. */
 struct bez_vcpu {
 	struct bez_vm *vm;
@@ -77,11 +80,12 @@ struct bez_vcpu {
 	_Atomic uint32_t kickers;
 	_Atomic uint32_t inside;	/* bez_vcpu_run() or _deliver() runs */
 	uint32_t by_run;		/* bez_vcpu_run() has run it */
-	/* it is in KVM_RUN, or may be if the monitor calls that itself; vm->going
-	 * when it was last out of it. By its thread; pairs with bzv_let_pass() */
+	/* enum bzv_in_run; vm->going when it was last out of it. By its thread;
+	 * pairs with bzv_let_pass() */
 	_Atomic uint32_t in_run;
 	_Atomic uint64_t was_out;
-	_Atomic uint64_t in_vain;	/* vm->going when it did not come; pass.c */
+	/* vm->going when it did not come. By who has waited; pass.c */
+	_Atomic uint64_t in_vain;
 	_Atomic uint32_t holds;		/* something waits: for the ticker */
 	_Atomic uint32_t called;	/* to a round. Set by who begins one, cleared
 					 * by its thread */
