@@ -67,10 +67,11 @@ static enum bez_outcome look(struct bz_mm *mm, const struct bz_walk *w,
 
 	*ret_stays = probe == BZ_PROBE_LOST && keeps_closed(hit, memory);
 	/* a guard page; or the kernel does not say that it is lost */
-	if (probe == BZ_PROBE_OTHER ||
-	    (probe == BZ_PROBE_FAULT && memory.kind != BZ_MEMORY_PRIVATE &&
-	     memory.kind != BZ_MEMORY_SHARED))
+	if (probe == BZ_PROBE_OTHER)
 		return BEZ_OUTCOME_REFUSED_KIND;
+	if (probe == BZ_PROBE_FAULT && memory.kind != BZ_MEMORY_PRIVATE &&
+	    memory.kind != BZ_MEMORY_SHARED)
+		return bz_watched(mm, fault, x, memory);
 	if (probe == BZ_PROBE_UNMAPPED && fault->cause != BEZ_CAUSE_SEGV)
 		return BEZ_OUTCOME_REFUSED_UNMAPPED;
 	if (probe != BZ_PROBE_GOOD ||

@@ -188,7 +188,7 @@ static enum bez_outcome still_lost(struct job *j)
 		if (is_file)
 			return gone_from_file(j);
 		return is_wide(j) ? BEZ_OUTCOME_REFUSED_HUGE :
-				    BEZ_OUTCOME_REFUSED_KIND;
+		       bz_watched(j->mm, j->fault, j->x, j->memory);
 	case BZ_PROBE_OTHER:
 	default:
 		return BEZ_OUTCOME_REFUSED_KIND;

@@ -100,7 +100,9 @@ struct bz_mm {
 	_Alignas(64) _Atomic uint64_t used[BZ_WALKS / 64];
 	struct bz_walk walk[BZ_WALKS];
 
+	/* region/repeats_sig.c; who has the claim */
 	_Alignas(64) _Atomic uint64_t repeats[BZ_REPEATS];
+	_Atomic uint64_t watched[BZ_REPEATS];
 	struct bz_mended mended[BZ_MENDED];
 	struct bz_counts counts[BZ_COUNTS];
 	_Alignas(64) _Atomic uint64_t events;	/* numbers given out */

@@ -48,6 +48,15 @@ int bz_repeats(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns,
 int bz_good_again(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns);
 
 /*
+ * The kernel may not look into @x, and does not call it lost. ASKED_AGAIN: it is empty by
+ * now, and a userfaultfd of the program's watches it (UFFD_USER_MODE_ONLY, Linux 5.11): who
+ * runs into it himself waits for the program. Else REFUSED_KIND: other memory; somebody asks
+ * for the kernel; or it comes here again and again, as with UFFD_FEATURE_SIGBUS.
+ */
+enum bez_outcome bz_watched(struct bz_mm *mm, const struct bz_fault *fault,
+			    struct bz_extent x, struct bz_memory memory);
+
+/*
  * A good page has been put at @x. Is the page there, which can be read, bad all the
  * same, as @fault says? Not if the report may be older than what was put there; or,
  * of memory that @others mend, of which nobody knows. Then the thread goes on over

@@ -17,21 +17,25 @@
 
 #define TICK_NS		100000000u
 #define FIELD		0xfffu
+#define CLOSE		1u		/* tick: replaced, or found good, anew */
+#define WATCHED		100u		/* ticks: each look at it takes some, too */
 
 /* Threads that come late to a page that was replaced find it good, one after
  * the other; a loop does so thousands of times. */
 #define GOOD_LIMIT	4000u
 
-static uint64_t again(struct bz_mm *mm, uint64_t page, uint64_t now_ns)
+#define WATCHED_LIMIT	3u
+
+static uint64_t again(_Atomic uint64_t *buckets, uint64_t page, uint64_t now_ns,
+		      uint64_t gap)
 {
 	uint64_t tick = now_ns / TICK_NS & FIELD;
 	_Atomic uint64_t *bucket =
-		&mm->repeats[(page ^ page >> 10 ^ page >> 30) &
-			     (BZ_REPEATS - 1)];
+		&buckets[(page ^ page >> 10 ^ page >> 30) & (BZ_REPEATS - 1)];
 	uint64_t was = atomic_load_explicit(bucket, memory_order_relaxed);
 	uint64_t count = 0;
 
-	if (was >> 24 == page && ((tick - (was >> 12)) & FIELD) <= 1)
+	if (was >> 24 == page && ((tick - (was >> 12)) & FIELD) <= gap)
 		count = was & FIELD;
 	if (count < FIELD)
 		count++;
@@ -48,12 +52,23 @@ static uint64_t page_of(struct bz_extent x)
 int bz_repeats(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns,
 	       uint32_t limit)
 {
-	return again(mm, page_of(x), now_ns) > limit;
+	return again(mm->repeats, page_of(x), now_ns, CLOSE) > limit;
 }
 
 int bz_good_again(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns)
 {
-	return again(mm, page_of(x) | 1ull << 39, now_ns) > GOOD_LIMIT;
+	return again(mm->repeats, page_of(x) | 1ull << 39, now_ns, CLOSE) >
+	       GOOD_LIMIT;
+}
+
+enum bez_outcome bz_watched(struct bz_mm *mm, const struct bz_fault *fault,
+			    struct bz_extent x, struct bz_memory memory)
+{
+	return memory.kind == BZ_MEMORY_ANON && x.width == bz_core.page &&
+	       fault->cause != BEZ_CAUSE_RECOVER &&
+	       again(mm->watched, page_of(x), fault->taken_ns, WATCHED) <=
+		       WATCHED_LIMIT ?
+	       BEZ_OUTCOME_ASKED_AGAIN : BEZ_OUTCOME_REFUSED_KIND;
 }
 
 /* One window of a second for the process: such faults are rare, and who has

@@ -507,6 +507,39 @@ static const transfer_fn writes = by_write, writes_v = by_writev,
 			 reads = by_pread, reads_v = by_readv;
 static const int no, yes = 1;
 
+static int asked;
+
+static int counts_calls(void *dst, size_t bytes, uint64_t offset, void *arg)
+{
+	(void)arg;
+	asked++;
+	memcpy(dst, mirror + offset, bytes);
+	return 0;
+}
+
+/* What it is was not looked for before: of a file that was cut a page comes back, too. Once
+ * as what it may be, and once as what it is, the source is asked. */
+static void cut(void)
+{
+	struct bez_source from;
+	unsigned char *it;
+	int fd;
+
+	begin();
+	from = bez_source_callback(counts_calls, NULL);
+	fd = memfd_create("cut", MFD_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_EQ(ftruncate(fd, (off_t)page), 0);
+	it = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	CHECK(it != MAP_FAILED);
+	live_region(it, page, &from, "cut");
+	CHECK_EQ(ftruncate(fd, 0), 0);
+	CHECK_EQ(bez_recover(it, page), 0);
+	CHECK_EQ(live_wrong(it, page, 0), 0);
+	CHECK_EQ(replaced(), 1);
+	CHECKF(asked <= 2, "%d times", asked);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "write", .run = to_file, .data = &writes },
 	{ .name = "writev", .run = to_file, .data = &writes_v },
@@ -522,6 +555,7 @@ static const struct tap_case cases[] = {
 	{ .name = "source fails", .run = source_fails },
 	{ .name = "memory that cannot be used", .run = not_usable },
 	{ .name = "many pages", .run = many_pages },
+	{ .name = "of a file that was cut", .run = cut },
 	{ .name = "in a signal handler", .run = in_a_handler },
 	{ .name = "in a source", .run = in_a_source, .data = &no },
 	{ .name = "in a source, SIGBUS blocked", .run = in_a_source,
