@@ -2,6 +2,7 @@
 /* The connection to the daemon: whether one is wanted, and to make it. */
 #include "record/daemon.h"
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #define BEGUN_NS	50000000u
 #define END_NS		500000000u
 #define FORK_NS		10000000u	/* that a fork is waited for */
+
+static const struct bz_sink none = { .kind = BZ_SINK_NONE, .fd = -1 };
 
 int bz_address(const char *name, struct sockaddr_un *ret_to,
 	       uint32_t *ret_bytes)
@@ -45,12 +48,31 @@ static int connected(const struct bz_daemon *d, const struct bz_sink *sink)
 	return 1;
 }
 
+/* Of seccomp(2), as Linux 5.9 counts them. */
+static uint32_t filters(const struct bz_sandbox *sandbox)
+{
+	static const char name[] = "\nSeccomp_filters:";
+	char text[4096];
+	const char *at;
+	uint32_t n = 0;
+
+	if (sandbox->seccomp <= 0)
+		return 0;
+	bz_read_text("/proc/self/status", text, sizeof(text));
+	at = strstr(text, name);
+	for (at = at ? at + sizeof(name) - 1 : ""; *at == '\t' || *at == ' ';)
+		at++;
+	for (; *at >= '0' && *at <= '9'; at++)
+		n = n * 10 + (uint32_t)(*at - '0');
+	return n;
+}
+
 int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path)
 {
 	const char *name = path;
 	int r;
 
-	*d = (struct bz_daemon){ .sink = { .kind = BZ_SINK_NONE, .fd = -1 } };
+	*d = (struct bz_daemon){ .sink = none, .line = none };
 	/* who starts a set-user-ID program has no say in whom that talks to */
 	if (!name)
 		name = secure_getenv("BEZOAR_SOCKET");
@@ -61,6 +83,7 @@ int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path)
 		return path ? r : 0;	/* the environment is not the program's */
 	d->uid = (uint32_t)bz_sys0(SYS_geteuid);
 	d->sandbox = bz_sandbox_now();
+	d->filters = filters(&d->sandbox);
 	if (bz_daemon_socket(&d->sink))
 		d->sink.kind = BZ_SINK_NONE;
 	atomic_store(&mm->kin_gone, d->sink.kind == BZ_SINK_NONE ||
@@ -78,6 +101,32 @@ void bz_daemon_close(struct bz_daemon *d)
 	bz_core.has_kin = 0;
 	d->to_bytes = 0;
 	bz_sink_close(&d->sink);
+	bz_sink_close(&d->line);
+}
+
+static void connect_line(struct bz_daemon *d)
+{
+	struct bz_sink new;
+
+	bz_sink_close(&d->line);
+	if (!d->to_bytes || bz_daemon_forbidden(d) ||
+	    filters(&d->sandbox) != d->filters || bz_daemon_socket(&new))
+		return;
+	if (new.marked && connected(d, &new))
+		d->line = new;
+	else
+		bz_close(new.fd);
+}
+
+/* A handler of the program's could fork on top of this, and its child have twice what
+ * nobody knows of yet. */
+void bz_daemon_forked(struct bz_daemon *d)
+{
+	uint64_t mask = bz_handler_mask(), was = 0;
+
+	bz_sigmask(SIG_BLOCK, &mask, &was);
+	connect_line(d);
+	bz_sigmask(SIG_SETMASK, &was, NULL);
 }
 
 /*

@@ -14,6 +14,11 @@
  * sends just then. Nobody reads from it: it is shut for that, and then the daemon
  * knows that it has nobody to tell. Who waits for an answer, at the end, makes a
  * connection of its own.
+ *
+ * A child of fork(2) has its parent's connection, by which it speaks, and a line, which is
+ * one of its own: the daemon knows by it who lives, and so how he ends. Nothing is sent
+ * there as long as the other works, so that nothing is lost where it is closed, as lines are
+ * first when they are too many.
  */
 #ifndef BEZOAR_RECORD_DAEMON_H
 #define BEZOAR_RECORD_DAEMON_H
@@ -38,6 +43,8 @@ struct bz_daemon {
 	uint32_t to_bytes;		/* 0: none is wanted */
 	uint32_t uid;			/* ours, effective, at bez_start() */
 	struct bz_sandbox sandbox;	/* likewise */
+	uint32_t filters;		/* likewise; 0 before Linux 5.9 */
+	struct bz_sink line;		/* of a child of fork(2) */
 };
 
 /* How the program's standard error is written to without waiting. */
@@ -84,6 +91,10 @@ int bz_address(const char *name, struct sockaddr_un *ret_to,
  * nobody listens is no error. No handler runs. */
 int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path);
 void bz_daemon_close(struct bz_daemon *d);
+
+/* In a child of fork(2), where nobody else runs yet: its line. Where there can be none
+ * its end is not known, and nothing else is different. */
+void bz_daemon_forked(struct bz_daemon *d);
 
 /* What standard error is. @files: one that only grows will do, too. */
 void bz_say_open(struct bz_say *say, int files);

@@ -118,5 +118,6 @@ int bz_daemon_put(struct bz_mm *mm, const struct bez_record *r, uint64_t now)
 		atomic_store_explicit(&mm->kin_gone, 1, memory_order_relaxed);
 	}
 	ask_for_another(mm, now);
-	return err;
+	return d->line.kind == BZ_SINK_NONE ? err :
+	       bz_sink_put(&d->line, r, sizeof(*r));
 }

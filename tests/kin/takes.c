@@ -417,6 +417,28 @@ static void put(int fd, uint64_t id)
 	kin_acks(fd, 1);
 }
 
+/* Who is closed for another has sent something that nobody has read yet. */
+static void crowd_unread(void)
+{
+	struct bez_record r;
+	int fd[4], i, status;
+
+	kin_make(&k);
+	kin_start(&k, "--clients", "4", NULL);
+	for (i = 0; i < 4; i++)
+		put(fd[i] = kin_connect(&k), (uint64_t)i + 1);
+	CHECK_EQ(kill(k.pid, SIGSTOP), 0);
+	CHECK_EQ(waitpid(k.pid, &status, WUNTRACED), k.pid);
+	/* in this order it hears of it, too */
+	CHECK(kin_connect(&k) >= 0);
+	r = kin_record(9);
+	CHECK_EQ(kin_send(fd[0], &r, sizeof(r)), 0);
+	CHECK_EQ(kill(k.pid, SIGCONT), 0);
+	kin_wait(&k, ROWS, 5);
+	kin_wait(&k, "SELECT n FROM counts WHERE name = 'connections closed'", 1);
+	kin_end(&k);
+}
+
 /* Another user, who is connected. */
 struct other {
 	pid_t pid;
@@ -535,6 +557,8 @@ static const struct tap_case cases[] = {
 	{ .name = "nor where an answer was there", .run = unread_end },
 	{ .name = "who reads no answers delays nobody", .run = unread },
 	{ .name = "too many connections", .run = crowd },
+	{ .name = "too many connections, and one is not read",
+	  .run = crowd_unread },
 	{ .name = "too many connections of one user", .run = crowd_of_one },
 	{ .name = "too many connections, one of each user",
 	  .run = crowd_of_all },

@@ -35,84 +35,6 @@ static void drop(struct clients *c, struct client *client)
 	held_leave(c->helds, client->held);
 }
 
-static uint32_t of_user(const struct clients *c, uid_t uid)
-{
-	uint32_t i, n = 0;
-
-	for (i = 0; i < c->most; i++)
-		n += c->client[i].fd >= 0 && c->client[i].uid == uid;
-	return n;
-}
-
-/* All places are taken. Where several users have as many they are as one. */
-static void make_room(struct clients *c)
-{
-	struct client *victim = &c->client[0];
-	uint32_t most = of_user(c, victim->uid), i;
-
-	for (i = 1; i < c->most; i++) {
-		struct client *other = &c->client[i];
-		uint32_t n = other->uid == victim->uid ? most :
-							 of_user(c, other->uid);
-
-		if (n > most ||
-		    (n == most && other->last_ns < victim->last_ns)) {
-			victim = other;
-			most = n;
-		}
-	}
-	drop(c, victim);
-	batch_count(c->batch, COUNT_CLOSED, 1);
-}
-
-static struct client *place(struct clients *c)
-{
-	uint32_t i;
-
-	for (i = 0; i < c->most; i++)
-		if (c->client[i].fd < 0)
-			return &c->client[i];
-	make_room(c);
-	return place(c);
-}
-
-static void come(struct clients *c, int fd)
-{
-	struct ucred peer = { 0, (uid_t)-1, (gid_t)-1 };
-	socklen_t len = sizeof(peer);
-	struct epoll_event event = { .events = EPOLLIN };
-	int room = ANSWERS;
-	struct client *new = place(c);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
-		close(fd);
-		return;
-	}
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	*new = (struct client){
-		.fd = fd, .uid = peer.uid, .generation = ++c->generations,
-		.last_ns = clock_now(),
-		.held = held_take(c->helds, fd, peer.pid, peer.uid),
-		.sender = { .pid = peer.pid, .uid = peer.uid },
-	};
-	judge_know(&new->sender);
-	event.data.u64 = (uint64_t)(new - c->client);
-	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event))
-		drop(c, new);
-}
-
-void clients_accept(struct clients *c, int listener)
-{
-	int fd, n;
-
-	for (n = 0; n < TURN; n++) {
-		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd < 0)
-			return;
-		come(c, fd);
-	}
-}
-
 /* What the kernel says of it. 0: there is nothing, which is an end. */
 static int sender_of(struct msghdr *msg, struct sender *sender)
 {
@@ -193,15 +115,112 @@ void client_turn(struct clients *c, uint32_t i)
 	}
 }
 
+static void drain(struct clients *c, uint32_t i)
+{
+	int n;
+
+	for (n = 0; n < DRAIN && c->client[i].fd >= 0; n++)
+		client_turn(c, i);
+}
+
 void clients_drain(struct clients *c, struct held_by by)
 {
 	uint32_t i;
-	int n;
 
 	for (i = 0; i < c->most; i++)
-		for (n = 0; n < DRAIN && c->client[i].fd >= 0 &&
-			    c->client[i].held.generation == by.generation; n++)
-			client_turn(c, i);
+		if (c->client[i].held.generation == by.generation)
+			drain(c, i);
+}
+
+static uint32_t of_user(const struct clients *c, uid_t uid)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < c->most; i++)
+		n += c->client[i].fd >= 0 && c->client[i].uid == uid;
+	return n;
+}
+
+/* A worker first: it speaks by its parent's connection as long as there is that. */
+static int goes_before(const struct clients *c, const struct client *one,
+		       const struct client *other)
+{
+	int is_worker = held_is_worker(c->helds, one->held);
+
+	return is_worker != held_is_worker(c->helds, other->held) ?
+	       is_worker : one->last_ns < other->last_ns;
+}
+
+/* All places are taken. Where several users have as many they are as one. */
+static void make_room(struct clients *c)
+{
+	struct client *victim = &c->client[0];
+	uint32_t most = of_user(c, victim->uid), i;
+
+	for (i = 1; i < c->most; i++) {
+		struct client *other = &c->client[i];
+		uint32_t n = other->uid == victim->uid ? most :
+							 of_user(c, other->uid);
+
+		if (n > most || (n == most && goes_before(c, other, victim))) {
+			victim = other;
+			most = n;
+		}
+	}
+	/* what it sends from now on is refused, and what it has sent is read */
+	shutdown(victim->fd, SHUT_RD);
+	drain(c, (uint32_t)(victim - c->client));
+	if (victim->fd >= 0)
+		drop(c, victim);
+	batch_count(c->batch, COUNT_CLOSED, 1);
+}
+
+static struct client *place(struct clients *c)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->most; i++)
+		if (c->client[i].fd < 0)
+			return &c->client[i];
+	make_room(c);
+	return place(c);
+}
+
+static void come(struct clients *c, int fd)
+{
+	struct ucred peer = { 0, (uid_t)-1, (gid_t)-1 };
+	socklen_t len = sizeof(peer);
+	struct epoll_event event = { .events = EPOLLIN };
+	int room = ANSWERS;
+	struct client *new = place(c);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
+		close(fd);
+		return;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	*new = (struct client){
+		.fd = fd, .uid = peer.uid, .generation = ++c->generations,
+		.last_ns = clock_now(),
+		.held = held_take(c->helds, fd, peer.pid, peer.uid),
+		.sender = { .pid = peer.pid, .uid = peer.uid },
+	};
+	judge_know(&new->sender);
+	event.data.u64 = (uint64_t)(new - c->client);
+	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event))
+		drop(c, new);
+}
+
+void clients_accept(struct clients *c, int listener)
+{
+	int fd, n;
+
+	for (n = 0; n < TURN; n++) {
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
+		come(c, fd);
+	}
 }
 
 int client_tell(struct clients *c, uint32_t i, uint64_t generation,

@@ -3,7 +3,8 @@
  * Who is connected. Each is read a few packets at a time, in turns, so that one who
  * floods delays nobody much; what is over its limit is dropped and counted. Where
  * there are too many connections, one is closed that has sent nothing for the
- * longest time, of the user who has most of them.
+ * longest time, of the user who has most of them: a worker's, if there is one, whose
+ * parent is connected, too.
  */
 #ifndef BEZOAR_TOOLS_BEZOARD_CLIENT_H
 #define BEZOAR_TOOLS_BEZOARD_CLIENT_H

@@ -109,7 +109,8 @@ static struct held *add(struct helds *h, int fd, const struct ended_stat *stat,
 	}
 	*held = (struct held){
 		.fd = fd, .generation = ++h->generations, .pid = pid,
-		.uid = uid, .start_ticks = stat->start_ticks,
+		.uid = uid, .parent = stat->parent,
+		.start_ticks = stat->start_ticks,
 	};
 	memcpy(held->comm, stat->comm, sizeof(held->comm));
 	event.data.u64 = event_of(h, held);
@@ -159,6 +160,22 @@ struct held_by held_take(struct helds *h, int connection, pid_t pid, uid_t uid)
 	by.i = (uint32_t)(held - h->held);
 	by.generation = held->generation;
 	return by;
+}
+
+int held_is_worker(const struct helds *h, struct held_by by)
+{
+	const struct held *held = &h->held[by.i], *other;
+	uint32_t i;
+
+	if (!by.generation || held->generation != by.generation)
+		return 0;
+	for (i = 0; i < HELD_MOST; i++) {
+		other = &h->held[i];
+		if (other->fd >= 0 && other->pid == held->parent &&
+		    !other->has_ended && other->connections)
+			return 1;
+	}
+	return 0;
 }
 
 void held_leave(struct helds *h, struct held_by by)

@@ -24,6 +24,7 @@ struct held {
 	uint64_t generation;
 	pid_t pid;
 	uid_t uid;
+	pid_t parent;			/* when it came */
 	uint64_t start_ticks;
 	char comm[16];
 	uint32_t connections;
@@ -49,6 +50,8 @@ struct helds {
 void helds_init(struct helds *h, int epoll, struct batch *batch);
 /* Who is at the other end of @connection. */
 struct held_by held_take(struct helds *h, int connection, pid_t pid, uid_t uid);
+/* Its parent is connected, too. */
+int held_is_worker(const struct helds *h, struct held_by by);
 /* One of its connections is closed. */
 void held_leave(struct helds *h, struct held_by by);
 /* epoll says that of it. 1: it has ended, and what it has sent is to be read now: that

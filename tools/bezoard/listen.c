@@ -15,7 +15,8 @@
 #include "../address.h"
 #include "item.h"
 
-#define WAITING 128		/* who have not been taken in yet */
+#define WAITING 4096		/* who have not been taken in yet; the kernel has a
+				 * limit of its own */
 
 #ifdef HAVE_SYSTEMD
 void manager_tell(const char *state)
