@@ -147,7 +147,8 @@ int die_in_order(const struct options *o)
 	else
 		printf("  the program ended with status %d\n",
 		       WEXITSTATUS(status));
-	puts("what it left behind (bezoar log reads such a file)");
+	puts("what it left behind, in a file that goes with this demo (bezoar log reads such "
+	     "files)");
 	well = !read_back(f) && WIFSIGNALED(status) &&
 	       WTERMSIG(status) == SIGBUS;
 	fclose(f);

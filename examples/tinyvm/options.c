@@ -47,7 +47,8 @@ static const char help[] =
 "  --help           this text\n"
 "\n"
 "Exit status: 0 if all is well; 1 if not; 2 if it does not understand; 77 if\n"
-"this machine cannot: no /dev/kvm, no machine checks in it, or no poison.\n";
+"this machine cannot: no /dev/kvm, no machine checks in it, no poison, or a KVM\n"
+"that cannot run that kernel.\n";
 
 static void __attribute__((noreturn, format(printf, 1, 2)))
 die(const char *format, ...)

@@ -11,7 +11,7 @@
 const struct probe probes[] = {
 	{ "S1.1", s1_address, 1,
 	  "A handler can rely on the code, the address and the width.",
-	  "No program here is told of a loss in a way that it could act on.",
+	  "A handler of one's own can not go by what it is told; S2.1 says if bezoar can.",
 	  NULL },
 	{ "S1.2", s1_huge, 1,
 	  "With huge pages a program loses no more than without.",

@@ -38,7 +38,10 @@ static int map_file(const char *path, struct file *f)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	f->at = MAP_FAILED;
-	if (fd >= 0 && !fstat(fd, &st) && st.st_size > 0) {
+	errno = 0;
+	if (fd >= 0 && !fstat(fd, &st) && S_ISDIR(st.st_mode)) {
+		errno = EISDIR;
+	} else if (fd >= 0 && !errno && st.st_size > 0) {
 		f->len = (uint64_t)st.st_size;
 		f->at = mmap(NULL, f->len, PROT_READ, MAP_PRIVATE, fd, 0);
 	}

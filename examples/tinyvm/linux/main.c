@@ -22,6 +22,7 @@ static uint64_t entry;
 static unsigned int lost, survived;
 static unsigned int done;		/* how many, says the program at its end */
 static unsigned int complained;
+static int cannot;			/* no fault of ours, nor of the relay's */
 
 static int failed(const char *what, int error)
 {
@@ -208,7 +209,10 @@ static int serve(struct vcpu *v)
 	case KVM_EXIT_SHUTDOWN:
 		return 1;
 	case KVM_EXIT_INTERNAL_ERROR:
-		fprintf(stderr, "tinyvm: KVM has failed: %u\n", run->internal.suberror);
+		cannot = !lost;
+		fprintf(stderr, "tinyvm: KVM has failed: %u%s\n", run->internal.suberror,
+			cannot ? ", and no page was lost yet: the KVM of this machine "
+				 "can not run this kernel" : "");
 		return -1;
 	default:
 		fprintf(stderr, "tinyvm: exit %u\n", run->exit_reason);
@@ -270,7 +274,7 @@ int linux_main(const struct options *o)
 		return r == CANNOT ? CANNOT : 1;
 	if (add_chips(m) || add_memory(m, o->memory_mib * MIB) ||
 	    machine_add_vcpu(m, 0, set_up) || run(&m->vcpu[0]))
-		return 1;
+		return cannot ? CANNOT : 1;
 	told = m->told.delivered[BEZ_VM_ERROR_SRAR] + m->told.delivered[BEZ_VM_ERROR_SRAO];
 	printf("pages lost: %u; machine checks: %llu action required, %llu optional; "
 	       "the program in the guest has survived %u, and %s; complaints of its "
