@@ -388,20 +388,27 @@ static void not_said(void)
 	static const struct {
 		int err;
 		enum bez_outcome why;
+		int again;		/* so often: who watches it may fill it */
 	} says[] = {
-		{ EFAULT, BEZ_OUTCOME_REFUSED_KIND },
-		{ EPERM, BEZ_OUTCOME_REFUSED_KIND },
-		{ ENOMEM, BEZ_OUTCOME_REFUSED_UNMAPPED },
+		{ EFAULT, BEZ_OUTCOME_REFUSED_KIND, 3 },
+		{ EPERM, BEZ_OUTCOME_REFUSED_KIND, 0 },
+		{ ENOMEM, BEZ_OUTCOME_REFUSED_UNMAPPED, 0 },
 	};
 	struct double_rule rule = { .nr = SYS_madvise,
 				    .what = MADV_POPULATE_READ };
 	size_t i;
+	int n;
 
 	begin(0);
 	for (i = 0; i < COUNT_OF(says); i++) {
 		double_reset();
 		rule.err = says[i].err;
 		double_rule(&rule);
+		for (n = 0; n < says[i].again; n++) {
+			climb(BEZ_CAUSE_ADRERR, 0);
+			CHECK_EQ(result.outcome, BEZ_OUTCOME_ASKED_AGAIN);
+			CHECK(!entered());
+		}
 		climb(BEZ_CAUSE_ADRERR, 0);
 		CHECKF(!entered(), "%s: entered", strerror(says[i].err));
 		CHECK_EQ(result.why, says[i].why);
