@@ -11,7 +11,7 @@
 const struct probe probes[] = {
 	{ "S1.1", s1_address, 1,
 	  "A handler can rely on the code, the address and the width.",
-	  "A handler of one's own can not go by what it is told; S2.1 says if bezoar can.",
+	  "A handler of one's own can not rely on the code, the address or the width.",
 	  NULL },
 	{ "S1.2", s1_huge, 1,
 	  "With huge pages a program loses no more than without.",
