@@ -379,6 +379,39 @@ static void behind(void)
 	kin_end(&k);
 }
 
+/* A worker's, behind much else that its parent has sent by the same connection; the
+ * daemon knows the worker by another. */
+static void of_a_worker(void)
+{
+	int fd, go[2], status;
+	pid_t pid;
+	char c;
+
+	kin_make(&k);
+	kin_start(&k, "--delay", "0", NULL);
+	fd = kin_connect(&k);
+	let_in(fd);
+	CHECK_EQ(pipe(go), 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		tap_apart();
+		let_in(kin_connect(&k));
+		CHECK_EQ(kill(k.pid, SIGSTOP), 0);
+		CHECK_EQ(read(go[0], &c, 1), 1);
+		kin_send_last_word(fd, 100);
+		raise(SIGBUS);
+	}
+	CHECK_EQ(waitpid(k.pid, &status, WUNTRACED), k.pid);
+	CHECK_EQ(write(go[1], "", 1), 1);
+	wait_for(pid, SIGBUS);
+	CHECK_EQ(kill(k.pid, SIGCONT), 0);
+	kin_wait(&k, DEATHS, 1);
+	row(pid, SIGBUS, 1);
+	CHECK(!kin_has_said(&k, LOUD));
+	kin_end(&k);
+}
+
 static const struct tap_case cases[] = {
 	{ .name = "a death without a word", .run = untold },
 	{ .name = "of a process that nobody has waited for", .run = zombie },
@@ -390,6 +423,7 @@ static const struct tap_case cases[] = {
 	{ .name = "a death that was told of", .run = told },
 	{ .name = "many at once, and a store that is locked", .run = locked },
 	{ .name = "a last word behind others", .run = behind },
+	{ .name = "a worker's, behind its parent's", .run = of_a_worker },
 	{ .name = "who was helped and ends well", .run = helped },
 };
 TAP_MAIN(cases)

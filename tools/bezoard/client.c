@@ -125,10 +125,11 @@ static void drain(struct clients *c, uint32_t i)
 
 void clients_drain(struct clients *c, struct held_by by)
 {
+	int all = held_is_sigbus(c->helds, by);
 	uint32_t i;
 
 	for (i = 0; i < c->most; i++)
-		if (c->client[i].held.generation == by.generation)
+		if (all || c->client[i].held.generation == by.generation)
 			drain(c, i);
 }
 

@@ -42,7 +42,8 @@ void clients_init(struct clients *c, int epoll, struct batch *batch,
 void clients_accept(struct clients *c, int listener);
 /* A turn of client @i, which may have something to be read. */
 void client_turn(struct clients *c, uint32_t i);
-/* Who has that process: all that they have sent, as far as it has an end. */
+/* Who has that process: all that they have sent, as far as it has an end. Of one that has
+ * died of SIGBUS, of everybody: a worker speaks by the connection of whoever it comes of. */
 void clients_drain(struct clients *c, struct held_by by);
 void clients_close(struct clients *c);
 

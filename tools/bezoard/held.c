@@ -229,6 +229,14 @@ static int of_sigbus(int32_t status)
 		(WIFEXITED(status) && WEXITSTATUS(status) == OF_SHELLS + SIGBUS));
 }
 
+int held_is_sigbus(const struct helds *h, struct held_by by)
+{
+	const struct held *held = &h->held[by.i];
+
+	return held->generation == by.generation && held->has_ended &&
+	       of_sigbus(held->status);
+}
+
 /* 0: it has to wait, as the store has no room. */
 static int judge_end(struct helds *h, struct held *held)
 {

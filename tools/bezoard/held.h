@@ -52,6 +52,8 @@ void helds_init(struct helds *h, int epoll, struct batch *batch);
 struct held_by held_take(struct helds *h, int connection, pid_t pid, uid_t uid);
 /* Its parent is connected, too. */
 int held_is_worker(const struct helds *h, struct held_by by);
+/* It has ended, of SIGBUS. */
+int held_is_sigbus(const struct helds *h, struct held_by by);
 /* One of its connections is closed. */
 void held_leave(struct helds *h, struct held_by by);
 /* epoll says that of it. 1: it has ended, and what it has sent is to be read now: that
