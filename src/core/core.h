@@ -61,6 +61,10 @@ struct bz_core {
 
 extern struct bz_core bz_core;
 
+/* The number in a line of proc(5)'s status, at @path, that begins with @word, which begins
+ * with a line's end: "\nVmPin:", in kB. 0, too: there is none. Context: handler-safe. */
+uint64_t bz_status_number(const char *path, const char *word);
+
 /* The signals that stay open in the handler: those the processor raises. */
 uint64_t bz_handler_mask(void);
 

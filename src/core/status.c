@@ -22,14 +22,12 @@ static uint32_t memory_failure(void)
 	return !access("/proc/sys/vm/memory_failure_recovery", F_OK);
 }
 
-/* The line "VmPin: 12 kB" of proc(5), cut by hand: no stdio in a handler. What
- * comes before it grows with the machine. */
-static uint64_t pinned(void)
+/* Cut by hand: no stdio in a handler. What comes before it grows with the machine. */
+uint64_t bz_status_number(const char *path, const char *word)
 {
-	static const char word[] = "\nVmPin:";
-	long fd = bz_openat("/proc/self/status", O_RDONLY | O_CLOEXEC), r, i;
+	long fd = bz_openat(path, O_RDONLY | O_CLOEXEC), r, i;
 	uint32_t hit = 0, done = 0;
-	uint64_t kb = 0;
+	uint64_t n = 0;
 	char text[256];
 
 	if (fd < 0)
@@ -38,15 +36,15 @@ static uint64_t pinned(void)
 		for (i = 0; i < r && !done; i++) {
 			char c = text[i];
 
-			if (hit < sizeof(word) - 1)
+			if (word[hit])
 				hit = c == word[hit] ? hit + 1 : c == '\n';
 			else if (c >= '0' && c <= '9')
-				kb = kb * 10 + (uint64_t)(c - '0');
+				n = n * 10 + (uint64_t)(c - '0');
 			else
-				done = c != ' ' && c != '\t' ? 1 : kb != 0;
+				done = c != ' ' && c != '\t' ? 1 : n != 0;
 		}
 	bz_close((int)fd);
-	return kb * 1024;
+	return n;
 }
 
 static void fill(struct bz_mm *mm, struct bez_status *s)
@@ -70,7 +68,8 @@ static void fill(struct bz_mm *mm, struct bez_status *s)
 	s->records_dropped = atomic_load(&mm->records_dropped);
 	s->records_sent = atomic_load(&mm->records_sent);
 	s->records_said = atomic_load(&mm->records_said);
-	s->kin = bz_core.has_kin && !atomic_load(&mm->kin_gone);
+	s->kin = bz_core.has_kin && (!atomic_load(&mm->kin_gone) ||
+				     atomic_load(&mm->kin_line));
 	s->replaced = bez_outcome_count(BEZ_OUTCOME_REPLACED);
 	s->not_replaced = bez_outcome_count(BEZ_OUTCOME_DEFAULT);
 }
@@ -82,7 +81,7 @@ int bez_status(struct bez_status *ret_status)
 	int saved_errno = errno;
 
 	s.memory_failure = memory_failure();
-	s.pinned = pinned();
+	s.pinned = bz_status_number("/proc/self/status", "\nVmPin:") * 1024;
 	if (mm)
 		fill(mm, &s);
 	errno = saved_errno;

@@ -48,23 +48,12 @@ static int connected(const struct bz_daemon *d, const struct bz_sink *sink)
 	return 1;
 }
 
-/* Of seccomp(2), as Linux 5.9 counts them. */
+/* Of seccomp(2), of this thread, as Linux 5.9 counts them. */
 static uint32_t filters(const struct bz_sandbox *sandbox)
 {
-	static const char name[] = "\nSeccomp_filters:";
-	char text[4096];
-	const char *at;
-	uint32_t n = 0;
-
-	if (sandbox->seccomp <= 0)
-		return 0;
-	bz_read_text("/proc/self/status", text, sizeof(text));
-	at = strstr(text, name);
-	for (at = at ? at + sizeof(name) - 1 : ""; *at == '\t' || *at == ' ';)
-		at++;
-	for (; *at >= '0' && *at <= '9'; at++)
-		n = n * 10 + (uint32_t)(*at - '0');
-	return n;
+	return sandbox->seccomp <= 0 ? 0 :
+	       (uint32_t)bz_status_number("/proc/thread-self/status",
+					  "\nSeccomp_filters:");
 }
 
 int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path)
@@ -104,28 +93,32 @@ void bz_daemon_close(struct bz_daemon *d)
 	bz_sink_close(&d->line);
 }
 
-static void connect_line(struct bz_daemon *d)
+static void connect_line(struct bz_mm *mm, struct bz_daemon *d)
 {
 	struct bz_sink new;
 
 	bz_sink_close(&d->line);
-	if (!d->to_bytes || bz_daemon_forbidden(d) ||
+	/* which comes after the other */
+	if (!d->to_bytes || d->sink.kind == BZ_SINK_NONE ||
+	    bz_daemon_forbidden(d) ||
 	    filters(&d->sandbox) != d->filters || bz_daemon_socket(&new))
 		return;
-	if (new.marked && connected(d, &new))
-		d->line = new;
-	else
+	if (!new.marked || !connected(d, &new)) {
 		bz_close(new.fd);
+		return;
+	}
+	d->line = new;
+	atomic_store(&mm->kin_line, 1);
 }
 
 /* A handler of the program's could fork on top of this, and its child have twice what
  * nobody knows of yet. */
-void bz_daemon_forked(struct bz_daemon *d)
+void bz_daemon_forked(struct bz_mm *mm, struct bz_daemon *d)
 {
 	uint64_t mask = bz_handler_mask(), was = 0;
 
 	bz_sigmask(SIG_BLOCK, &mask, &was);
-	connect_line(d);
+	connect_line(mm, d);
 	bz_sigmask(SIG_SETMASK, &was, NULL);
 }
 

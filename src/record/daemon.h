@@ -94,7 +94,7 @@ void bz_daemon_close(struct bz_daemon *d);
 
 /* In a child of fork(2), where nobody else runs yet: its line. Where there can be none
  * its end is not known, and nothing else is different. */
-void bz_daemon_forked(struct bz_daemon *d);
+void bz_daemon_forked(struct bz_mm *mm, struct bz_daemon *d);
 
 /* What standard error is. @files: one that only grows will do, too. */
 void bz_say_open(struct bz_say *say, int files);

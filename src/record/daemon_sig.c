@@ -102,6 +102,18 @@ static void ask_for_another(struct bz_mm *mm, uint64_t now)
 		bz_ring(mm);
 }
 
+static int by_line(struct bz_mm *mm, const struct bez_record *r)
+{
+	int err;
+
+	if (!atomic_load_explicit(&mm->kin_line, memory_order_relaxed))
+		return -ENOTCONN;
+	err = bz_sink_put(&bz_recorder.daemon.line, r, sizeof(*r));
+	if (bz_daemon_is_gone(err))
+		atomic_store_explicit(&mm->kin_line, 0, memory_order_relaxed);
+	return err;
+}
+
 int bz_daemon_put(struct bz_mm *mm, const struct bez_record *r, uint64_t now)
 {
 	const struct bz_daemon *d = &bz_recorder.daemon;
@@ -111,13 +123,16 @@ int bz_daemon_put(struct bz_mm *mm, const struct bez_record *r, uint64_t now)
 		return err;
 	if (!atomic_load_explicit(&mm->kin_gone, memory_order_relaxed)) {
 		err = bz_sink_put(&d->sink, r, sizeof(*r));
-		if (!bz_daemon_is_gone(err))
-			return err;
+		if (!err)
+			return 0;
 		/* the worker may have connected anew since: then that is done
 		 * once more, and nothing else comes of it */
-		atomic_store_explicit(&mm->kin_gone, 1, memory_order_relaxed);
+		if (bz_daemon_is_gone(err))
+			atomic_store_explicit(&mm->kin_gone, 1,
+					      memory_order_relaxed);
 	}
-	ask_for_another(mm, now);
-	return d->line.kind == BZ_SINK_NONE ? err :
-	       bz_sink_put(&d->line, r, sizeof(*r));
+	if (bz_daemon_is_gone(err))
+		ask_for_another(mm, now);
+	/* what the usual one has said is what is to be known, if neither takes it */
+	return by_line(mm, r) ? err : 0;
 }

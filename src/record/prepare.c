@@ -15,7 +15,8 @@
 
 #define DEFAULT_RATE	1000
 
-size_t bz_read_text(const char *path, char *text, size_t room)
+/* The file's beginning, as text. Returns its length. */
+static size_t read_text(const char *path, char *text, size_t room)
 {
 	long fd = bz_openat(path, O_RDONLY | O_CLOEXEC), r;
 	size_t len = 0;
@@ -42,7 +43,7 @@ static void boot_id(uint8_t ret[16])
 	size_t i, nibbles = 0;
 
 	memset(ret, 0, 16);
-	bz_read_text("/proc/sys/kernel/random/boot_id", text, sizeof(text));
+	read_text("/proc/sys/kernel/random/boot_id", text, sizeof(text));
 	for (i = 0; text[i] && nibbles < 32; i++) {
 		int h = hex(text[i]);
 
@@ -61,7 +62,7 @@ static uint64_t start_ticks(void)
 	uint64_t ticks = 0;
 	uint32_t field = 2;
 
-	bz_read_text("/proc/self/stat", text, sizeof(text));
+	read_text("/proc/self/stat", text, sizeof(text));
 	at = strrchr(text, ')');
 	while (at && field < 22) {
 		at = strchr(at + 1, ' ');
@@ -75,7 +76,7 @@ static uint64_t start_ticks(void)
 static void comm(char ret[16])
 {
 	char text[64];
-	size_t len = bz_read_text("/proc/self/comm", text, sizeof(text));
+	size_t len = read_text("/proc/self/comm", text, sizeof(text));
 
 	if (len && text[len - 1] == '\n')
 		len--;
@@ -91,7 +92,7 @@ static uint32_t cgroup(char *ret, size_t room)
 	size_t len;
 
 	memset(ret, 0, room);
-	bz_read_text("/proc/self/cgroup", text, sizeof(text));
+	read_text("/proc/self/cgroup", text, sizeof(text));
 	line = strncmp(text, "0::", 3) ? strstr(text, "\n0::") : text;
 	line = strchr(line ? line : text, ':');
 	line = line ? strchr(line + 1, ':') : NULL;
@@ -218,7 +219,7 @@ void bz_record_forked(struct bz_mm *mm)
 	 * distance (time_namespaces(7)) */
 	atomic_store(&bz_recorder.clocks.writing, 0);
 	atomic_store(&bz_recorder.clocks.wall, UINT64_MAX);
-	bz_daemon_forked(&bz_recorder.daemon);
+	bz_daemon_forked(mm, &bz_recorder.daemon);
 	/* that is about our parent's memory */
 	bz_sink_close(&bz_recorder.pagemap);
 	prepare(mm);

@@ -5,7 +5,6 @@
 
 #include <bezoar/record.h>
 
-#include <stddef.h>
 #include <sys/un.h>
 
 #include "record/clock.h"
@@ -33,10 +32,6 @@ struct bz_recorder {
 };
 
 extern struct bz_recorder bz_recorder;
-
-/* record/prepare.c: the file's beginning, as text. Returns its length; 0, too, if it cannot
- * be read. Context: no allocation, no lock. */
-size_t bz_read_text(const char *path, char *text, size_t room);
 
 /* record/kin_sig.c: say that it was the end. Context: handler-safe. */
 void bz_tell_kin(const struct bez_record *r);

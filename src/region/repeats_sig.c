@@ -17,25 +17,26 @@
 
 #define TICK_NS		100000000u
 #define FIELD		0xfffu
-#define CLOSE		1u		/* tick: replaced, or found good, anew */
-#define WATCHED		100u		/* ticks: each look at it takes some, too */
+#define WATCHED_TICKS	10u		/* who waited so long is no loop */
+#define WATCHED_LIMIT	3u
 
 /* Threads that come late to a page that was replaced find it good, one after
  * the other; a loop does so thousands of times. */
 #define GOOD_LIMIT	4000u
 
-#define WATCHED_LIMIT	3u
+static _Atomic uint64_t *bucket_of(_Atomic uint64_t *buckets, uint64_t page)
+{
+	return &buckets[(page ^ page >> 10 ^ page >> 30) & (BZ_REPEATS - 1)];
+}
 
-static uint64_t again(_Atomic uint64_t *buckets, uint64_t page, uint64_t now_ns,
-		      uint64_t gap)
+static uint64_t again(struct bz_mm *mm, uint64_t page, uint64_t now_ns)
 {
 	uint64_t tick = now_ns / TICK_NS & FIELD;
-	_Atomic uint64_t *bucket =
-		&buckets[(page ^ page >> 10 ^ page >> 30) & (BZ_REPEATS - 1)];
+	_Atomic uint64_t *bucket = bucket_of(mm->repeats, page);
 	uint64_t was = atomic_load_explicit(bucket, memory_order_relaxed);
 	uint64_t count = 0;
 
-	if (was >> 24 == page && ((tick - (was >> 12)) & FIELD) <= gap)
+	if (was >> 24 == page && ((tick - (was >> 12)) & FIELD) <= 1)
 		count = was & FIELD;
 	if (count < FIELD)
 		count++;
@@ -52,23 +53,44 @@ static uint64_t page_of(struct bz_extent x)
 int bz_repeats(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns,
 	       uint32_t limit)
 {
-	return again(mm->repeats, page_of(x), now_ns, CLOSE) > limit;
+	return again(mm, page_of(x), now_ns) > limit;
 }
 
 int bz_good_again(struct bz_mm *mm, struct bz_extent x, uint64_t now_ns)
 {
-	return again(mm->repeats, page_of(x) | 1ull << 39, now_ns, CLOSE) >
-	       GOOD_LIMIT;
+	return again(mm, page_of(x) | 1ull << 39, now_ns) > GOOD_LIMIT;
 }
 
+/*
+ * Here a word is
+ *
+ *	63          24 23          4 3     0
+ *	| page         | 1/10 s      | count |
+ *
+ * and what counts is how long it was from the end of the last look, which takes its time,
+ * to this fault. Two pages that share a word would forget each other for ever, as slow as
+ * this is: so whoever finds another's that is new is refused, as if this were not here.
+ */
 enum bez_outcome bz_watched(struct bz_mm *mm, const struct bz_fault *fault,
 			    struct bz_extent x, struct bz_memory memory)
 {
-	return memory.kind == BZ_MEMORY_ANON && x.width == bz_core.page &&
-	       fault->cause != BEZ_CAUSE_RECOVER &&
-	       again(mm->watched, page_of(x), fault->taken_ns, WATCHED) <=
-		       WATCHED_LIMIT ?
-	       BEZ_OUTCOME_ASKED_AGAIN : BEZ_OUTCOME_REFUSED_KIND;
+	uint64_t page = page_of(x), was, tick, count;
+	_Atomic uint64_t *bucket = bucket_of(mm->watched, page);
+
+	if (memory.kind != BZ_MEMORY_ANON || x.width != bz_core.page ||
+	    fault->cause == BEZ_CAUSE_RECOVER)
+		return BEZ_OUTCOME_REFUSED_KIND;
+	was = atomic_load_explicit(bucket, memory_order_relaxed);
+	count = was & 0xf;
+	tick = fault->taken_ns / TICK_NS;
+	if (((tick - (was >> 4)) & 0xfffff) > WATCHED_TICKS)
+		count = 0;
+	if (count >= WATCHED_LIMIT || (count && was >> 24 != page))
+		return BEZ_OUTCOME_REFUSED_KIND;
+	tick = bz_now_ns() / TICK_NS & 0xfffff;
+	atomic_store_explicit(bucket, page << 24 | tick << 4 | (count + 1),
+			      memory_order_relaxed);
+	return BEZ_OUTCOME_ASKED_AGAIN;
 }
 
 /* One window of a second for the process: such faults are rare, and who has

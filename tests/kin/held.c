@@ -298,6 +298,37 @@ static void another_one(void)
 	CHECK_EQ(deaths[1].pid, second.pid);
 }
 
+/* A worker has spoken by its parent's connection, and its own is let in after that was
+ * stored. */
+static void told_before(void)
+{
+	struct item item = { .kind = ITEM_RECORD, .number = 5 };
+	struct bez_record r = kin_record(1);
+	struct process p;
+
+	begin();
+	p = connected(NULL);
+	r.start_ticks = helds.held[0].start_ticks;
+	r.action = BEZ_ACTION_DEFAULT;
+	/* nobody has been let in */
+	close(helds.held[0].fd);
+	helds_init(&helds, epoll, &batch);
+	item.pid = p.pid + 1;
+	memcpy(item.raw, &r, sizeof(r));
+	held_told(&helds, &item);
+	item.pid = p.pid;
+	item.number = 6;
+	held_told(&helds, &item);
+	clients.client[0].held = held_take(&helds, clients.client[0].fd, p.pid,
+					   getuid());
+	CHECK_EQ(helds.held[0].last, 6);
+	die(p);
+	see_the_end();
+	judged(SECOND);
+	CHECK_EQ(n_deaths, 1);
+	CHECK_EQ(deaths[0].more.death.told, 6);
+}
+
 /* Two that had the same number, of which one has ended: a record is the other's, if it
  * does not say when its process began. */
 static void same_number(void)
@@ -336,5 +367,6 @@ static const struct tap_case cases[] = {
 	{ .name = "a connection that has no end", .run = no_end },
 	{ .name = "who had the place before", .run = another_one },
 	{ .name = "who had the number before", .run = same_number },
+	{ .name = "told before it was let in", .run = told_before },
 };
 TAP_MAIN(cases)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -417,6 +418,23 @@ static void put(int fd, uint64_t id)
 	kin_acks(fd, 1);
 }
 
+/* There are fewer descriptors than that takes, and can be no more. */
+static void few_descriptors(void)
+{
+	enum { MOST = 120, MANY = 100 };
+	const struct rlimit few = { MOST, MOST };
+	int i;
+
+	kin_make(&k);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	kin_start(&k, NULL);
+	for (i = 0; i < MANY; i++)
+		put(kin_connect(&k), (uint64_t)i + 1);
+	CHECK_EQ(kin_ask(&k, ROWS), MANY);
+	kin_wait(&k, "SELECT n > 50 FROM counts WHERE name = 'connections closed'", 1);
+	kin_end(&k);
+}
+
 /* Who is closed for another has sent something that nobody has read yet. */
 static void crowd_unread(void)
 {
@@ -557,6 +575,8 @@ static const struct tap_case cases[] = {
 	{ .name = "nor where an answer was there", .run = unread_end },
 	{ .name = "who reads no answers delays nobody", .run = unread },
 	{ .name = "too many connections", .run = crowd },
+	{ .name = "too many connections for the descriptors",
+	  .run = few_descriptors },
 	{ .name = "too many connections, and one is not read",
 	  .run = crowd_unread },
 	{ .name = "too many connections of one user", .run = crowd_of_one },

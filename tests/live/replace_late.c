@@ -154,6 +154,8 @@ static void open_watcher(uint64_t features)
 	watcher = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	if (watcher < 0 && errno == EINVAL)
 		tap_skip("no UFFD_USER_MODE_ONLY before Linux 5.11");
+	if (watcher < 0 && errno == EPERM)
+		tap_skip("userfaultfd(2) is forbidden here");
 	CHECKF(watcher >= 0, "userfaultfd: %s", strerror(errno));
 	CHECK_EQ(ioctl(watcher, UFFDIO_API, &api), 0);
 }

@@ -81,7 +81,7 @@ static void take(struct clients *c, struct client *client,
 	batch_add(c->batch);
 }
 
-void client_turn(struct clients *c, uint32_t i)
+int client_turn(struct clients *c, uint32_t i)
 {
 	unsigned char bytes[BEZ_RECORD_MOST];
 	char control[CMSG_SPACE(sizeof(struct ucred))];
@@ -100,32 +100,34 @@ void client_turn(struct clients *c, uint32_t i)
 
 		len = recvmsg(client->fd, &msg, MSG_CMSG_CLOEXEC);
 		if (len < 0 && errno == EAGAIN)
-			return;
+			return 0;
 		/* it has ended without reading its answers: what it has sent
 		 * before is still there, behind this error */
 		if (len < 0 && (errno == EINTR || errno == ECONNRESET))
 			continue;
 		if (len < 0 || !sender_of(&msg, &client->sender)) {
 			drop(c, client);
-			return;
+			return 0;
 		}
 		client->last_ns = now;
+		client->has_sent = 1;
 		take(c, client, bytes, (size_t)len,
 		     !!(msg.msg_flags & MSG_TRUNC), now);
 	}
+	return client->fd >= 0;
 }
 
 static void drain(struct clients *c, uint32_t i)
 {
 	int n;
 
-	for (n = 0; n < DRAIN && c->client[i].fd >= 0; n++)
-		client_turn(c, i);
+	for (n = 0; n < DRAIN && c->client[i].fd >= 0 && client_turn(c, i); n++)
+		continue;
 }
 
 void clients_drain(struct clients *c, struct held_by by)
 {
-	int all = held_is_sigbus(c->helds, by);
+	int all = held_wants_word(c->helds, by);
 	uint32_t i;
 
 	for (i = 0; i < c->most; i++)
@@ -142,14 +144,18 @@ static uint32_t of_user(const struct clients *c, uid_t uid)
 	return n;
 }
 
-/* A worker first: it speaks by its parent's connection as long as there is that. */
-static int goes_before(const struct clients *c, const struct client *one,
-		       const struct client *other)
+/* Is it only there so that its end is known? A worker's, which speaks by its parent's, as
+ * long as there is that. */
+static int is_line(const struct clients *c, const struct client *client)
 {
-	int is_worker = held_is_worker(c->helds, one->held);
+	uint32_t i;
 
-	return is_worker != held_is_worker(c->helds, other->held) ?
-	       is_worker : one->last_ns < other->last_ns;
+	if (client->has_sent || !client->parent)
+		return 0;
+	for (i = 0; i < c->most; i++)
+		if (c->client[i].fd >= 0 && c->client[i].pid == client->parent)
+			return 1;
+	return 0;
 }
 
 /* All places are taken. Where several users have as many they are as one. */
@@ -157,15 +163,20 @@ static void make_room(struct clients *c)
 {
 	struct client *victim = &c->client[0];
 	uint32_t most = of_user(c, victim->uid), i;
+	int line = is_line(c, victim);
 
 	for (i = 1; i < c->most; i++) {
 		struct client *other = &c->client[i];
 		uint32_t n = other->uid == victim->uid ? most :
 							 of_user(c, other->uid);
+		int is = is_line(c, other);
 
-		if (n > most || (n == most && goes_before(c, other, victim))) {
+		if (n > most ||
+		    (n == most && (is != line ? is :
+				   other->last_ns < victim->last_ns))) {
 			victim = other;
 			most = n;
+			line = is;
 		}
 	}
 	/* what it sends from now on is refused, and what it has sent is read */
@@ -207,6 +218,8 @@ static void come(struct clients *c, int fd)
 		.sender = { .pid = peer.pid, .uid = peer.uid },
 	};
 	judge_know(&new->sender);
+	new->pid = peer.pid;
+	new->parent = new->sender.parent;
 	event.data.u64 = (uint64_t)(new - c->client);
 	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event))
 		drop(c, new);

@@ -26,7 +26,6 @@
 #endif
 
 #define FIELD_STATE	3		/* of /proc/PID/stat; proc(5) */
-#define FIELD_PARENT	4
 #define FIELD_START	22
 #define FIELD_STATUS	52
 
@@ -68,8 +67,6 @@ int ended_stat(pid_t pid, struct ended_stat *ret)
 	     word = strtok_r(NULL, " \n", &save), field++) {
 		if (field == FIELD_STATE)
 			ret->is_zombie = *word == 'Z' || *word == 'X';
-		else if (field == FIELD_PARENT)
-			ret->parent = (pid_t)strtol(word, NULL, 10);
 		else if (field == FIELD_START)
 			ret->start_ticks = strtoull(word, NULL, 10);
 		else if (field == FIELD_STATUS)

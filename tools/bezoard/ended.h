@@ -14,7 +14,6 @@ enum ended {
 
 /* What /proc/PID/stat says. -1: there is no such process. */
 struct ended_stat {
-	pid_t parent;
 	uint64_t start_ticks;
 	int is_zombie;
 	int32_t status;		/* 0, too, where one may not see it */

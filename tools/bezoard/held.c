@@ -19,7 +19,6 @@
 					 * after it, where a child holds the
 					 * connection, which has no end then */
 #define RECENT		(5 * SECOND)	/* such a record is its last word */
-#define SPARE		32		/* descriptors that are left for others */
 #define OF_SHELLS	128		/* + signal: a shell's status */
 
 void helds_init(struct helds *h, int epoll, struct batch *batch)
@@ -28,7 +27,8 @@ void helds_init(struct helds *h, int epoll, struct batch *batch)
 
 	h->epoll = epoll;
 	h->batch = batch;
-	h->generations = h->due_ns = 0;
+	h->generations = h->due_ns = h->words = 0;
+	memset(h->word, 0, sizeof(h->word));
 	for (i = 0; i < HELD_MOST; i++)
 		h->held[i] = (struct held){ .fd = -1 };
 }
@@ -88,13 +88,37 @@ static struct held *room(struct helds *h)
 	return victim;
 }
 
-/* Pidfds are not to take what connections need. */
+/* Pidfds are not to take what connections need: half of all descriptors. */
 static int is_scarce(int fd)
 {
 	struct rlimit most;
 
 	return !getrlimit(RLIMIT_NOFILE, &most) &&
-	       (rlim_t)fd + SPARE >= most.rlim_cur;
+	       (rlim_t)fd >= most.rlim_cur / 2;
+}
+
+static void take_word(struct held *held, const struct held_word *word)
+{
+	held->last = word->last;
+	held->last_ns = word->last_ns;
+	held->shuts_down = word->shuts_down;
+	held->says_end = word->says_end;
+}
+
+/* It may have spoken by its parent's connection before its own was looked at. Of who is over
+ * there is only the number, and a word of long ago counts for nothing. */
+static void look_for_word(const struct helds *h, struct held *held)
+{
+	uint32_t i;
+
+	for (i = 0; i < HELD_WORDS; i++) {
+		const struct held_word *word = &h->word[i];
+
+		if (word->last > held->last && word->pid == held->pid &&
+		    (!held->start_ticks ||
+		     word->start_ticks == held->start_ticks))
+			take_word(held, word);
+	}
 }
 
 static struct held *add(struct helds *h, int fd, const struct ended_stat *stat,
@@ -109,10 +133,10 @@ static struct held *add(struct helds *h, int fd, const struct ended_stat *stat,
 	}
 	*held = (struct held){
 		.fd = fd, .generation = ++h->generations, .pid = pid,
-		.uid = uid, .parent = stat->parent,
-		.start_ticks = stat->start_ticks,
+		.uid = uid, .start_ticks = stat->start_ticks,
 	};
 	memcpy(held->comm, stat->comm, sizeof(held->comm));
+	look_for_word(h, held);
 	event.data.u64 = event_of(h, held);
 	if (!epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event))
 		return held;
@@ -162,20 +186,14 @@ struct held_by held_take(struct helds *h, int connection, pid_t pid, uid_t uid)
 	return by;
 }
 
-int held_is_worker(const struct helds *h, struct held_by by)
+/* Another program by now, maybe. */
+static void name_again(struct held *held)
 {
-	const struct held *held = &h->held[by.i], *other;
-	uint32_t i;
+	struct ended_stat stat;
 
-	if (!by.generation || held->generation != by.generation)
-		return 0;
-	for (i = 0; i < HELD_MOST; i++) {
-		other = &h->held[i];
-		if (other->fd >= 0 && other->pid == held->parent &&
-		    !other->has_ended && other->connections)
-			return 1;
-	}
-	return 0;
+	if (!ended_stat(held->pid, &stat) &&
+	    stat.start_ticks == held->start_ticks)
+		memcpy(held->comm, stat.comm, sizeof(held->comm));
 }
 
 void held_leave(struct helds *h, struct held_by by)
@@ -186,6 +204,8 @@ void held_leave(struct helds *h, struct held_by by)
 	if (!by.generation || held->generation != by.generation)
 		return;
 	held->connections--;
+	if (!held->connections && !held->has_ended)
+		name_again(held);
 	/* all was read; what came of it is put before the rest */
 	if (!held->connections)
 		due(h, held, held->has_ended ? h->batch->delay_ns : LINGER);
@@ -229,12 +249,12 @@ static int of_sigbus(int32_t status)
 		(WIFEXITED(status) && WEXITSTATUS(status) == OF_SHELLS + SIGBUS));
 }
 
-int held_is_sigbus(const struct helds *h, struct held_by by)
+int held_wants_word(const struct helds *h, struct held_by by)
 {
 	const struct held *held = &h->held[by.i];
 
 	return held->generation == by.generation && held->has_ended &&
-	       of_sigbus(held->status);
+	       (of_sigbus(held->status) || held->status == -1);
 }
 
 /* 0: it has to wait, as the store has no room. */
@@ -350,16 +370,22 @@ static struct held *teller(struct helds *h, int32_t pid, uint64_t start_ticks)
 void held_told(struct helds *h, const struct item *item)
 {
 	struct bez_record r;
+	struct held_word word;
 	struct held *held;
 
 	memcpy(&r, item->raw, sizeof(r));
+	word = (struct held_word){
+		.pid = item->pid, .start_ticks = r.start_ticks,
+		.last = item->number, .last_ns = clock_now(),
+		.shuts_down = r.action == BEZ_ACTION_SHUTDOWN,
+		.says_end = r.action == BEZ_ACTION_SHUTDOWN ||
+			    r.action == BEZ_ACTION_DEFAULT,
+	};
 	held = teller(h, item->pid, r.start_ticks);
-	if (!held)
-		return;
-	held->last = item->number;
-	held->last_ns = clock_now();
-	held->shuts_down = r.action == BEZ_ACTION_SHUTDOWN;
-	held->says_end = held->shuts_down || r.action == BEZ_ACTION_DEFAULT;
+	if (held)
+		take_word(held, &word);
+	else
+		h->word[h->words++ % HELD_WORDS] = word;
 }
 
 void helds_close(struct helds *h)

@@ -10,6 +10,7 @@
 #include "batch.h"
 
 #define HELD_MOST	512
+#define HELD_WORDS	64
 #define HELD_EVENT	0x10000u	/* + number: in epoll's data, and above that
 					 * 32 bits of its generation */
 
@@ -24,7 +25,6 @@ struct held {
 	uint64_t generation;
 	pid_t pid;
 	uid_t uid;
-	pid_t parent;			/* when it came */
 	uint64_t start_ticks;
 	char comm[16];
 	uint32_t connections;
@@ -39,21 +39,30 @@ struct held {
 	int shuts_down;			/* by that it ends */
 };
 
+/* The last record of who is not held, or not yet. */
+struct held_word {
+	pid_t pid;
+	uint64_t start_ticks;
+	int64_t last;			/* as above; 0: there is none */
+	uint64_t last_ns;
+	int says_end, shuts_down;
+};
+
 struct helds {
 	int epoll;
 	struct batch *batch;
 	uint64_t generations;
 	uint64_t due_ns;		/* the first of all; 0 */
 	struct held held[HELD_MOST];
+	uint64_t words;
+	struct held_word word[HELD_WORDS];	/* the newest */
 };
 
 void helds_init(struct helds *h, int epoll, struct batch *batch);
 /* Who is at the other end of @connection. */
 struct held_by held_take(struct helds *h, int connection, pid_t pid, uid_t uid);
-/* Its parent is connected, too. */
-int held_is_worker(const struct helds *h, struct held_by by);
-/* It has ended, of SIGBUS. */
-int held_is_sigbus(const struct helds *h, struct held_by by);
+/* It has ended, and a last word is looked for. */
+int held_wants_word(const struct helds *h, struct held_by by);
 /* One of its connections is closed. */
 void held_leave(struct helds *h, struct held_by by);
 /* epoll says that of it. 1: it has ended, and what it has sent is to be read now: that

@@ -73,6 +73,13 @@ static pid_t own_pid(char *status)
 	return line ? (pid_t)strtol(line + 1, NULL, 10) : 0;
 }
 
+static pid_t parent_of(const char *status)
+{
+	const char *line = strstr(status, "\nPPid:");
+
+	return line ? (pid_t)strtol(line + sizeof("\nPPid:") - 1, NULL, 10) : 0;
+}
+
 void judge_know(struct sender *sender)
 {
 	char pid[16], status[4096];
@@ -86,6 +93,8 @@ void judge_know(struct sender *sender)
 	text_of(pid, "status", status, sizeof(status));
 	if (!is_user(status, sender->uid))
 		*sender->cgroup = '\0';
+	/* the line behind it is cut off by the next */
+	sender->parent = parent_of(status);
 	sender->own_pid = own_pid(status);
 	if (sender->own_pid)
 		sender->own_of = sender->pid;

@@ -16,6 +16,7 @@ struct sender {
 	pid_t own_pid;		/* what it is in its own pid namespace; 0: not
 				 * known. Looked up when it is needed */
 	pid_t own_of;		/* of which pid own_pid was looked up, and: */
+	pid_t parent;		/* likewise; 0: not known */
 	char cgroup[ITEM_CGROUP]; /* "": not known */
 };
 
@@ -27,7 +28,7 @@ struct sender {
 int judge(const unsigned char *bytes, size_t len, int cut,
 	  struct sender *sender, struct item *ret_item, enum count *ret_count);
 
-/* Look up own_pid and cgroup while the process lives: a dead one cannot be asked. */
+/* Look up own_pid, parent and cgroup while the process lives: a dead one cannot be asked. */
 void judge_know(struct sender *sender);
 
 /* The control group (version 2) of a process (@pid: of /proc). -1: it cannot be told,

@@ -16,8 +16,8 @@
 
 #define SECOND	1000000000ull
 #define DAY	86400ull
-#define FILES	2048			/* 512 connections, their processes, others */
-#define OTHERS	64
+#define FILES	4096			/* half of them: 512 connections, and others */
+#define OTHERS	32
 
 const char *const count_names[COUNTS] = {
 	[COUNT_TAKEN] = "taken",
@@ -205,7 +205,7 @@ int main(int argc, char **argv)
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	/* there is none for who comes otherwise, and no way to turn him away */
-	while (w.clients > 1 && w.clients + OTHERS > files.rlim_cur)
-		w.clients /= 2;
+	while (w.clients > 1 && w.clients + OTHERS > files.rlim_cur / 2)
+		w.clients--;
 	return loop_run(&w) ? 1 : 0;
 }
