@@ -28,6 +28,7 @@ struct variant {
 	uint32_t start;			/* BEZ_START_* */
 	int deferred;			/* the source runs on the worker */
 	int lost;			/* the source has nothing */
+	int slow;			/* seconds that it takes */
 };
 
 static const struct variant *variant(void)
@@ -134,6 +135,7 @@ static int throws_away(void *dst, size_t bytes, uint64_t offset, void *arg)
 	(void)arg;
 	watch();
 	CHECK_EQ(madvise(at, page, MADV_DONTNEED), 0);
+	sleep((unsigned int)variant()->slow);
 	live_fill(dst, bytes, OLDER);
 	return 0;
 }
@@ -253,5 +255,6 @@ static const struct tap_case cases[] = {
 	NAMED("watched and empty, mremap", watched, MREMAP),
 	NAMED("watched and empty, not to be replaced", watched, .lost = 1),
 	NAMED("watched by signal", by_signal, 0),
+	NAMED("watched by signal, slow source", by_signal, .slow = 1),
 };
 TAP_MAIN(cases)
