@@ -35,10 +35,11 @@ struct file {
 static int map_file(const char *path, struct file *f)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd;
 
 	f->at = MAP_FAILED;
 	errno = 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0 && !fstat(fd, &st) && S_ISDIR(st.st_mode)) {
 		errno = EISDIR;
 	} else if (fd >= 0 && !errno && st.st_size > 0) {
