@@ -129,6 +129,9 @@ BAD = [['--poison', '0'], ['--poison', 'x'], ['--poison'], ['--vcpus', '0'],
        ['nonsense']]
 
 
+NO_KERNEL = {'/no/such/kernel': 'No such file', '/': 'Is a directory', '/dev/null': 'is empty'}
+
+
 def usage():
     findings = []
     for args in BAD:
@@ -136,6 +139,12 @@ def usage():
         findings += differ(f'the exit status of {args}', done.returncode, 2)
         if 'tinyvm' not in done.stderr or done.stdout:
             findings.append(f'{args} is not answered on stderr')
+    for kernel, why in NO_KERNEL.items():
+        done = finished('--linux', kernel, '--init', kernel)
+        if able.returncode != CANNOT:
+            findings += differ(f'the exit status of {kernel}', done.returncode, 1)
+            if f'{kernel}: {why}' not in done.stderr:
+                findings.append(f'{kernel} is said to be: {done.stderr.strip()}')
     done = finished('--help')
     findings += differ('the exit status of --help', done.returncode, 0)
     return findings
