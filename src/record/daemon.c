@@ -98,7 +98,7 @@ static void connect_line(struct bz_mm *mm, struct bz_daemon *d)
 	struct bz_sink new;
 
 	bz_sink_close(&d->line);
-	/* which comes after the other */
+	/* it is tried after that only */
 	if (!d->to_bytes || d->sink.kind == BZ_SINK_NONE ||
 	    bz_daemon_forbidden(d) ||
 	    filters(&d->sandbox) != d->filters || bz_daemon_socket(&new))
