@@ -84,11 +84,11 @@ struct bz_mm {
 	/* The connection to the daemon: record/daemon_sig.c. */
 	_Atomic uint32_t kin_gone;	/* there is none. Set by who sends, cleared
 					 * by the worker */
-	_Atomic uint32_t kin_line;	/* there is that. Set at fork(2), cleared by who
-					 * sends */
 	_Atomic uint32_t kin_wanted;	/* a new one is. Set and cleared likewise */
 	_Atomic uint64_t kin_tried;	/* when that was last tried, bz_now_ns();
 					 * worker */
+	_Atomic uint32_t kin_line;	/* a child's own is there. Set at fork(2),
+					 * cleared by who sends */
 
 	/* The shutdown: shutdown_sig.c, worker/hooks.h. */
 	_Atomic uint32_t shutdown;	/* tid of who has begun it; futex */

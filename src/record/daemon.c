@@ -79,6 +79,7 @@ int bz_daemon_open(struct bz_mm *mm, struct bz_daemon *d, const char *path)
 				    !connected(d, &d->sink));
 	atomic_store(&mm->kin_wanted, 0);
 	atomic_store(&mm->kin_tried, 0);
+	atomic_store(&mm->kin_line, 0);
 	bz_recorder.last.begun_ns = BEGUN_NS;
 	bz_recorder.last.end_ns = END_NS;
 	bz_core.has_kin = 1;
@@ -98,7 +99,7 @@ static void connect_line(struct bz_mm *mm, struct bz_daemon *d)
 	struct bz_sink new;
 
 	bz_sink_close(&d->line);
-	/* it is tried after that only */
+	/* without the usual one nothing is sent at all */
 	if (!d->to_bytes || d->sink.kind == BZ_SINK_NONE ||
 	    bz_daemon_forbidden(d) ||
 	    filters(&d->sandbox) != d->filters || bz_daemon_socket(&new))

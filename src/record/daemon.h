@@ -16,9 +16,9 @@
  * connection of its own.
  *
  * A child of fork(2) has its parent's connection, by which it speaks, and a line, which is
- * one of its own: the daemon knows by it who lives, and so how he ends. Nothing is sent
- * there as long as the other works, so that nothing is lost where it is closed, as lines are
- * first when they are too many.
+ * one of its own: the daemon knows by it who lives, and so how he ends. Only what the other
+ * does not take is sent there, so that nothing is lost where it is closed, as lines are first
+ * when there are too many connections.
  */
 #ifndef BEZOAR_RECORD_DAEMON_H
 #define BEZOAR_RECORD_DAEMON_H

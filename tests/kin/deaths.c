@@ -333,34 +333,44 @@ static void locked(void)
 	kin_end(&k);
 }
 
-/* Its last word is behind much else, and it is judged late, as the store was locked when
- * its end was seen: all of it is read before. */
-static void behind(void)
+/* A process that the daemon knows has died. Its last word is behind much else on the
+ * connection @fd, or on its own (-1), and the daemon stands still. */
+static pid_t dies_behind(int fd)
 {
-	static const struct timespec longer = { 2, 100000000 };
-	int fd, go[2], status;
-	sqlite3 *db;
+	int go[2], status, own;
 	pid_t pid;
 	char c;
 
-	kin_make(&k);
-	kin_start(&k, "--delay", "0", NULL);
 	CHECK_EQ(pipe(go), 0);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
 		tap_apart();
-		fd = kin_connect(&k);
-		let_in(fd);
+		own = kin_connect(&k);
+		let_in(own);
 		CHECK_EQ(kill(k.pid, SIGSTOP), 0);
 		CHECK_EQ(read(go[0], &c, 1), 1);
-		kin_send_last_word(fd, 100);
+		kin_send_last_word(fd < 0 ? own : fd, 100);
 		raise(SIGBUS);
 	}
 	/* it reads nothing of it before all of it is there */
 	CHECK_EQ(waitpid(k.pid, &status, WUNTRACED), k.pid);
 	CHECK_EQ(write(go[1], "", 1), 1);
 	wait_for(pid, SIGBUS);
+	return pid;
+}
+
+/* Its last word is behind much else, and it is judged late, as the store was locked when
+ * its end was seen: all of it is read before. */
+static void behind(void)
+{
+	static const struct timespec longer = { 2, 100000000 };
+	sqlite3 *db;
+	pid_t pid;
+
+	kin_make(&k);
+	kin_start(&k, "--delay", "0", NULL);
+	pid = dies_behind(-1);
 	CHECK_EQ(sqlite3_open(k.store, &db), SQLITE_OK);
 	CHECK_EQ(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), 0);
 	CHECK_EQ(kill(k.pid, SIGCONT), 0);
@@ -383,28 +393,14 @@ static void behind(void)
  * daemon knows the worker by another. */
 static void of_a_worker(void)
 {
-	int fd, go[2], status;
 	pid_t pid;
-	char c;
+	int fd;
 
 	kin_make(&k);
 	kin_start(&k, "--delay", "0", NULL);
 	fd = kin_connect(&k);
 	let_in(fd);
-	CHECK_EQ(pipe(go), 0);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		tap_apart();
-		let_in(kin_connect(&k));
-		CHECK_EQ(kill(k.pid, SIGSTOP), 0);
-		CHECK_EQ(read(go[0], &c, 1), 1);
-		kin_send_last_word(fd, 100);
-		raise(SIGBUS);
-	}
-	CHECK_EQ(waitpid(k.pid, &status, WUNTRACED), k.pid);
-	CHECK_EQ(write(go[1], "", 1), 1);
-	wait_for(pid, SIGBUS);
+	pid = dies_behind(fd);
 	CHECK_EQ(kill(k.pid, SIGCONT), 0);
 	kin_wait(&k, DEATHS, 1);
 	row(pid, SIGBUS, 1);

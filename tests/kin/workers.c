@@ -31,13 +31,18 @@
 
 static struct kin k;
 
-static void start(void)
+static void start_with(const char *socket)
 {
 	struct bez_options options = BEZ_OPTIONS_INIT;
 
 	options.flags = BEZ_START_NO_EARLY_KILL;
-	options.kin_socket = k.socket;
+	options.kin_socket = socket;
 	CHECK_EQ(bez_start(&options), 0);
+}
+
+static void start(void)
+{
+	start_with(k.socket);
 	table_make(2);
 }
 
@@ -150,7 +155,6 @@ static void without_a_word(pid_t pid)
 	char sql[200], said[64];
 
 	goes(1);
-
 	snprintf(sql, sizeof(sql), DEATHS " WHERE pid = %d AND told = 0 AND "
 		 "(status & ~128) = %d", pid, SIGBUS);
 	kin_wait(&k, sql, 1);
@@ -243,13 +247,13 @@ static void of_many(void)
 	kin_end(&k);
 }
 
-/* More than there are places: what is closed for others is no way of any record. */
 static void waits_and_loses(void)
 {
 	until_it_goes();
 	loses();
 }
 
+/* More than there are places: what is closed for others is no way of any record. */
 static void of_too_many(void)
 {
 	enum { MANY = 8 };
@@ -288,6 +292,24 @@ static void born_later(void)
 	kin_wait(&k, ROWS, 1);
 	pid = worker(dies);
 	without_a_word(pid);
+	kin_end(&k);
+}
+
+/* It starts the library itself, and names a daemon that is not there. */
+static void starts_anew(void)
+{
+	CHECK_EQ(is_known(), 1);
+	CHECK_EQ(bez_stop(), 0);
+	start_with("/proc/nobody/listens");
+	_exit(is_known() ? 92 : 0);
+}
+
+static void another_daemon(void)
+{
+	make();
+	kin_start(&k, NULL);
+	start_with(k.socket);
+	CHECK_EQ(end_of(worker(starts_anew)), 0);
 	kin_end(&k);
 }
 
@@ -422,6 +444,7 @@ static const struct tap_case cases[] = {
 	{ .name = "many that come and go", .run = of_many },
 	{ .name = "more than there are places", .run = of_too_many },
 	{ .name = "born when the daemon has come", .run = born_later },
+	{ .name = "that start anew", .run = another_daemon },
 	{ .name = "that see another root", .run = another_root },
 	{ .name = "whose number is something else", .run = number_of_others },
 	{ .name = "in a sandbox", .run = sandbox },

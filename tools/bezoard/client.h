@@ -22,7 +22,7 @@ struct client {
 	uint64_t last_ns;		/* when it sent something, or came */
 	uint64_t second;		/* of the count: */
 	uint32_t in_second;
-	pid_t pid, parent;		/* likewise, at that moment; 0 */
+	pid_t pid, parent;		/* who that was, and its parent; 0: not known */
 	int has_sent;
 	struct held_by held;		/* its process */
 	struct sender sender;		/* of the last packet */
@@ -42,10 +42,11 @@ void clients_init(struct clients *c, int epoll, struct batch *batch,
 		  struct helds *helds, uint32_t rate, uint32_t most);
 /* Take in all who wait at @listener. */
 void clients_accept(struct clients *c, int listener);
-/* 1: there may be more. A turn of client @i, which may have something to be read. */
+/* A turn of client @i, which may have something to be read. 1: there may be more. */
 int client_turn(struct clients *c, uint32_t i);
 /* Who has that process: all that they have sent, as far as it has an end. Of one that has
- * died of SIGBUS, of everybody: a worker speaks by the connection of whoever it comes of. */
+ * died of SIGBUS, or nobody knows of what, of everybody: a worker speaks by the connection of
+ * whoever it comes of. */
 void clients_drain(struct clients *c, struct held_by by);
 void clients_close(struct clients *c);
 

@@ -93,7 +93,6 @@ void judge_know(struct sender *sender)
 	text_of(pid, "status", status, sizeof(status));
 	if (!is_user(status, sender->uid))
 		*sender->cgroup = '\0';
-	/* the line behind it is cut off by the next */
 	sender->parent = parent_of(status);
 	sender->own_pid = own_pid(status);
 	if (sender->own_pid)

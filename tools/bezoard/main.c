@@ -204,7 +204,7 @@ int main(int argc, char **argv)
 		files.rlim_cur = files.rlim_max < FILES ? files.rlim_max : FILES;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	/* there is none for who comes otherwise, and no way to turn him away */
+	/* whoever found no descriptor could be neither let in nor turned away */
 	while (w.clients > 1 && w.clients + OTHERS > files.rlim_cur / 2)
 		w.clients--;
 	return loop_run(&w) ? 1 : 0;
